@@ -1,0 +1,308 @@
+"""Checks for the tasks of a notebook.
+
+A test cell ends in one of four ways, each with its own short message instead of a traceback:
+
+- not attempted: the task still raises `NotImplementedError`;
+- your code raised: the error and the student's own line;
+- wrong: which call, what it gave, which property it breaks;
+- correct: `done` says so.
+
+The functions raise `CheckFailed`, a plain `AssertionError`, so they work under pytest too.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import linecache
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+SCORE_MIME = "application/vnd.practical-dl.score+json"
+_salt = 0
+
+
+class CheckFailed(AssertionError):
+    """A check that did not hold.
+
+    summary: the call and the property, without values (what feedback may show of a hidden test).
+    details: the values.
+    """
+
+    def __init__(self, summary: str, details: str = "") -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.details = details
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [f"Wrong: {self.summary}"]
+        lines += [f"  {line}" for line in self.details.splitlines()]
+        return ["\n".join(lines)]
+
+
+def close(
+    actual: Any,
+    expected: Any,
+    call: str,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    why: str = "",
+) -> None:
+    """Numbers, arrays or tensors agree in shape and, within tolerance, in every value.
+
+    The tolerance is NumPy's: |actual - expected| <= atol + rtol * |expected|; NaN is never close.
+    call: the expression as the reader would type it. why: the property, one short sentence.
+    Raises CheckFailed.
+    """
+    want = _array(expected, call, why)
+    got = _array(actual, call, why)
+    _same_shape(got, want, call, why)
+    if got.size == 0:
+        return
+    bad = ~(np.abs(got - want) <= atol + rtol * np.abs(want))
+    bad &= ~((got == want) & np.isinf(want))
+    if not bad.any():
+        return
+    if np.isnan(got).any() and not np.isnan(want).any():
+        where = tuple(int(i) for i in np.argwhere(np.isnan(got))[0])
+        _fail(call, why, f"got NaN{_at(where)}, expected {_number(want[where])}")
+    error = np.where(bad, np.nan_to_num(np.abs(got - want), nan=np.inf, posinf=np.inf), -1.0)
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape))
+    text = f"got {_number(got[where])}, expected {_number(want[where])}{_at(where)}"
+    if got.size > 1:
+        text += f"; {int(bad.sum())} of {got.size} values differ"
+    _fail(call, why, text)
+
+
+def equal(actual: Any, expected: Any, call: str, *, why: str = "") -> None:
+    """Both are the same: arrays in shape and every value, other objects by `==` of plain types.
+
+    Raises CheckFailed.
+    """
+    if _is_array(expected) or _is_array(actual):
+        want, got = _array(expected, call, why), _array(actual, call, why)
+        _same_shape(got, want, call, why)
+        close(got, want, call, rtol=0.0, atol=0.0, why=why)
+        return
+    # The expected value decides the comparison: a student's __eq__ has no say.
+    if type(actual) is not type(expected) and not (_is_real(actual) and _is_real(expected)):
+        _fail(
+            call,
+            why,
+            f"got {_short(actual)}, a {type(actual).__name__}; "
+            f"expected {_short(expected)}, a {type(expected).__name__}",
+        )
+    if not expected == actual:
+        _fail(call, why, f"got {_short(actual)}, expected {_short(expected)}")
+
+
+def that(condition: Any, sentence: str, *, details: str = "") -> None:
+    """The condition holds. sentence: the property in words. Raises CheckFailed."""
+    if isinstance(condition, np.ndarray) and condition.size != 1:
+        raise TypeError("check.that takes one truth value; say .all() or .any()")
+    if not bool(condition):
+        raise CheckFailed(sentence, details)
+
+
+def numerical_gradient(
+    function: Callable[[np.ndarray], Any], x: np.ndarray, eps: float = 1e-5
+) -> np.ndarray:
+    """Gradient of a scalar function by central differences, (f(x + eps) - f(x - eps)) / 2 eps.
+
+    x: any shape, taken as float64 -> the same shape. The error is O(eps ** 2).
+    """
+    x = np.array(x, dtype=np.float64)
+    gradient = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        kept = x[i]
+        x[i] = kept + eps
+        above = float(function(x.copy()))
+        x[i] = kept - eps
+        below = float(function(x.copy()))
+        x[i] = kept
+        gradient[i] = (above - below) / (2 * eps)
+    return gradient
+
+
+def gradient(
+    function: Callable[[np.ndarray], Any],
+    x: np.ndarray,
+    analytic: Any,
+    call: str,
+    *,
+    eps: float = 1e-5,
+    rtol: float = 1e-4,
+    atol: float = 1e-6,
+    why: str = "",
+) -> None:
+    """An analytic gradient agrees with the numerical one.
+
+    function: array like x -> scalar. analytic: the gradient under test, shape of x.
+    Raises CheckFailed.
+    """
+    why = why or "the gradient agrees with central differences"
+    close(analytic, numerical_gradient(function, x, eps), call, rtol=rtol, atol=atol, why=why)
+
+
+def raises(
+    exception: type[BaseException], function: Callable[[], Any], call: str, *, why: str = ""
+) -> None:
+    """Calling function() raises the exception. Raises CheckFailed where it does not."""
+    try:
+        result = function()
+    except NotImplementedError:
+        raise
+    except exception:
+        return
+    except Exception as error:
+        _fail(call, why, f"raised {type(error).__name__}: {error}; expected {exception.__name__}")
+    _fail(call, why, f"returned {_short(result)}; expected {exception.__name__}")
+
+
+def score(fraction: float, message: str) -> None:
+    """Give a part of the task's points.
+
+    fraction: from 0 to 1, clamped; NaN counts as 0. message: what earned it, in one sentence.
+    A cell's last score counts.
+    """
+    value = float(fraction)
+    value = 0.0 if math.isnan(value) else min(1.0, max(0.0, value))
+    shell = _shell()
+    text = f"Score: {value:.0%} of the points. {message}"
+    if shell is None:
+        print(text)
+        return
+    shell.display_pub.publish(
+        {SCORE_MIME: {"score": value, "message": message}, "text/plain": text}
+    )
+
+
+def rng(task: str) -> np.random.Generator:
+    """A random generator for the tests of a task.
+
+    The same for every run in a student's notebook; the grader draws other numbers.
+    """
+    digest = hashlib.sha256(f"{_salt}:{task}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def reseed(salt: int | str = 0) -> None:
+    """Make `rng` draw other numbers from here on: a test must not hang on the ones it drew."""
+    global _salt
+    _salt = salt
+
+
+def done(task: str) -> None:
+    """The last line of every test cell: all checks of the task have passed."""
+    print(f"Correct: {task} passes these checks.")
+
+
+def _fail(call: str, why: str, details: str) -> None:
+    raise CheckFailed(f"{call}: {why}" if why else call, details)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")
+
+
+def _is_real(value: Any) -> bool:
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _array(value: Any, call: str, why: str) -> np.ndarray:
+    if value is None:
+        _fail(call, why, "got None: does the function return its result?")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufc":
+            raise TypeError
+    except (TypeError, ValueError):
+        _fail(call, why, f"got {_short(value)}, a {type(value).__name__}, not numbers")
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _same_shape(got: np.ndarray, want: np.ndarray, call: str, why: str) -> None:
+    if got.shape != want.shape:
+        _fail(call, why, f"got shape {got.shape}, expected {want.shape}")
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f" at [{', '.join(map(str, index))}]" if index else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}"
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# -- In a notebook: short messages in place of tracebacks ------------------------------------
+
+
+def _shell() -> Any:
+    # IPython puts get_ipython into builtins; importing it here would slow plain Python down.
+    get = getattr(builtins, "get_ipython", None)
+    return get() if get else None
+
+
+def explain(error: BaseException, frames: list[tuple[str, str, int, str]]) -> str | None:
+    """The message for an error in a notebook, or None where a plain traceback serves better.
+
+    frames: the notebook's own frames, outermost first: (cell name, cell source, line, function).
+    """
+    if isinstance(error, CheckFailed) or not frames:
+        return None
+    test = re.search(r"^check\.done\([\"'](\w+)[\"']\)", frames[0][1], flags=re.M)
+    if isinstance(error, NotImplementedError):
+        task = str(error) or (test and test[1])
+        return f"Not attempted: {task} is still to be written." if task else None
+    if not test:
+        return None
+    cell, source, number, function = frames[-1]
+    line = (source.splitlines()[number - 1 : number] or [""])[0].strip()
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if len(frames) == 1:
+        return (
+            f"Wrong: {test[1]}: this line of the check could not use what your code gave it:\n"
+            f"  {line}\n  {what}"
+        )
+    where = f"{cell}, line {number}, in {function}"
+    return f"Your code raised: {test[1]}: {what}\n  {where}:\n    {line}"
+
+
+def _install(shell: Any) -> None:
+    """Show our messages for errors of task cells in this IPython shell."""
+
+    def handler(
+        self: Any, etype: type, error: BaseException, tb: Any, tb_offset: Any = None
+    ) -> None:
+        frames = []
+        while tb is not None:
+            code = tb.tb_frame.f_code
+            if tb.tb_frame.f_globals is self.user_module.__dict__:
+                kind, label = self.compile.format_code_name(code.co_filename) or ("", "the cell")
+                source = "".join(linecache.getlines(code.co_filename))
+                frames.append((f"{kind} {label}".strip(), source, tb.tb_lineno, code.co_name))
+            tb = tb.tb_next
+        message = explain(error, frames)
+        if message is None:
+            self.showtraceback((etype, error, error.__traceback__), tb_offset=tb_offset or 1)
+        else:
+            self._showtraceback(etype, message.splitlines()[0], [message])
+
+    shell.set_custom_exc((Exception,), handler)
+
+
+if _shell() is not None:
+    _install(_shell())
