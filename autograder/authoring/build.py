@@ -1,0 +1,364 @@
+"""weeks/ -> source/ -> release/{en,ru}/: the same text gives the same bytes.
+
+Pure functions turn a Text into a source notebook and that into a release; `build_week` gathers the
+files of a week, and `write` puts trees on disk, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from autograder import notebook as nb_
+from autograder import steps
+from autograder.authoring.text import Cell, Text, apply_mutant, parse
+from autograder.course import Course, Week
+from autograder.errors import CourseError, Problem
+
+Files = dict[Path, bytes]
+_SKIPPED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
+
+
+# -- One notebook, pure -----------------------------------------------------------------------
+
+
+def to_source(text: Text, course: Course) -> NotebookNode:
+    """The instructor's notebook, in all languages, without outputs."""
+    cells: list[NotebookNode] = []
+    ids = _Ids()
+    twin = ""
+    for number, cell in enumerate(text.cells):
+        if cell.kind in ("mutant", "alternative"):
+            continue
+        if cell.kind == "prose" and cell.language not in ("en", "any"):
+            cell_id = f"{twin}-{cell.language}"
+        else:
+            cell_id = twin = ids.of(cell)
+        cells.append(_source_cell(cell, cell_id, text, course))
+        if number + 1 == _title_cells(text):
+            cells += _header(text, course)
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        nb_.KEY: {"notebook": text.name, "version": text.digest, "week": text.week},
+    }
+    return new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+
+
+def to_release(source: NotebookNode, language: str) -> NotebookNode:
+    """What students open, in one language."""
+    return steps.apply([*steps.TO_GRADER, *steps.TO_STUDENT], source, language)
+
+
+class _Ids:
+    """Cell ids that stay the same while the cell does, wherever it moves."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def of(self, cell: Cell) -> str:
+        if cell.kind == "test":
+            stem = nb_.TEST_PREFIX + cell.task
+        elif cell.kind == "rubric":
+            stem = "rubric-" + cell.task
+        elif cell.task:
+            stem = cell.task
+        else:
+            stem = "cell-" + hashlib.sha256(cell.source.encode()).hexdigest()[:10]
+        found, number = stem, 2
+        while found in self.taken:
+            found, number = f"{stem}-{number}", number + 1
+        self.taken.add(found)
+        return found
+
+
+def _title_cells(text: Text) -> int:
+    """How many cells the title takes: its English cell and the twins of it."""
+    count = 1
+    while count < len(text.cells) and text.cells[count].language not in ("", "en", "any"):
+        count += 1
+    return count
+
+
+def _source_cell(cell: Cell, cell_id: str, text: Text, course: Course) -> NotebookNode:
+    metadata: dict[str, Any] = {}
+    source = cell.source
+    if cell.kind in ("prose", "rubric"):
+        source = expand_prose(source, cell.language, text, course)
+        if cell.language != "any":
+            metadata[nb_.KEY] = {"lang": cell.language}
+        if cell.kind == "rubric":
+            metadata[nb_.KEY] = {**metadata.get(nb_.KEY, {}), "rubric": cell.task}
+    elif cell.kind == "parameters":
+        metadata["tags"] = ["parameters"]
+    elif cell.kind == "nbgrader":
+        metadata["nbgrader"] = dict(cell.options["nbgrader"])
+    elif cell.kind == "solution":
+        metadata["nbgrader"] = _nbgrader(cell.task, solution=True)
+        metadata[nb_.KEY] = {
+            "alternatives": [
+                {"source": c.source, "why": c.options["why"]}
+                for c in text.of("alternative", cell.task)
+            ],
+            "mutants": [
+                {"source": apply_mutant(cell.source, c.source), "why": c.options["why"]}
+                for c in text.of("mutant", cell.task)
+            ],
+        }
+    elif cell.kind == "test":
+        source = f'{source}\ncheck.done("{cell.task}")'
+        metadata["nbgrader"] = _nbgrader(
+            nb_.TEST_PREFIX + cell.task, grade=True, points=cell.options["points"]
+        )
+        metadata[nb_.KEY] = {"bonus": bool(cell.options.get("bonus", False))}
+    elif cell.kind == "answer":
+        metadata["nbgrader"] = _nbgrader(
+            cell.task, solution=True, grade=True, points=cell.options["points"]
+        )
+        metadata[nb_.KEY] = {"bonus": bool(cell.options.get("bonus", False))}
+    new = new_markdown_cell if cell.is_markdown else new_code_cell
+    return new(source, id=cell_id, metadata=metadata)
+
+
+def _nbgrader(
+    name: str, *, solution: bool = False, grade: bool = False, points: float | None = None
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "grade": grade,
+        "grade_id": name,
+        "locked": grade and not solution,
+        "schema_version": 3,
+        "solution": solution,
+        "task": False,
+    }
+    if points is not None:
+        metadata["points"] = points
+    return metadata
+
+
+def _header(text: Text, course: Course) -> list[NotebookNode]:
+    """The badge and version stamp in each language, and the set-up cell for Colab."""
+    words = {"en": ("Open in Colab", "version"), "ru": ("Открыть в Colab", "версия")}
+    cells = []
+    for language in course.languages:
+        open_, version = words.get(language, words["en"])
+        path = f"release/{language}/{text.week}/{text.name}.ipynb"
+        link = f"https://colab.research.google.com/github/{course.repository}/blob/main/{path}"
+        badge = "https://colab.research.google.com/assets/colab-badge.svg"
+        source = (
+            f"[![{open_}]({badge})]({link}) "
+            f"{course.name} {course.version} · {text.week}/{text.name} · "
+            f"{version} `{text.digest}`"
+        )
+        metadata = {nb_.KEY: {"lang": language}}
+        cells.append(new_markdown_cell(source, id=f"badge-{language}", metadata=metadata))
+    setup = (
+        "import sys\n\n"
+        'if "google.colab" in sys.modules:  # on Colab alone: install what is missing there\n'
+        "    import subprocess\n\n"
+        f'    package = "practical-dl @ git+https://github.com/{course.repository}"\n'
+        '    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)'
+    )
+    return [*cells, new_code_cell(setup, id="setup")]
+
+
+def expand_prose(source: str, language: str, text: Text, course: Course) -> str:
+    """Fill in `{{task:ID}}` and glossary links. What does not resolve stays as it is."""
+
+    def task_line(match: re.Match[str]) -> str:
+        cell = text.tests.get(match[1]) or next(iter(text.of("answer", match[1])), None)
+        return describe_task(cell.options, language) if cell else match[0]
+
+    suffix = "" if language in ("en", "any") else f".{language}"
+    glossary = f"https://github.com/{course.repository}/blob/main/docs/glossary{suffix}.md#"
+    source = re.sub(r"\{\{task:(\w+)\}\}", task_line, source)
+    return re.sub(r"\]\(glossary:([^)]+)\)", lambda m: f"]({glossary}{anchor(m[1])})", source)
+
+
+def anchor(heading: str) -> str:
+    """A heading's anchor as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def describe_task(options: Mapping[str, Any], language: str) -> str:
+    """A task's points, difficulty and minutes, in words."""
+    points, bonus = options.get("points", 0), bool(options.get("bonus"))
+    russian = language == "ru"
+    if russian:
+        # 1 балл, 2 балла, 5 баллов, 0,5 балла
+        form = _russian_plural(points, "балл", "балла", "баллов")
+        number = f"{points:g}".replace(".", ",")
+        kind = _russian_plural(points, "бонусный", "бонусных", "бонусных") + " " if bonus else ""
+        parts = [f"**{number} {kind}{form}**"]
+    else:
+        form = "point" if points == 1 else "points"
+        parts = [f"**{points:g} {'bonus ' if bonus else ''}{form}**"]
+    if "difficulty" in options:
+        level = int(options["difficulty"])
+        circles = "●" * level + "○" * (5 - level)
+        parts.append(f"{'сложность' if russian else 'difficulty'} {circles}")
+    if "minutes" in options:
+        minutes = int(options["minutes"])
+        parts.append(f"около {minutes} мин" if russian else f"about {minutes} min")
+    return " · ".join(parts)
+
+
+def _russian_plural(number: float, one: str, few: str, many: str) -> str:
+    if number != int(number):
+        return few
+    last, teens = int(number) % 10, int(number) % 100
+    if last == 1 and teens != 11:
+        return one
+    return few if last in (2, 3, 4) and teens not in (12, 13, 14) else many
+
+
+# -- One week ---------------------------------------------------------------------------------
+
+
+def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
+    """Parse the notebooks of a week, in the schedule's order, with all problems of form."""
+    texts, problems = [], []
+    for entry in week.notebooks:
+        file = f"weeks/{week.folder}/{entry.name}.py"
+        try:
+            content = (course.root / file).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            message = "course.toml lists this notebook, but the file is not there"
+            problems.append(Problem(file, "", "missing-file", message))
+            continue
+        except UnicodeDecodeError as error:
+            problems.append(Problem(file, "", "utf-8", f"not UTF-8 text: {error}"))
+            continue
+        text, found = parse(content, week.folder, entry.name)
+        texts.append(text)
+        problems += found
+        for cell in text.cells:
+            if cell.kind == "mutant" and cell.task in text.solutions:
+                try:
+                    apply_mutant(text.solutions[cell.task].source, cell.source)
+                except ValueError as error:
+                    problems.append(Problem(file, cell.place, "mutant", str(error)))
+    problems += _duplicate_tasks(texts)
+    return texts, problems
+
+
+def _duplicate_tasks(texts: Iterable[Text]) -> list[Problem]:
+    seen: dict[str, Text] = {}
+    problems = []
+    for text in texts:
+        for task, cell in text.solutions.items():
+            earlier = seen.setdefault(task, text)
+            if earlier is not text:
+                message = f"the ID {task!r} is taken by {earlier.file}"
+                problems.append(Problem(text.file, cell.place, "duplicate-id", message))
+    return problems
+
+
+def build_week(course: Course, week: Week) -> Files:
+    """All built files of a week, relative to the course's root. Raises CourseError."""
+    texts, problems = read_texts(course, week)
+    if problems:
+        raise CourseError(problems)
+    trees = [Path("source"), *(Path("release") / language for language in course.languages)]
+    files: Files = {}
+    for text in texts:
+        source = to_source(text, course)
+        built = [source, *(to_release(source, language) for language in course.languages)]
+        for tree, notebook in zip(trees, built, strict=True):
+            files[tree / week.folder / f"{text.name}.ipynb"] = nb_.dumps(notebook).encode()
+    folder = course.root / "weeks" / week.folder
+    notebooks = {f"{entry.name}.py" for entry in week.notebooks}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and str(relative) not in notebooks and not _SKIPPED & {*relative.parts}:
+            for tree in trees:
+                files[tree / week.folder / relative] = path.read_bytes()
+    return files
+
+
+# -- Disk and gradebook -----------------------------------------------------------------------
+
+
+def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Problem]:
+    """How the built folders on disk differ from what they should hold."""
+    problems = []
+    for folder in folders:
+        wanted = {p: c for p, c in files.items() if p.is_relative_to(folder)}
+        found = {
+            p.relative_to(root): p.read_bytes()
+            for p in (root / folder).rglob("*")
+            if p.is_file() and not _SKIPPED & {*p.relative_to(root).parts}
+        }
+        for path in sorted(wanted.keys() | found.keys()):
+            if path not in found:
+                message = "is missing: run `autograder build`"
+            elif path not in wanted:
+                message = "nothing in weeks/ builds this file: delete it"
+            elif wanted[path] != found[path]:
+                message = "is not what weeks/ builds: run `autograder build`"
+            else:
+                continue
+            problems.append(Problem(str(path), "", "built", message))
+    return problems
+
+
+def folders_of(course: Course, weeks: Iterable[Week]) -> list[Path]:
+    """The built folders of weeks, relative to the root."""
+    trees = [Path("source"), *(Path("release") / language for language in course.languages)]
+    return [tree / week.folder for week in weeks for tree in trees]
+
+
+def write(root: Path, folders: Iterable[Path], files: Files) -> None:
+    """Replace each folder by its new content; a folder is swapped in when it is whole."""
+    folders = list(folders)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as temporary:
+        for path, content in files.items():
+            target = Path(temporary) / "new" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        for folder in folders:
+            old, new = Path(temporary) / "old" / folder, Path(temporary) / "new" / folder
+            (root / folder).parent.mkdir(parents=True, exist_ok=True)
+            if (root / folder).exists():
+                old.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(root / folder, old)
+            if new.exists():
+                shutil.move(new, root / folder)
+
+
+def record(course: Course, week: Week, files: Files, db_url: str) -> None:
+    """Record a week's graded cells in the gradebook, as `nbgrader generate_assignment` does.
+
+    Raises CourseError where submissions already stand on other cells.
+    """
+    import nbformat
+    from nbgrader.api import Gradebook
+
+    with Gradebook(db_url) as gradebook:
+        gradebook.update_or_create_assignment(week.folder)
+    problems = []
+    for entry in week.notebooks:
+        path = Path("source") / week.folder / f"{entry.name}.ipynb"
+        resources = {
+            "nbgrader": {"notebook": entry.name, "assignment": week.folder, "db_url": db_url}
+        }
+        source = nbformat.reads(files[path].decode(), as_version=4)
+        try:
+            steps.apply([*steps.TO_GRADER, steps.SaveCells], source, course.languages[0], resources)
+        except RuntimeError:
+            message = (
+                "its graded cells changed, but the gradebook holds submissions of it; give the "
+                "notebook a new name, or delete its submissions: "
+                f"nbgrader db assignment remove {week.folder}"
+            )
+            problems.append(Problem(str(path), "", "gradebook", message))
+    if problems:
+        raise CourseError(problems)

@@ -1,0 +1,83 @@
+"""The commands. No logic here: each reads its arguments, calls one function and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autograder import course as course_
+from autograder.errors import CourseError
+
+app = typer.Typer(
+    name="autograder",
+    help="Build, prove, run and grade the course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+Weeks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[WEEK]...", help="Folder, week01 or 1; all where none is given."),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="The course's folder; else the nearest one with course.toml.")
+]
+
+
+def main() -> None:
+    """Run a command; problems go to stderr, one a line, and the exit code is 2."""
+    # nbgrader calls `alembic` by name: the environment's own must be found first.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    try:
+        app()
+    except CourseError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _load(root: Path | None, names: list[str] | None) -> tuple[course_.Course, tuple]:
+    course = course_.load(root or course_.find_root(Path.cwd()))
+    return course, course.select(names or [])
+
+
+@app.command()
+def build(
+    week: Weeks = None,
+    check: Annotated[bool, typer.Option(help="Only compare source/ and release/.")] = False,
+    root: Root = None,
+) -> None:
+    """Build source/ and release/ from weeks/, and record the graded cells in the gradebook."""
+    from autograder.authoring import build as build_
+
+    course, weeks = _load(root, week)
+    files, problems = {}, []
+    for one in weeks:
+        try:
+            files.update(build_.build_week(course, one))
+        except CourseError as error:
+            problems += error.problems
+    if problems:
+        raise CourseError(problems)
+    folders = build_.folders_of(course, weeks)
+    if check:
+        if found := build_.differences(course.root, folders, files):
+            raise CourseError(found)
+        console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
+        return
+    build_.write(course.root, folders, files)
+    for one in weeks:
+        build_.record(course, one, files, f"sqlite:///{course.root / 'gradebook.db'}")
+    console.print(f"Built {len(files)} files of {len(weeks)} week(s).")
+
+
+@app.callback()
+def _course() -> None:
+    """Build, prove, run and grade the course."""

@@ -1,0 +1,207 @@
+"""course.toml -> typed values. Every error names the file, the key and the rule."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autograder.errors import CourseError, Problem, stop
+
+FILE = "course.toml"
+TIERS = ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class NotebookEntry:
+    """A notebook of the schedule. points: without bonus. tier: where CI runs it, "" if excluded.
+
+    excluded: why CI does not run it, "" if it does.
+    """
+
+    name: str
+    points: float
+    bonus: float
+    tier: str
+    excluded: str
+
+
+@dataclass(frozen=True)
+class Week:
+    """A week of the schedule: its folder, its titles by language, its notebooks in order."""
+
+    folder: str
+    title: Mapping[str, str]
+    points: float
+    notebooks: tuple[NotebookEntry, ...]
+
+    def notebook(self, name: str) -> NotebookEntry | None:
+        """The entry of a notebook, or None."""
+        return next((n for n in self.notebooks if n.name == name), None)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The schedule and the course's folder on disk."""
+
+    root: Path
+    name: str
+    version: str
+    repository: str
+    languages: tuple[str, ...]
+    weeks: tuple[Week, ...]
+
+    def select(self, names: Sequence[str]) -> tuple[Week, ...]:
+        """The weeks named, or all. A name is the folder, `week01` or `1`.
+
+        Raises CourseError for a name that is no week.
+        """
+        if not names:
+            return self.weeks
+        problems, found = [], []
+        for name in names:
+            week = next((w for w in self.weeks if _names_week(name, w.folder)), None)
+            if week is None:
+                known = ", ".join(w.folder for w in self.weeks)
+                problems.append(Problem(FILE, name, "unknown-week", f"there is only: {known}"))
+            elif week not in found:
+                found.append(week)
+        if problems:
+            raise CourseError(problems)
+        return tuple(found)
+
+
+def load(root: Path) -> Course:
+    """Read course.toml under root. Raises CourseError with every problem found."""
+    path = root / FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        message = f"not found in {root}; run this in the course's folder, or give --root FOLDER"
+        raise stop(FILE, "", "course-file", message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise stop(FILE, "", "toml", f"not valid TOML: {error}") from None
+    reader = _Reader()
+    course = reader.course(root, table)
+    if reader.problems:
+        raise CourseError(reader.problems)
+    return course
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder from start upwards that holds course.toml, else start itself."""
+    return next((p for p in (start, *start.parents) if (p / FILE).is_file()), start)
+
+
+def _names_week(name: str, folder: str) -> bool:
+    match = re.match(r"week(\d+)", folder)
+    number = match[1] if match else ""
+    return name in (folder, f"week{number}") or (name.isdigit() and int(name) == int(number or -1))
+
+
+class _Reader:
+    """Turns TOML tables into values and gathers what is wrong on the way."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def course(self, root: Path, table: dict[str, Any]) -> Course:
+        self.unknown(table, "", {"course", "week"})
+        head = self.get(table, "", "course", dict, {})
+        self.unknown(head, "course", {"name", "version", "repository", "languages"})
+        languages = tuple(self.get(head, "course", "languages", list, ["en"]))
+        weeks = tuple(
+            self.week(week, f"week[{i}]", languages)
+            for i, week in enumerate(self.get(table, "", "week", list, []))
+        )
+        self.unique("week", (w.folder for w in weeks))
+        return Course(
+            root=root,
+            name=self.get(head, "course", "name", str, ""),
+            version=self.get(head, "course", "version", str, ""),
+            repository=self.get(head, "course", "repository", str, ""),
+            languages=languages,
+            weeks=weeks,
+        )
+
+    def week(self, table: Any, place: str, languages: Sequence[str]) -> Week:
+        if not isinstance(table, dict):
+            self.add(place, "type", "must be a [[week]] table")
+            return Week("", {}, 0, ())
+        self.unknown(table, place, {"folder", "title", "points", "notebook"})
+        folder = self.get(table, place, "folder", str, "")
+        if folder and not re.fullmatch(r"week\d\d_[a-z0-9_]+", folder):
+            self.add(f"{place}.folder", "name", f"{folder!r} must look like week01_topic")
+        title = self.get(table, place, "title", dict, {})
+        for language in languages:
+            if language not in title:
+                self.add(f"{place}.title", "language", f"no title in {language!r}")
+        entries = tuple(
+            self.notebook(notebook, f"{place}.notebook[{i}]")
+            for i, notebook in enumerate(self.get(table, place, "notebook", list, []))
+        )
+        self.unique(f"{place}.notebook", (n.name for n in entries))
+        points = self.number(table, place, "points")
+        total = sum(n.points for n in entries)
+        if abs(points - total) > 1e-9:
+            message = f"is {points:g}, but its notebooks' points add up to {total:g}"
+            self.add(f"{place}.points", "points", message)
+        return Week(folder, title, points, entries)
+
+    def notebook(self, table: Any, place: str) -> NotebookEntry:
+        if not isinstance(table, dict):
+            self.add(place, "type", "must be a [[week.notebook]] table")
+            return NotebookEntry("", 0, 0, "cpu", "")
+        self.unknown(table, place, {"name", "points", "bonus", "tier", "excluded"})
+        tier = table.get("tier", "")
+        excluded = table.get("excluded", "")
+        if bool(tier) == bool(excluded):
+            message = 'give either tier = "cpu" or "gpu", or excluded = "the reason"'
+            self.add(place, "tier", message)
+        elif tier and tier not in TIERS:
+            self.add(f"{place}.tier", "tier", f"{tier!r} must be one of {', '.join(TIERS)}")
+        return NotebookEntry(
+            name=self.get(table, place, "name", str, ""),
+            points=self.number(table, place, "points"),
+            bonus=self.number(table, place, "bonus", 0),
+            tier=tier,
+            excluded=excluded,
+        )
+
+    def get(self, table: dict[str, Any], place: str, key: str, kind: type, default: Any) -> Any:
+        where = f"{place}.{key}" if place else key
+        if key not in table:
+            self.add(where, "missing", "this key is missing")
+            return default
+        if not isinstance(table[key], kind):
+            names = {str: "a text", list: "a list", dict: "a table"}
+            self.add(where, "type", f"must be {names[kind]}, not {table[key]!r}")
+            return default
+        return table[key]
+
+    def number(
+        self, table: dict[str, Any], place: str, key: str, default: float | None = None
+    ) -> float:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1000:
+            self.add(f"{place}.{key}", "points", f"must be a number from 0 to 1000, not {value!r}")
+            return 0.0
+        return float(value)
+
+    def unknown(self, table: dict[str, Any], place: str, known: set[str]) -> None:
+        for key in sorted(table.keys() - known):
+            where = f"{place}.{key}" if place else key
+            self.add(where, "unknown-key", f"there is only: {', '.join(sorted(known))}")
+
+    def unique(self, place: str, names: Iterable[str]) -> None:
+        seen: set[str] = set()
+        for name in names:
+            if name and name in seen:
+                self.add(place, "duplicate", f"{name!r} stands there twice")
+            seen.add(name)
+
+    def add(self, place: str, rule: str, message: str) -> None:
+        self.problems.append(Problem(FILE, place, rule, message))

@@ -1,0 +1,91 @@
+"""What the built notebooks carry, and how one is read: shared by authoring and grading.
+
+A source notebook is nbgrader's instructor notebook in all languages at once. What nbgrader has no
+place for stands in `metadata.practical_dl`: a cell's `lang`, a test's `bonus`, a solution's
+`mutants` and `alternatives`, a `rubric`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+KEY = "practical_dl"
+TEST_PREFIX = "test-"
+HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
+
+
+def ours(node: Any) -> dict[str, Any]:
+    """Our part of a cell's or a notebook's metadata; {} where there is none."""
+    value = node.metadata.get(KEY, {})
+    return value if isinstance(value, dict) else {}
+
+
+def grade_id(cell: NotebookNode) -> str:
+    """nbgrader's name of a cell, "" for a cell that nbgrader does not know."""
+    nbgrader = cell.metadata.get("nbgrader", {})
+    return str(nbgrader.get("grade_id", "")) if isinstance(nbgrader, dict) else ""
+
+
+def is_graded(cell: NotebookNode) -> bool:
+    """Whether a cell carries points."""
+    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """Whether a cell is the student's to write."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def test_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The autograded test cells by task."""
+    return {
+        grade_id(c).removeprefix(TEST_PREFIX): c
+        for c in notebook.cells
+        if c.cell_type == "code" and is_graded(c) and not is_solution(c)
+    }
+
+
+def hidden_regions(source: str) -> list[str]:
+    """The lines of a test cell's hidden tests, without blank lines and markers."""
+    lines, inside = [], False
+    for line in source.split("\n"):
+        if line.strip() == HIDDEN[0]:
+            inside = True
+        elif line.strip() == HIDDEN[1]:
+            inside = False
+        elif inside and line.strip():
+            lines.append(line.strip())
+    return lines
+
+
+def without_hidden(source: str) -> str:
+    """A test cell as students see it."""
+    lines, inside = [], False
+    for line in source.split("\n"):
+        if line.strip() == HIDDEN[0]:
+            inside = True
+        elif line.strip() == HIDDEN[1]:
+            inside = False
+        elif not inside:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNode]:
+    """The cells of one language and those without one."""
+    return [c for c in cells if ours(c).get("lang", "any") in ("any", language)]
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook that we built ourselves."""
+    return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+
+
+def dumps(notebook: NotebookNode) -> str:
+    """The one way that we write notebooks: sorted keys, one space, a last newline."""
+    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
