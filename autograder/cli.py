@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from autograder import course as course_
-from autograder.errors import CourseError
+from autograder.errors import CourseError, stop
 
 app = typer.Typer(
     name="autograder",
@@ -81,3 +81,55 @@ def build(
 @app.callback()
 def _course() -> None:
     """Build, prove, run and grade the course."""
+
+
+@app.command()
+def mutants(
+    week: Weeks = None,
+    generate: Annotated[bool, typer.Option(help="Also make mutants of the references.")] = False,
+    notebook: Annotated[str, typer.Option(help="Only this notebook.")] = "",
+    task: Annotated[str, typer.Option(help="Only this task's variants.")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,
+    root: Root = None,
+) -> None:
+    """Prove the tests: the reference passes twice, every mutant fails, every alternative passes."""
+    from autograder.authoring import mutants as mutants_
+    from autograder.report import tables
+
+    course, weeks = _load(root, week)
+    texts = _texts(course, weeks, notebook)
+    with console.status("Running the references...") as status:
+        ended: dict[str, int] = {}
+
+        def count(kind: str) -> None:
+            ended[kind] = ended.get(kind, 0) + 1
+            status.update("Ended: " + ", ".join(f"{n} {k}" for k, n in ended.items()))
+
+        proofs, problems = mutants_.prove(
+            texts, course.root, generated=generate, only=task, jobs=jobs, on_event=count
+        )
+    console.print(tables.proofs(proofs))
+    for proof in proofs:
+        for variant in proof.survived:
+            console.print(f"\n{proof.text.file}: {proof.task}: {variant.kind} survivor")
+            console.print(variant.text, markup=False)
+    problems += mutants_.too_few_killed(proofs)
+    if problems:
+        raise CourseError(problems)
+
+
+def _texts(course: course_.Course, weeks: tuple, notebook: str) -> list:
+    """The parsed notebooks of weeks; CourseError for problems of form and an unknown notebook."""
+    from autograder.authoring import build as build_
+
+    texts, problems = [], []
+    for one in weeks:
+        found, wrong = build_.read_texts(course, one)
+        texts += [t for t in found if notebook in ("", t.name)]
+        problems += [p for p in wrong if notebook in ("", Path(p.file).stem)]
+    if notebook and not texts and not problems:
+        known = ", ".join(n.name for one in weeks for n in one.notebooks)
+        raise stop(course_.FILE, notebook, "unknown-notebook", f"there is only: {known}")
+    if problems:
+        raise CourseError(problems)
+    return texts

@@ -1,0 +1,343 @@
+"""Mutants prove the tests: each planted or generated mistake must make its own test fail.
+
+`generate` makes mutants of a reference solution; `prove` runs a notebook's reference twice, its
+planted and generated mutants and its alternatives, and says what survived.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION, Text, apply_mutant
+from autograder.errors import Problem
+
+GENERATED_RATE = 0.85  # DESIGN: at least this share of generated mutants is killed
+VARIANT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another solution cell of a task. kind: planted, generated or alternative. line: in the text.
+
+    text: why it is there, or the generated change as a diff.
+    """
+
+    kind: str
+    source: str
+    text: str
+    line: int
+
+
+@dataclass
+class Proof:
+    """What became of one task. Lists hold variants; seconds: of its test."""
+
+    text: Text
+    task: str
+    seconds: float = 0.0
+    killed: list[Variant] = field(default_factory=list)
+    survived: list[Variant] = field(default_factory=list)
+    accepted: list[Variant] = field(default_factory=list)
+    rejected: list[Variant] = field(default_factory=list)
+
+    def count(self, kind: str) -> tuple[int, int]:
+        """(killed, all) mutants of a kind."""
+        killed = sum(v.kind == kind for v in self.killed)
+        return killed, killed + sum(v.kind == kind for v in self.survived)
+
+
+# -- Generating -------------------------------------------------------------------------------
+
+_SWAPS: Mapping[type, Sequence[type]] = {
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.FloorDiv,),
+    ast.Pow: (ast.Mult,),
+    ast.MatMult: (ast.Mult,),
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+}
+
+
+def generate(solution: str) -> list[str]:
+    """Mutants of a solution cell: each with one small change inside a solution region.
+
+    Operators and comparisons are swapped, numbers, booleans and axes changed, signs and negations
+    dropped, and statements left out. Sources are `ast.unparse`d; no two are the same.
+    """
+    tree = ast.parse(solution)
+    regions = _regions(solution)
+    original = ast.unparse(tree)
+    sites = [
+        (node, parent, name, index)
+        for node, parent, name, index in _walk(tree)
+        if any(a < getattr(node, "lineno", 0) < b for a, b in regions)
+    ]
+    found: dict[str, None] = {}
+    for node, parent, name, index in sites:
+        for change in _changes(node):
+            kept = getattr(parent, name)
+            if index is None:
+                setattr(parent, name, change)
+            else:
+                changed = [*kept]
+                changed[index : index + 1] = [] if change is None else [change]
+                setattr(parent, name, changed or [ast.Pass()])
+            try:
+                source = ast.unparse(ast.fix_missing_locations(tree))
+            finally:
+                setattr(parent, name, kept)
+            if source != original:
+                found.setdefault(source)
+    return list(found)
+
+
+def _regions(source: str) -> list[tuple[int, int]]:
+    marks = [
+        i
+        for i, line in enumerate(source.split("\n"), 1)
+        if line.strip() in (BEGIN_SOLUTION, END_SOLUTION)
+    ]
+    return list(zip(marks[::2], marks[1::2], strict=True))
+
+
+def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, str, int | None]]:
+    """All nodes that may change, each with its parent, field and index in a list field."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "type_comment"):
+            continue
+        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            # What an error says, and a type hint, is no behaviour.
+            if not isinstance(child, ast.AST) or isinstance(child, ast.Raise):
+                continue
+            yield child, tree, name, index
+            yield from _walk(child)
+
+
+def _changes(node: ast.AST) -> Iterator[ast.AST | None]:
+    """The nodes that may stand in a node's place; None leaves a statement out."""
+    if isinstance(node, ast.BinOp):
+        for operator in _SWAPS.get(type(node.op), ()):
+            yield _with(node, op=operator())
+    elif isinstance(node, ast.AugAssign):
+        for operator in _SWAPS.get(type(node.op), ()):
+            yield _with(node, op=operator())
+        yield None
+    elif isinstance(node, ast.BoolOp):
+        yield _with(node, op=_SWAPS[type(node.op)][0]())
+    elif isinstance(node, ast.Compare):
+        for operator in _SWAPS.get(type(node.ops[0]), ()):
+            yield _with(node, ops=[operator(), *node.ops[1:]])
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
+        yield node.operand
+    elif isinstance(node, ast.keyword) and node.arg == "axis":
+        value = node.value
+        number = ast.literal_eval(value) if _is_number(value) else None
+        if number is not None:
+            yield _with(node, value=ast.Constant(1 if number == 0 else 0))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield ast.Constant(node.value + 1)
+        if node.value not in (0, 1):
+            yield ast.Constant(node.value / 2 if isinstance(node.value, float) else 0)
+    elif isinstance(node, ast.Expr):
+        if not isinstance(node.value, ast.Constant):  # a docstring does nothing
+            yield None
+    elif isinstance(node, ast.Assign) and not all(isinstance(t, ast.Name) for t in node.targets):
+        yield None  # without `x = ...` the next line raises NameError: too easy
+
+
+def _is_number(node: ast.AST) -> bool:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant) and isinstance(node.value, int)
+
+
+def _with(node: ast.AST, **fields: Any) -> ast.AST:
+    new = copy.copy(node)
+    for name, value in fields.items():
+        setattr(new, name, value)
+    return new
+
+
+def _diff(solution: str, mutant: str) -> str:
+    before = ast.unparse(ast.parse(solution)).split("\n")
+    lines = difflib.unified_diff(before, mutant.split("\n"), lineterm="", n=0)
+    return "\n".join(line for line in lines if line[:2] not in ("--", "++", "@@"))
+
+
+# -- Proving ----------------------------------------------------------------------------------
+
+
+def variants_of(text: Text, *, generated: bool) -> dict[str, list[Variant]]:
+    """All variants of a notebook's tasks: planted mutants, alternatives, generated mutants."""
+    found: dict[str, list[Variant]] = {}
+    for task, solution in text.solutions.items():
+        found[task] = [
+            Variant("planted", apply_mutant(solution.source, c.source), c.options["why"], c.line)
+            for c in text.of("mutant", task)
+        ] + [
+            Variant("alternative", c.source, c.options["why"], c.line)
+            for c in text.of("alternative", task)
+        ]
+        if generated:
+            found[task] += [
+                Variant("generated", source, _diff(solution.source, source), solution.line)
+                for source in generate(solution.source)
+            ]
+    return found
+
+
+def prove(
+    texts: Sequence[Text],
+    root: Path,
+    *,
+    generated: bool = False,
+    only: str = "",
+    jobs: int = 2,
+    on_event: Callable[[str], None] = lambda event: None,
+) -> tuple[list[Proof], list[Problem]]:
+    """Run the notebooks with all their variants; on_event is told of each variant that ended.
+
+    only: a task; the variants of the others are left out.
+    Gates 2 and 3: the reference passes every test twice, with other random numbers and at the end
+    of the notebook, with equal scores; planted mutants fail; alternatives pass.
+    """
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        results = list(pool.map(lambda t: _prove_one(t, root, generated, only, on_event), texts))
+    return [p for proofs, _ in results for p in proofs], [q for _, found in results for q in found]
+
+
+def _prove_one(
+    text: Text, root: Path, generated: bool, only: str, on_event: Callable[[str], None]
+) -> tuple[list[Proof], list[Problem]]:
+    variants = variants_of(text, generated=generated)
+    if only:
+        variants = {task: found if task == only else [] for task, found in variants.items()}
+    cells = [
+        {
+            "id": str(cell.line),
+            "kind": cell.kind if cell.kind in ("solution", "test") else "code",
+            "source": cell.source,
+            "task": cell.task,
+        }
+        for cell in text.cells
+        if not cell.is_markdown and cell.kind not in ("mutant", "alternative")
+    ]
+    job = {
+        "cells": cells,
+        "limit": VARIANT_SECONDS,
+        "salts": ["first", "second"],
+        "variants": {
+            task: [{"name": i, "source": v.source} for i, v in enumerate(found)]
+            for task, found in variants.items()
+        },
+    }
+    proofs = {task: Proof(text, task) for task in text.solutions}
+    problems: list[Problem] = []
+    first: dict[str, dict[str, Any]] = {}
+
+    def report(line: Any, rule: str, message: str) -> None:
+        problems.append(Problem(text.file, f"line {line}", rule, message))
+
+    for event in run_worker(job, root / "weeks" / text.week, text.file, problems):
+        task = event.get("task", "")
+        if event["event"] == "variant":
+            variant = variants[task][event["name"]]
+            _judge(proofs[task], variant, event, report)
+            on_event(variant.kind)
+        elif not event["ok"]:
+            when = "run again at the end, " if event["event"] == "again" else ""
+            what = f"{event['ename']}: {event['evalue']}"
+            report(event["id"], "reference", f"{when}the reference fails here: {what}")
+        elif event["event"] == "cell" and task in text.tests:
+            first[event["id"]] = event
+            proofs[task].seconds = event["seconds"]
+        elif event["event"] == "again" and first.get(event["id"], event)["score"] != event["score"]:
+            message = "the reference's score changes when the test runs again"
+            report(event["id"], "flaky", message)
+    return list(proofs.values()), problems
+
+
+def too_few_killed(proofs: Sequence[Proof]) -> list[Problem]:
+    """The gate on generated mutants, over all proofs together."""
+    counts = [proof.count("generated") for proof in proofs]
+    killed, total = sum(k for k, _ in counts), sum(n for _, n in counts)
+    if not total or killed >= GENERATED_RATE * total:
+        return []
+    message = f"{killed} of {total} generated mutants are killed, fewer than {GENERATED_RATE:.0%}"
+    return [Problem("weeks", "", "generated-mutants", message)]
+
+
+def _judge(
+    proof: Proof, variant: Variant, event: dict[str, Any], report: Callable[[Any, str, str], None]
+) -> None:
+    passed = event["ok"] and event["score"] >= 1.0
+    if variant.kind == "alternative":
+        (proof.accepted if passed else proof.rejected).append(variant)
+        if not passed:
+            what = f"{event['ename']}: {event['evalue']}"
+            message = f"the test of {proof.task!r} fails on a right answer ({variant.text}): {what}"
+            report(variant.line, "alternative", message)
+        return
+    (proof.survived if passed else proof.killed).append(variant)
+    if passed and variant.kind == "planted":
+        message = f"the test of {proof.task!r} passes on this mutant: {variant.text}"
+        report(variant.line, "mutant-survives", message)
+    if variant.kind == "planted" and event["ename"] in ("SyntaxError", "IndentationError"):
+        report(variant.line, "mutant", f"this mutant is no valid Python: {event['evalue']}")
+
+
+def run_worker(
+    job: dict[str, Any], folder: Path, file: str, problems: list[Problem]
+) -> Iterator[dict[str, Any]]:
+    """Run a job of `prover` in a process of its own and yield its events."""
+    environment = {
+        **os.environ,
+        # One thread: a fork must not inherit a pool of them.
+        **dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1"),
+        "MPLBACKEND": "Agg",
+        "TQDM_DISABLE": "1",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "autograder.authoring.prover"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env=environment,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(job))
+        process.stdin.close()
+        for line in process.stdout:
+            yield json.loads(line)
+    if process.returncode:
+        message = f"the process that ran it ended with code {process.returncode}"
+        problems.append(Problem(file, "", "reference", message))

@@ -1,0 +1,145 @@
+"""A worker process that runs one authored notebook and, at each test, its variants.
+
+The notebook runs in one IPython shell. Before a variant (a mutant, an alternative) the process is
+forked: the child puts the variant in the place of the solution, runs the test, says how it ended
+and is gone, so that a variant costs its test and nothing else. Trusted code only: it runs what the
+course's authors wrote.
+
+stdin: one JSON job (see `run`). stdout: one JSON event a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> None:
+    """Read the job, run it, print the events."""
+    job = json.load(sys.stdin)
+    # Cells print to file descriptor 1: keep the real one for the events alone.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+    def emit(event: dict[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    run(job, emit)
+
+
+def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    """Run the cells in order and emit an event for each, for each variant, and for each rerun.
+
+    job: cells: [{id, source, task, kind}] with kind code, solution or test; variants: {task:
+    [{name, source}]}; salts: two texts, the second for the variants and the reruns; limit: seconds
+    that a variant may take beyond ten times its test.
+    """
+    shell = _Shell()
+    for cell in job["cells"]:
+        if cell["kind"] == "test":
+            shell.reseed(job["salts"][0])
+        outcome = shell.run(cell["source"])
+        emit({"event": "cell", "id": cell["id"], "task": cell["task"], **outcome})
+        if cell["kind"] == "test":
+            limit = job["limit"] + 10 * outcome["seconds"]
+            for variant in job["variants"].get(cell["task"], []):
+                sources = [variant["source"], cell["source"]]
+                ended = _in_child(lambda s=sources: shell.variant(s, job["salts"][1]), limit)
+                emit({"event": "variant", "task": cell["task"], "name": variant["name"], **ended})
+    for cell in job["cells"]:
+        if cell["kind"] == "test":
+            shell.reseed(job["salts"][1])
+            outcome = shell.run(cell["source"])
+            emit({"event": "again", "id": cell["id"], "task": cell["task"], **outcome})
+
+
+class _Shell:
+    """An IPython shell that tells how a cell ended and which score it gave."""
+
+    def __init__(self) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        self.shell = InteractiveShell.instance(config=config)
+        self.scores: list[float] = []
+        publish = self.shell.display_pub.publish
+
+        def record(data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            from practical_dl.check import SCORE_MIME
+
+            if SCORE_MIME in data:
+                self.scores.append(data[SCORE_MIME]["score"])
+            publish(data, *args, **kwargs)
+
+        self.shell.display_pub.publish = record
+
+    def reseed(self, salt: str) -> None:
+        """Make the checks draw other numbers."""
+        from practical_dl import check
+
+        check.reseed(salt)
+
+    def run(self, source: str) -> dict[str, Any]:
+        """Run one cell: {ok, ename, evalue, seconds, score}."""
+        self.scores.clear()
+        start = time.perf_counter()
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+            result = self.shell.run_cell(source, store_history=False)
+        error = result.error_before_exec or result.error_in_exec
+        return {
+            "ok": error is None,
+            "ename": type(error).__name__ if error else "",
+            "evalue": str(error)[:500] if error else "",
+            "seconds": time.perf_counter() - start,
+            "score": 0.0 if error else (self.scores[-1] if self.scores else 1.0),
+        }
+
+    def variant(self, sources: list[str], salt: str) -> dict[str, Any]:
+        """Run a variant's solution and its test."""
+        first = self.run(sources[0])
+        if not first["ok"]:
+            return first
+        self.reseed(salt)
+        return self.run(sources[1])
+
+
+def _in_child(function: Callable[[], dict[str, Any]], limit: float) -> dict[str, Any]:
+    """Run a function in a fork; a child that is late or dies has failed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            os.write(writing, json.dumps(function()).encode()[:60_000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    failed = {"ok": False, "seconds": limit, "score": 0.0, "evalue": ""}
+    try:
+        if not select.select([reading], [], [], limit)[0]:
+            return {**failed, "ename": "Timeout"}
+        with os.fdopen(os.dup(reading), "rb") as stream:
+            content = stream.read()
+        return json.loads(content) if content else {**failed, "ename": "Died"}
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()

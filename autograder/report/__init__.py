@@ -1,0 +1,1 @@
+"""Tables for the terminal, and the class report with its plots."""
