@@ -133,3 +133,19 @@ def _texts(course: course_.Course, weeks: tuple, notebook: str) -> list:
     if problems:
         raise CourseError(problems)
     return texts
+
+
+@app.command()
+def lint(
+    week: Weeks = None,
+    run: Annotated[bool, typer.Option(help="Also run the untouched student version.")] = True,
+    root: Root = None,
+) -> None:
+    """Check the weeks: form, languages, points, links, pictures, ruff, leaks, built trees."""
+    from autograder.authoring import lint as lint_
+
+    course, weeks = _load(root, week)
+    problems = [p for one in weeks for p in lint_.lint_week(course, one, run=run)]
+    if problems:
+        raise CourseError(problems)
+    console.print(f"{len(weeks)} week(s) without a problem.")

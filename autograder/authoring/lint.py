@@ -1,0 +1,345 @@
+"""Gates on a week that need no grading: `autograder lint`.
+
+Each rule is a function that yields Problems; `lint_week` runs them all and gathers what they find.
+Rules of form (markers, ids, regions) are text.parse's own; the gates that run the reference are
+mutants.prove's.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from autograder import notebook as nb_
+from autograder.authoring import build
+from autograder.authoring.mutants import run_worker
+from autograder.authoring.text import BEGIN_HIDDEN, Cell, Text
+from autograder.course import Course, Week
+from autograder.errors import CourseError, Problem
+
+MINIMUM_MUTANTS = 3
+
+
+def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
+    """All problems of a week. run: also run the untouched student version."""
+    texts, problems = build.read_texts(course, week)
+    for text in texts:
+        for rule in (tested, twins, pictures, prose):
+            problems += rule(text, course)
+    problems += points(texts, week)
+    problems += unlisted(course, week)
+    problems += week_files(course, week)
+    problems += ruff(course, week)
+    if problems:  # what follows needs a week that builds
+        return problems
+    try:
+        files = build.build_week(course, week)
+    except CourseError as error:
+        return error.problems
+    problems += build.differences(course.root, build.folders_of(course, [week]), files)
+    for text in texts:
+        name = f"{week.folder}/{text.name}.ipynb"
+        source = files[Path("source") / name].decode()
+        for language in course.languages:
+            path = Path("release") / language / name
+            problems += leaks(source, files[path].decode(), str(path))
+    if run:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for found in pool.map(lambda text: untouched(text, course), texts):
+                problems += found
+    return problems
+
+
+# -- Gates 3 and 4: what stands in the text ---------------------------------------------------
+
+
+def tested(text: Text, course: Course) -> Iterator[Problem]:
+    """Every autograded task has hidden tests and at least three mutants."""
+    for task, test in text.tests.items():
+        if BEGIN_HIDDEN not in test.source:
+            yield Problem(text.file, test.place, "hidden-tests", f"{task!r} has no hidden tests")
+        count = len(text.of("mutant", task))
+        if count < MINIMUM_MUTANTS:
+            message = f"{task!r} has {count} mutants; plant at least {MINIMUM_MUTANTS}"
+            yield Problem(text.file, test.place, "mutants", message)
+    for cell in text.cells:
+        if cell.kind == "answer" and not text.of("rubric", cell.task):
+            message = f"the answer {cell.task!r} has no rubric"
+            yield Problem(text.file, cell.place, "rubric", message)
+
+
+def twins(text: Text, course: Course) -> Iterator[Problem]:
+    """Every prose cell exists in every language, right after the first one."""
+    first, *others = course.languages
+    prose = [c if c.kind == "prose" else None for c in text.cells]
+    for number, cell in enumerate(prose):
+        if cell is None or cell.language == "any":
+            continue
+        if cell.language not in course.languages:
+            message = f"{cell.language!r} is none of the course's languages"
+            yield Problem(text.file, cell.place, "language-twin", message)
+        elif cell.language == first:
+            following = prose[number + 1 : number + 1 + len(others)]
+            got = [c.language if c else "" for c in following]
+            if got != others:
+                message = f"its twin in {', '.join(others)} must follow it at once"
+                yield Problem(text.file, cell.place, "language-twin", message)
+        else:
+            before = prose[number - 1] if number else None
+            if before is None or before.language in (cell.language, "any"):
+                message = f"this cell in {cell.language} follows no cell in {first}"
+                yield Problem(text.file, cell.place, "language-twin", message)
+
+
+_DRAWS = re.compile(r"\bplt\.(subplots|figure|plot|imshow)\b|\bplots\.(?!show\b)[a-z_]+\(")
+
+
+def pictures(text: Text, course: Course) -> Iterator[Problem]:
+    """Every picture has a text alternative: drawn ones by plots.show, others by their alt text."""
+    for cell in text.cells:
+        if cell.kind == "prose":
+            for alt in re.findall(r"!\[(.*?)\]\(", cell.source):
+                if not alt.strip():
+                    message = "write what the picture shows: ![text](file)"
+                    yield Problem(text.file, cell.place, "alt-text", message)
+            if re.search(r"<img(?![^>]*\balt=)", cell.source):
+                message = "an <img> needs alt=..."
+                yield Problem(text.file, cell.place, "alt-text", message)
+        elif cell.kind == "code" and _draws_at_top(cell.source):
+            shows = re.findall(r"\bplots\.show\(\s*([^)\s])", cell.source)
+            if not shows:
+                message = 'end the picture with plots.show("what it shows")'
+                yield Problem(text.file, cell.place, "alt-text", message)
+
+
+def _draws_at_top(source: str) -> bool:
+    """Whether a cell draws when it runs, not just in a function that it defines."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return False
+    top = [n for n in body if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return any(_DRAWS.search(ast.unparse(node)) for node in top)
+
+
+def prose(text: Text, course: Course) -> Iterator[Problem]:
+    """Task placeholders, glossary references and relative links resolve."""
+    headings = {
+        language: _glossary(course.root, "" if language == "en" else f".{language}")
+        for language in course.languages
+    }
+    tasks = {**text.tests, **{c.task: c for c in text.cells if c.kind == "answer"}}
+    named = set()
+    for cell in text.cells:
+        if not cell.is_markdown:
+            continue
+        for task in re.findall(r"\{\{task:(\w+)\}\}", cell.source):
+            named.add(task)
+            if task not in tasks:
+                message = f"there is no task {task!r}"
+                yield Problem(text.file, cell.place, "task-line", message)
+        languages = [cell.language] if cell.language in headings else list(headings)
+        for target in re.findall(r"\]\(([^)\s]+)\)", cell.source):
+            message = _dead_link(target, text, course, [headings[k] for k in languages])
+            if message:
+                yield Problem(text.file, cell.place, "link", message)
+    for task in sorted(tasks.keys() - named):
+        message = f"say what the task is worth: write {{{{task:{task}}}}} above it"
+        yield Problem(text.file, tasks[task].place, "task-line", message)
+
+
+def _glossary(root: Path, suffix: str) -> set[str]:
+    path = root / "docs" / f"glossary{suffix}.md"
+    content = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return {build.anchor(h) for h in re.findall(r"^## (.+)$", content, flags=re.M)}
+
+
+def _dead_link(target: str, text: Text, course: Course, glossaries: list[set[str]]) -> str:
+    if target.startswith("glossary:"):
+        term = target.removeprefix("glossary:")
+        if all(build.anchor(term) in headings for headings in glossaries):
+            return ""
+        return f"docs/glossary has no heading {term!r} in this language"
+    if re.match(r"https?://[\w.-]+\.\w+(/|$)", target) or target.startswith("#"):
+        return ""
+    if ":" in target.split("/")[0]:
+        return f"{target!r} is no https link and no file of the week"
+    if (course.root / "weeks" / text.week / target.split("#")[0]).exists():
+        return ""
+    if re.fullmatch(r"[\w-]+\.ipynb", target):
+        sibling = course.root / "weeks" / text.week / Path(target).with_suffix(".py")
+        return "" if sibling.is_file() else f"there is no notebook {target!r} in this week"
+    return f"there is no file {target!r} in weeks/{text.week}"
+
+
+def points(texts: list[Text], week: Week) -> Iterator[Problem]:
+    """The points of the tests add up to course.toml."""
+    for text in texts:
+        entry = week.notebook(text.name)
+        if entry is None:
+            continue
+        graded = [c for c in text.cells if c.kind in ("test", "answer")]
+        for bonus, want in ((False, entry.points), (True, entry.bonus)):
+            total = sum(
+                float(c.options["points"])
+                for c in graded
+                if bool(c.options.get("bonus")) == bonus
+                and isinstance(c.options.get("points"), int | float)
+            )
+            if abs(total - want) > 1e-9:
+                name = "bonus points" if bonus else "points"
+                message = f"its {name} add up to {total:g}, but course.toml says {want:g}"
+                yield Problem(text.file, "", "points", message)
+
+
+def unlisted(course: Course, week: Week) -> Iterator[Problem]:
+    """Every notebook of the folder stands in course.toml."""
+    for path in sorted((course.root / "weeks" / week.folder).glob("*.py")):
+        if week.notebook(path.stem) is None and "\n# %%" in path.read_text(encoding="utf-8"):
+            message = "list this notebook in course.toml, with a tier or the reason to exclude it"
+            yield Problem(f"weeks/{week.folder}/{path.name}", "", "unlisted", message)
+
+
+def week_files(course: Course, week: Week) -> Iterator[Problem]:
+    """Every week has a README in every language."""
+    for language in course.languages:
+        name = "README.md" if language == "en" else f"README.{language}.md"
+        if not (course.root / "weeks" / week.folder / name).is_file():
+            message = "every week needs a README in every language"
+            yield Problem(f"weeks/{week.folder}/{name}", "", "readme", message)
+
+
+def ruff(course: Course, week: Week) -> Iterator[Problem]:
+    """The code of the notebooks passes ruff."""
+    files = [f"weeks/{week.folder}/{n.name}.py" for n in week.notebooks]
+    files = [f for f in files if (course.root / f).is_file()]
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--output-format=json", "--no-cache", *files],
+        cwd=course.root,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode not in (0, 1):
+        yield Problem("weeks", "", "ruff", result.stderr.strip()[:500])
+        return
+    for found in json.loads(result.stdout or "[]"):
+        file = str(Path(found["filename"]).resolve().relative_to(course.root.resolve()))
+        place = f"line {found['location']['row']}"
+        yield Problem(file, place, f"ruff-{found['code']}", found["message"])
+
+
+# -- Gates 1 and 2: what students get ---------------------------------------------------------
+
+
+def leaks(source_json: str, release_json: str, file: str) -> Iterator[Problem]:
+    """No line of a solution, a hidden test, a mutant or a rubric stands in a release.
+
+    Compared as text of the whole file, so that no cell, output or metadata is left out. Lines that
+    students see anyway, and lines too short to tell anything, don't count.
+    """
+    source, release = json.loads(source_json), json.loads(release_json)
+    seen = set(_strings(release))
+    shown = {line.strip() for text in seen for line in text.split("\n")}
+    # What the released cells may hold: the visible parts of the source's own cells.
+    visible = {
+        line.strip()
+        for cell in source["cells"]
+        if "rubric" not in cell["metadata"].get(nb_.KEY, {})
+        for line in _visible("".join(cell["source"])).split("\n")
+    }
+    for cell in source["cells"]:
+        for what, text in _secrets(cell):
+            for line in text.split("\n"):
+                line = line.strip()
+                if len(line) > 8 and line in shown and line not in visible:
+                    message = f"shows a line of {what} of cell {cell['id']!r}: {line}"
+                    yield Problem(file, f"cell {cell['id']!r}", "leak", message)
+    for cell in release["cells"]:
+        extra = set(cell["metadata"]) - {"nbgrader", "deletable", "editable", "tags"}
+        if extra or cell.get("outputs"):
+            message = f"carries {', '.join(sorted(extra)) or 'outputs'}"
+            yield Problem(file, f"cell {cell['id']!r}", "leak", message)
+    for text in seen:
+        if re.search(r"(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)", text):
+            yield Problem(file, "", "leak", f"a marker was left: {text.strip()[:60]!r}")
+
+
+def _strings(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, list) and all(isinstance(n, str) for n in node):
+        yield "".join(node)
+    elif isinstance(node, list | dict):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _strings(child)
+
+
+_REGION = re.compile(
+    r"^[ \t]*### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)^[ \t]*### END \1$", re.M | re.S
+)
+
+
+def _visible(source: str) -> str:
+    return _REGION.sub("", source)
+
+
+def _secrets(cell: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for match in _REGION.finditer("".join(cell["source"])):
+        yield f"the {match[1].lower()}", match[2]
+    meta = cell["metadata"].get(nb_.KEY, {})
+    for kind in ("mutants", "alternatives"):
+        for variant in meta.get(kind, []):
+            yield f"the {kind}", variant["source"]
+    if "rubric" in meta:
+        yield "the rubric", "".join(cell["source"])
+
+
+def untouched(text: Text, course: Course) -> list[Problem]:
+    """The student version as it is: every task scores 0; other cells fail by NotImplementedError.
+
+    Runs the release's code in the prover's worker, without variants.
+    """
+    release = build.to_release(build.to_source(text, course), course.languages[0])
+    lines = {c.source: c for c in text.cells}
+    cells = [
+        {
+            "id": cell.id,
+            "kind": "test" if nb_.is_graded(cell) else "code",
+            "source": cell.source,
+            "task": nb_.grade_id(cell),
+        }
+        for cell in release.cells
+        if cell.cell_type == "code"
+    ]
+    job = {"cells": cells, "limit": 0, "salts": ["first", "second"], "variants": {}}
+    problems: list[Problem] = []
+    for event in run_worker(job, course.root / "weeks" / text.week, text.file, problems):
+        place = _place(event["id"], release, lines)
+        if event["event"] == "again":
+            continue
+        if nb_.TEST_PREFIX in event["task"]:
+            if event["score"] > 0:
+                message = "the untouched student version scores points here"
+                problems.append(Problem(text.file, place, "untouched", message))
+        elif not event["ok"] and event["ename"] != "NotImplementedError":
+            message = (
+                "in the untouched student version this cell fails by "
+                f"{event['ename']}: {event['evalue']}; only NotImplementedError is expected"
+            )
+            problems.append(Problem(text.file, place, "untouched", message))
+    return problems
+
+
+def _place(cell_id: str, release: NotebookNode, lines: dict[str, Cell]) -> str:
+    cell = next(c for c in release.cells if c.id == cell_id)
+    return lines[cell.source].place if cell.source in lines else f"cell {cell_id!r}"
