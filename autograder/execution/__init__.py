@@ -1,0 +1,1 @@
+"""Run one notebook, safely: values in, values out. Knows no grading and no authoring."""

@@ -1,0 +1,323 @@
+"""Restart & Run All: papermill runs notebooks of our own, each in a process of its own.
+
+These are the authors' notebooks, not submissions: no sandbox. `rerun_without_network` proves that
+they need no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from autograder.execution.sandbox import SandboxError
+
+CELL_SECONDS = 1800  # a cell that hangs must end some day, also in the profile "full"
+NO_NETWORK = 78  # exit code of the process that looked and found a network
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a notebook ran. peak_memory_mib: of its kernel.
+
+    slowest: up to three cells as (number, first line of source, seconds). Cells are numbered from
+    1, as one counts them in the notebook. error: "" if it ran through, else the cell, its source
+    line, the message and the command that runs this notebook alone. executed: the executed copy.
+    """
+
+    notebook: Path
+    ok: bool
+    seconds: float
+    peak_memory_mib: float
+    slowest: tuple[tuple[int, str, float], ...]
+    error: str
+    executed: Path
+
+
+def run_all(
+    notebooks: Sequence[Path],
+    *,
+    output_dir: Path,
+    profile: str,
+    jobs: int,
+    on_done: Callable[[RunReport], None] | None = None,
+) -> list[RunReport]:
+    """Run notebooks from top to bottom, so many at once; report in the order given.
+
+    on_done is called as each one ends, never twice at a time.
+    """
+    jobs = max(1, jobs)
+    lock = threading.Lock()
+
+    def one(notebook: Path) -> RunReport:
+        report = _run_in_process(notebook, output_dir, profile, jobs)
+        if on_done is not None:
+            with lock:
+                on_done(report)
+        return report
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, notebooks))
+
+
+def junit_xml(reports: Sequence[RunReport]) -> str:
+    """The reports as JUnit's XML, one test case a notebook."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name="restart-and-run-all",
+        tests=str(len(reports)),
+        failures=str(sum(not r.ok for r in reports)),
+        errors="0",
+        skipped="0",
+        time=f"{sum(r.seconds for r in reports):.3f}",
+    )
+    for report in reports:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=report.notebook.parent.name,
+            name=report.notebook.stem,
+            time=f"{report.seconds:.3f}",
+        )
+        if not report.ok:
+            first = _xml_text(report.error.partition("\n")[0])
+            ElementTree.SubElement(case, "failure", message=first).text = _xml_text(report.error)
+    text = ElementTree.tostring(suite, encoding="unicode", xml_declaration=False)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + text + "\n"
+
+
+def _xml_text(text: str) -> str:
+    """The text without the control characters that XML can't hold."""
+    return "".join(c for c in text if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff"))
+
+
+# -- Without a network -----------------------------------------------------------------------
+
+
+def rerun_without_network(argv: Sequence[str]) -> int:
+    """Run a command line where there is no network but the loopback; return its exit code.
+
+    argv: the whole command, without the option that led here. The new namespace is looked at from
+    inside before the command starts. Raises SandboxError where it can't be made.
+    """
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxError("--no-network needs bubblewrap (bwrap): apt install bubblewrap")
+    look = [sys.executable, "-m", "autograder.execution.runall", "--without-network", "--"]
+    line = [bwrap, "--dev-bind", "/", "/", "--unshare-net", "--die-with-parent", "--"]
+    tried = subprocess.run([*line, *look, "true"], capture_output=True, text=True)
+    if tried.returncode == NO_NETWORK:
+        raise SandboxError(f"a network is still there without one: {tried.stderr.strip()}")
+    if tried.returncode != 0:
+        raise SandboxError(f"can't run without a network: {tried.stderr.strip()}")
+    return subprocess.run([*line, *look, *argv]).returncode
+
+
+def network_left() -> str:
+    """What of a network this process can reach, "" for none but the loopback."""
+    names = [name for _, name in socket.if_nameindex()]
+    if names != ["lo"]:
+        return f"interfaces {', '.join(names)}"
+    for family, address in (
+        (socket.AF_INET, ("192.0.2.1", 9)),  # addresses kept for documentation
+        (socket.AF_INET6, ("2001:db8::1", 9)),
+    ):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(address)  # asks the routing table; sends nothing
+        except OSError:
+            continue
+        return f"a route to {address[0]}"
+    return ""
+
+
+def _exec_without_network(argv: Sequence[str]) -> int:
+    left = network_left()
+    if left:
+        print(left, file=sys.stderr)
+        return NO_NETWORK
+    os.execvp(argv[0], list(argv))
+
+
+# -- One notebook, one process ---------------------------------------------------------------
+
+
+def _run_in_process(notebook: Path, output_dir: Path, profile: str, jobs: int) -> RunReport:
+    notebook = notebook.absolute()
+    executed = (output_dir / notebook.parent.name / notebook.name).absolute()
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "report.json")
+        line = [sys.executable, "-m", "autograder.execution.runall"]
+        line += [str(notebook), "--profile", profile, "--executed", str(executed)]
+        done = subprocess.run(
+            [*line, "--report", str(answer)],
+            env={**os.environ, **dict.fromkeys(names, threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        try:
+            values = json.loads(answer.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            error = f"the process that ran it ended with {done.returncode}: {last}"
+            return RunReport(notebook, False, 0.0, 0.0, (), error, executed)
+    return RunReport(
+        notebook,
+        values["ok"],
+        values["seconds"],
+        values["peak_memory_mib"],
+        tuple((n, line, seconds) for n, line, seconds in values["slowest"]),
+        values["error"],
+        executed,
+    )
+
+
+def _run(notebook: Path, executed: Path, profile: str) -> RunReport:
+    """Run a notebook in this process, which should run no other: its children's memory counts."""
+    import logging
+    import time
+
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = any("parameters" in c.get("metadata", {}).get("tags", []) for c in cells)
+    # The default profile stands in the notebook itself: then it runs just as a student runs it.
+    parameters = {"profile": profile} if tagged and profile != "small" else {}
+    error = ""
+    start = time.monotonic()
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(executed),
+            parameters=parameters,
+            cwd=str(notebook.parent),
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=False,
+            execution_timeout=CELL_SECONDS,
+        )
+    except papermill.PapermillExecutionError as failure:
+        error = f"{failure.ename}: {failure.evalue}"
+    except Exception as failure:  # a dead kernel, a cell that takes too long, a broken file
+        error = f"{type(failure).__name__}: {failure}"
+    seconds = time.monotonic() - start
+    ran = _cells(executed)
+    if error:
+        error = _explain(error, ran, notebook, profile)
+    slowest = sorted(ran, key=lambda c: -c["seconds"])[:3]
+    return RunReport(
+        notebook=notebook,
+        ok=not error,
+        seconds=round(seconds, 3),
+        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        slowest=tuple((c["number"], c["line"], round(c["seconds"], 3)) for c in slowest),
+        error=error,
+        executed=executed,
+    )
+
+
+def _cells(executed: Path) -> list[dict[str, Any]]:
+    """The code cells of an executed copy, numbered as in the notebook: what papermill put in
+    does not count."""
+    try:
+        cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return []
+    found, number = [], 0
+    for cell in cells:
+        tags = cell["metadata"].get("tags", [])
+        if {"injected-parameters", "papermill-error-cell-tag"} & set(tags):
+            continue
+        number += 1
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"])
+            run = cell["metadata"].get("papermill", {})
+            found.append(
+                {
+                    "number": number,
+                    "source": source,
+                    "line": next((s for s in source.splitlines() if s.strip()), ""),
+                    "seconds": run.get("duration") or 0.0,
+                    # papermill leaves the cell that ended the run "running" or failed
+                    "failed": bool(run.get("exception")) or run.get("status") == "running",
+                    "error": _traceback(cell),
+                }
+            )
+    return found
+
+
+def _traceback(cell: Mapping[str, Any]) -> list[str]:
+    for output in cell.get("outputs", []):
+        if output.get("output_type") == "error":
+            return list(output.get("traceback", []))
+    return []
+
+
+def _explain(message: str, cells: Sequence[Mapping[str, Any]], notebook: Path, profile: str) -> str:
+    import re
+
+    text = [message]
+    failed = next((c for c in cells if c["failed"] or c["error"]), None)
+    if failed is not None:
+        lines = failed["source"].splitlines()
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed["error"]))
+        # IPython marks the cell's own line with an arrow; the first one is the outermost frame.
+        arrow = re.search(r"^-+> (\d+)", plain, flags=re.M)
+        number = int(arrow[1]) if arrow and 0 < int(arrow[1]) <= len(lines) else 0
+        line = lines[number - 1].strip() if number else failed["line"].strip()
+        where = f"cell {failed['number']}, line {number}" if number else f"cell {failed['number']}"
+        text = [f"{where}: {message.splitlines()[0] if message else ''}", f"  {line}"]
+        text += [f"  {s}" for s in message.splitlines()[1:10]]
+    name = os.path.relpath(notebook)
+    text.append(f"run it alone: python -m autograder.execution.runall {name} --profile {profile}")
+    return "\n".join(text)
+
+
+def _main(arguments: list[str]) -> int:
+    import argparse
+
+    if arguments[:2] == ["--without-network", "--"]:
+        return _exec_without_network(arguments[2:])
+    parser = argparse.ArgumentParser(
+        prog="python -m autograder.execution.runall", description="Run one notebook from top on."
+    )
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--profile", default="small", choices=("small", "full"))
+    parser.add_argument("--executed", type=Path, help="where the executed copy goes")
+    parser.add_argument("--report", type=Path, help="write the report there, as JSON")
+    options = parser.parse_args(arguments)
+    notebook = options.notebook.absolute()
+    executed = options.executed or Path("runs", notebook.parent.name, notebook.name)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    report = _run(notebook, executed.absolute(), options.profile)
+    if options.report:
+        values = {**asdict(report), "notebook": str(notebook), "executed": str(executed)}
+        options.report.write_text(json.dumps(values), encoding="utf-8")
+    else:
+        print(f"{'ok' if report.ok else 'FAILED'}: {notebook.name} in {report.seconds:.1f} s")
+        if report.error:
+            print(report.error)
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
