@@ -9,6 +9,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from autograder import course as course_
 from autograder.errors import CourseError, stop
@@ -149,3 +156,47 @@ def lint(
     if problems:
         raise CourseError(problems)
     console.print(f"{len(weeks)} week(s) without a problem.")
+
+
+@app.command()
+def grade(
+    week: Annotated[str, typer.Argument(help="Folder, week01 or 1.")],
+    student: Annotated[list[str] | None, typer.Option(help="Only this student.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a sandbox.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run what did not change, too.")] = False,
+    root: Root = None,
+) -> None:
+    """Grade the submissions of a week: run, record, feedback, table and report."""
+    from autograder.grading import grade as grade_
+    from autograder.report import html, tables
+
+    course, (one,) = _load(root, [week])
+    students = grade_.submissions(course, one, student or [])
+    with _progress() as bar:
+        running = bar.add_task("Running notebooks", total=None)
+        recording = bar.add_task("Recording", total=len(students))
+        grades = grade_.grade(
+            course,
+            one,
+            students,
+            jobs=jobs,
+            unsafe=unsafe,
+            again=again,
+            on_run=lambda total: bar.update(running, advance=1, total=total),
+            on_record=lambda: bar.update(recording, advance=1),
+        )
+    console.print(tables.grades(one, grades))
+    console.print(f"Report: {html.write(course, one, grades)}")
+    console.print(f"Feedback: {course.root / 'feedback'}")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )

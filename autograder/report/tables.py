@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from autograder.course import Week
+
 if TYPE_CHECKING:
     from autograder.authoring.mutants import Proof
+    from autograder.grading.grade import SubmissionGrade
 
 
 def proofs(results: Sequence[Proof]) -> Table:
@@ -41,3 +44,33 @@ def proofs(results: Sequence[Proof]) -> Table:
 
 def _rate(killed: int, total: int) -> str:
     return f"{killed}/{total}  {killed / total:.0%}" if total else "-"
+
+
+def grades(week: Week, results: Sequence[SubmissionGrade]) -> Table:
+    """The scores of a class, who is flagged and why."""
+    table = Table(title=f"Grades of {week.folder}", title_justify="left", show_lines=False)
+    table.add_column("student")
+    for entry in week.notebooks:
+        table.add_column(f"{entry.name}\nof {entry.points:g}", justify="right")
+    table.add_column(f"total\nof {week.points:g}", justify="right")
+    table.add_column("bonus", justify="right")
+    table.add_column("status")
+    table.add_column("why", overflow="fold")
+    for result in results:
+        found = {n.name: n for n in result.notebooks}
+        table.add_row(
+            result.student,
+            *(f"{found[e.name].score():g}" for e in week.notebooks),
+            f"{result.score():g}",
+            f"{result.score(bonus=True):g}",
+            result.status,
+            "\n".join(summary(result)),
+        )
+    return table
+
+
+def summary(result: SubmissionGrade) -> list[str]:
+    """Why a submission is flagged or refused: one line for each kind of reason in a notebook."""
+    lines = [reason for n in result.notebooks for reason in n.reasons[:1]]
+    more = sum(len(n.reasons[1:]) for n in result.notebooks)
+    return [*lines, f"and {more} more"] if more else lines

@@ -1,0 +1,107 @@
+"""What ran -> a verdict for each task, and outputs that nbgrader's own scoring reads right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from autograder import notebook as nb_
+
+SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a task ended. score: share of its points, 0 to 1.
+
+    status: correct, partial, wrong, not attempted, stopped or tampered. message: for the student.
+    flag: for the teacher, "" for none.
+    """
+
+    task: str
+    score: float
+    status: str
+    message: str
+    flag: str = ""
+
+
+def judge(
+    cell: NotebookNode, status: str, ename: str, evalue: str, tampered: Sequence[str] = ()
+) -> Verdict:
+    """The verdict on a test cell that ran.
+
+    status, ename, evalue: from the kernel's reply, or "timeout", "died", "skipped". tampered: the
+    tasks of the notebook whose negative control survived.
+    """
+    task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
+    if status == "timeout":
+        return Verdict(task, 0.0, "stopped", f"{task}: the time limit was reached.")
+    if status == "died":
+        message = f"{task}: Python ended while this task was checked."
+        return Verdict(task, 0.0, "stopped", message)
+    if status == "skipped":
+        message = f"{task}: not checked, since Python had ended before."
+        return Verdict(task, 0.0, "stopped", message)
+    if status != "ok":
+        if ename == "NotImplementedError":
+            return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
+        return Verdict(task, 0.0, "wrong", _own_line(cell) or f"Wrong: {evalue or ename}")
+    if tampered:
+        message = f"{task}: the checks could not be trusted in this notebook."
+        flag = f"the checks of {task} pass on a planted mistake: they were tampered with"
+        return Verdict(task, 0.0, "tampered", message, flag if task in tampered else "")
+    share, message = _partial(cell)
+    if share < 1.0:
+        return Verdict(task, share, "partial", f"{task}: {share:.0%} of the points. {message}")
+    return Verdict(task, 1.0, "correct", f"Correct: {task}. {message}".strip())
+
+
+def _own_line(cell: NotebookNode) -> str:
+    """The message that names the student's own line, "" for an error that is not theirs.
+
+    Of our other messages only the reply's text is used: they may show a line of a hidden test.
+    """
+    for output in cell.outputs:
+        if output.output_type == "error" and output.evalue.startswith("Your code raised:"):
+            return "\n".join(output.traceback)
+    return ""
+
+
+def _partial(cell: NotebookNode) -> tuple[float, str]:
+    """The last score that `check.score` published, clamped; 1 where there is none."""
+    for output in reversed(cell.outputs):
+        value = output.get("data", {}).get(SCORE_MIME)
+        if isinstance(value, Mapping):
+            number: Any = value.get("score")
+            if isinstance(number, int | float) and number == number:
+                return min(1.0, max(0.0, float(number))), str(value.get("message", ""))
+            return 0.0, "the score was not a number"
+    return 1.0, ""
+
+
+def write_outputs(cell: NotebookNode, verdict: Verdict) -> None:
+    """Give a test cell the outputs from which nbgrader's determine_grade reads this verdict.
+
+    An error is no points, an execute_result with a number is that many points, neither is all of
+    them. What the cell printed stays, and stderr becomes stdout: it must not cost a point.
+    """
+    kept = [o for o in cell.outputs if o.output_type in ("stream", "display_data")]
+    for output in kept:
+        if output.output_type == "stream":
+            output.name = "stdout"
+    if verdict.score == 0.0:
+        error = new_output(
+            "error", ename=verdict.status, evalue=verdict.message, traceback=[verdict.message]
+        )
+        kept.append(error)
+    elif verdict.score < 1.0:
+        points = verdict.score * float(cell.metadata.nbgrader["points"])
+        kept.append(
+            new_output("execute_result", data={"text/plain": repr(points)}, execution_count=None)
+        )
+    cell.outputs = kept
+    cell.metadata[nb_.KEY] = {"message": verdict.message, "status": verdict.status}
