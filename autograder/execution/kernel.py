@@ -71,12 +71,7 @@ class Kernel:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._kill("")
         self._zmq.destroy(linger=0)
         self._work.cleanup()
@@ -95,6 +90,8 @@ class Kernel:
         manager.start_kernel(
             cwd=str(work),
             env=env,
+            # The history lives in memory: no database to write at every start.
+            extra_arguments=["--HistoryManager.hist_file=:memory:"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -126,8 +126,6 @@ def kernel_manager(
     """
     limits = limits or Limits()
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    # The history lives in memory: no database to write at every start.
-    argv += ["--HistoryManager.hist_file=:memory:"]
     spec = KernelSpec(display_name="Python 3", language="python", interrupt_mode="message")
     if sandboxed:
         spec.argv = argv

@@ -6,8 +6,11 @@ they need no network.
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
+import re
 import resource
 import shutil
 import socket
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -192,10 +196,7 @@ def _run_in_process(notebook: Path, output_dir: Path, profile: str, jobs: int) -
 
 def _run(notebook: Path, executed: Path, profile: str) -> RunReport:
     """Run a notebook in this process, which should run no other: its children's memory counts."""
-    import logging
-    import time
-
-    import papermill
+    import papermill  # here: it is slow to import, and only this process needs it
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -211,6 +212,7 @@ def _run(notebook: Path, executed: Path, profile: str) -> RunReport:
             parameters=parameters,
             cwd=str(notebook.parent),
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             log_output=False,
             execution_timeout=CELL_SECONDS,
@@ -273,8 +275,6 @@ def _traceback(cell: Mapping[str, Any]) -> list[str]:
 
 
 def _explain(message: str, cells: Sequence[Mapping[str, Any]], notebook: Path, profile: str) -> str:
-    import re
-
     text = [message]
     failed = next((c for c in cells if c["failed"] or c["error"]), None)
     if failed is not None:
@@ -293,8 +293,6 @@ def _explain(message: str, cells: Sequence[Mapping[str, Any]], notebook: Path, p
 
 
 def _main(arguments: list[str]) -> int:
-    import argparse
-
     if arguments[:2] == ["--without-network", "--"]:
         return _exec_without_network(arguments[2:])
     parser = argparse.ArgumentParser(

@@ -1,0 +1,43 @@
+"""nbval, the pytest face of Restart & Run All: every cell of every notebook of ours runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+SOURCE = Path(__file__).parents[1] / "source"
+NOTEBOOKS = sorted(SOURCE.glob("*/*.ipynb"))
+
+
+def nbval(notebook: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "120"]
+    line += ["--nbval-current-env", "-p", "no:cacheprovider", "-q", "--tb=short", "-o", "addopts="]
+    line += ["--rootdir", str(notebook.parent), notebook.name]
+    return subprocess.run(line, cwd=notebook.parent, capture_output=True, text=True)
+
+
+def test_nbval_runs_every_cell(tmp_path: Path) -> None:
+    cells = [v4.new_code_cell("x = 2"), v4.new_code_cell("print(x * 21)")]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "good.ipynb")
+    done = nbval(tmp_path / "good.ipynb")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_nbval_notices_a_failing_cell(tmp_path: Path) -> None:
+    cells = [v4.new_code_cell("x = 2"), v4.new_code_cell("assert x == 3")]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "bad.ipynb")
+    done = nbval(tmp_path / "bad.ipynb")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_source_notebook_passes(notebook: Path) -> None:
+    done = nbval(notebook)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
