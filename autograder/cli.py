@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
+# A log has no width of its own; rich would take 80 columns and cut the tables.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 Weeks = Annotated[
     list[str] | None,
@@ -156,6 +158,69 @@ def lint(
     if problems:
         raise CourseError(problems)
     console.print(f"{len(weeks)} week(s) without a problem.")
+
+
+class Profile(enum.StrEnum):
+    """How much a notebook does."""
+
+    small = "small"
+    full = "full"
+
+
+class Tree(enum.StrEnum):
+    """Which notebooks: the instructor's or what students open."""
+
+    source = "source"
+    english = "release/en"
+    russian = "release/ru"
+
+
+@app.command()
+def run(
+    week: Weeks = None,
+    profile: Annotated[Profile, typer.Option(help="How much the notebooks do.")] = Profile.small,
+    tree: Annotated[
+        Tree, typer.Option(help="In a release only NotImplementedError may end a cell.")
+    ] = Tree.source,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 1,
+    network: Annotated[
+        bool, typer.Option("--network/--no-network", help="Whether there is one.")
+    ] = True,
+    root: Root = None,
+) -> None:
+    """Restart & Run All: every notebook from top to bottom, with time and memory."""
+    from autograder.execution import runall, sandbox
+    from autograder.report import tables
+
+    course, weeks = _load(root, week)
+    notebooks = runall.notebooks_of(course, weeks, tree.value)
+    if not network:
+        try:
+            sys.exit(runall.rerun_without_network(_again_without("--no-network")))
+        except sandbox.SandboxError as error:
+            raise stop("--no-network", "", "sandbox", str(error)) from None
+    folder = course.root / "runs" / tree.value / profile.value
+    with _progress() as bar:
+        running = bar.add_task("Running notebooks", total=len(notebooks))
+        reports = runall.run_all(
+            notebooks,
+            output_dir=folder,
+            profile=profile.value,
+            jobs=jobs,
+            untouched=tree is not Tree.source,
+            on_done=lambda report: bar.update(running, advance=1),
+        )
+    (folder / "junit.xml").write_text(runall.junit_xml(reports), encoding="utf-8")
+    console.print(tables.runs(reports))
+    console.print(f"Executed copies and junit.xml: {folder}")
+    failed = [report for report in reports if not report.ok]
+    for report in failed:
+        print(f"error: {report.notebook}: {report.error}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+def _again_without(option: str) -> list[str]:
+    return [sys.executable, "-m", "autograder", *(a for a in sys.argv[1:] if a != option)]
 
 
 @app.command()

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from autograder.course import Week
 
 if TYPE_CHECKING:
     from autograder.authoring.mutants import Proof
+    from autograder.execution.runall import RunReport
     from autograder.grading.grade import SubmissionGrade
 
 
@@ -39,6 +41,25 @@ def proofs(results: Sequence[Proof]) -> Table:
         if results
     ]
     table.add_row("all", "", *totals)
+    return table
+
+
+def runs(reports: Sequence[RunReport]) -> Table:
+    """How each notebook ran, and where its time went."""
+    table = Table(title="Restart & Run All", title_justify="left")
+    table.add_column("notebook")
+    table.add_column("")
+    table.add_column("time, s", justify="right")
+    table.add_column("memory, MiB", justify="right")
+    table.add_column("slowest cells")
+    for report in reports:
+        table.add_row(
+            f"{report.notebook.parent.name}/{report.notebook.stem}",
+            "ok" if report.ok else "FAILED",
+            f"{report.seconds:.1f}",
+            f"{report.peak_memory_mib:.0f}",
+            Text("\n".join(f"{s:5.1f} s  cell {n}: {line[:40]}" for n, line, s in report.slowest)),
+        )
     return table
 
 
