@@ -6,7 +6,7 @@ import enum
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.progress import (
 
 from autograder import course as course_
 from autograder.errors import CourseError, stop
+
+if TYPE_CHECKING:
+    from autograder.grading.grade import SubmissionGrade
 
 app = typer.Typer(
     name="autograder",
@@ -234,26 +237,52 @@ def grade(
 ) -> None:
     """Grade the submissions of a week: run, record, feedback, table and report."""
     from autograder.grading import grade as grade_
-    from autograder.report import html, tables
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])
+    _grade(course, one, students, jobs=jobs, unsafe=unsafe, again=again)
+
+
+@app.command()
+def demo(
+    week: Annotated[str, typer.Argument(help="Folder, week01 or 1.")] = "week01",
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,
+    root: Root = None,
+) -> None:
+    """Grade a small class made by code, in demo/, and compare with the scores known before."""
+    from autograder import demo as demo_
+
+    course, (one,) = _load(root, [week])
+    own, students = demo_.set_up(course, one)
+    grades = _grade(own, one, [s.name for s in students], jobs=jobs)
+    if found := demo_.differences(students, grades):
+        for line in found:
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
+    console.print(f"All {len(students)} students got the score that was computed before.")
+
+
+def _grade(
+    course: course_.Course, week: course_.Week, students: list[str], **options: Any
+) -> list[SubmissionGrade]:
+    from autograder.grading import grade as grade_
+    from autograder.report import html, tables
+
     with _progress() as bar:
         running = bar.add_task("Running notebooks", total=None)
         recording = bar.add_task("Recording", total=len(students))
         grades = grade_.grade(
             course,
-            one,
+            week,
             students,
-            jobs=jobs,
-            unsafe=unsafe,
-            again=again,
             on_run=lambda total: bar.update(running, advance=1, total=total),
             on_record=lambda: bar.update(recording, advance=1),
+            **options,
         )
-    console.print(tables.grades(one, grades))
-    console.print(f"Report: {html.write(course, one, grades)}")
-    console.print(f"Feedback: {course.root / 'feedback'}")
+    console.print(tables.grades(week, grades))
+    console.print(f"Report: {html.write(course, week, grades)}", soft_wrap=True)
+    console.print(f"Feedback: {course.root / 'feedback'}", soft_wrap=True)
+    return grades
 
 
 def _progress() -> Progress:

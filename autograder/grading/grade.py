@@ -7,6 +7,7 @@ takes them from there one student after the other, so that its scores are these 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -145,13 +146,16 @@ def grade(
             on_run(len(distinct))
     api = NbGraderAPI(config=config)
     failed: dict[str, str] = {}
-    for student in students:
-        done = api.autograde(week.folder, student, force=True, create=True)
-        if done["success"]:
-            done = api.generate_feedback(week.folder, student, force=True)
-        if not done["success"]:
-            failed[student] = _sentence(done)
-        on_record()
+    with warnings.catch_warnings():
+        # SQLAlchemy's advice to nbgrader's gradebook; nobody here can follow it.
+        warnings.filterwarnings("ignore", message="Object of type <Submitted")
+        for student in students:
+            done = api.autograde(week.folder, student, force=True, create=True)
+            if done["success"]:
+                done = api.generate_feedback(week.folder, student, force=True)
+            if not done["success"]:
+                failed[student] = _sentence(done)
+            on_record()
     return [read_grade(course, week, student, failed.get(student, "")) for student in students]
 
 

@@ -1,0 +1,266 @@
+"""`autograder demo`: a small class of a week, made by code, graded end to end, scores known before.
+
+Each student shows one thing that happens in a class. What each must get is computed from
+course.toml, the points in the source notebooks and the planted mutants; grading is then compared
+with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+from autograder import course as course_
+from autograder import notebook as nb_
+from autograder.authoring import build
+from autograder.course import Course, Week
+from autograder.errors import stop
+from autograder.grading.grade import FLAGGED, GRADED, REFUSED, SubmissionGrade
+
+CELL_SECONDS = 30  # of the demo class: its endless loop should not keep anybody waiting
+SILENCE_THE_CHECKS = """\
+# The checks keep saying that I'm wrong. Now they don't.
+from practical_dl import check
+
+for name in ("close", "equal", "gradient", "raises", "that"):
+    setattr(check, name, lambda *args, **kwargs: None)
+"""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a student must get: by notebook the points and the bonus, and the status of it all."""
+
+    scores: Mapping[str, tuple[float, float]]
+    status: str = GRADED
+    language: str = "en"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student of the demo class. files: by notebook what is handed in."""
+
+    name: str
+    files: Mapping[str, bytes]
+    expected: Expected
+
+
+@dataclass(frozen=True)
+class _Notebook:
+    """A notebook of the week, as the class needs it."""
+
+    name: str
+    source: NotebookNode
+    released: Mapping[str, NotebookNode]
+
+    def points(self, tasks: Iterable[str]) -> tuple[float, float]:
+        """The points and the bonus of some tasks."""
+        chosen = [c for task, c in nb_.test_cells(self.source).items() if task in set(tasks)]
+        bonus = sum(c.metadata.nbgrader["points"] for c in chosen if nb_.ours(c).get("bonus"))
+        return sum(c.metadata.nbgrader["points"] for c in chosen) - bonus, bonus
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(nb_.test_cells(self.source))
+
+    def solution(self, task: str) -> NotebookNode:
+        return next(c for c in self.source.cells if nb_.grade_id(c) == task)
+
+    def mutant(self, task: str, index: int = 0) -> str:
+        mutants = nb_.ours(self.solution(task))["mutants"]
+        return mutants[index % len(mutants)]["source"]
+
+    def leaves(self) -> list[str]:
+        """The tasks on which no later task builds: a mistake there costs its own points alone."""
+        found = []
+        for task in self.tasks:
+            names = {
+                node.name
+                for node in ast.parse(self.solution(task).source).body
+                if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            }
+            after = self.source.cells[self.source.cells.index(self.solution(task)) + 1 :]
+            used = "\n".join(
+                c.source if nb_.grade_id(c) else _functions(c.source)
+                for c in after
+                if c.cell_type == "code" and nb_.grade_id(c) != nb_.TEST_PREFIX + task
+            )
+            if not any(re.search(rf"\b{re.escape(name)}\b", used) for name in names):
+                found.append(task)
+        return found
+
+    def handed_in(self, answers: Mapping[str, str], language: str = "en") -> NotebookNode:
+        """The student's notebook with these solution cells in it."""
+        notebook = copy.deepcopy(self.released[language])
+        for cell in notebook.cells:
+            cell.source = answers.get(nb_.grade_id(cell), cell.source)
+        return notebook
+
+    def reference(self) -> dict[str, str]:
+        return {task: self.solution(task).source for task in self.tasks}
+
+
+def _functions(source: str) -> str:
+    """The functions and classes of a worked cell: what later tasks may call."""
+    body = ast.parse(source).body
+    return "\n".join(ast.unparse(n) for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef))
+
+
+def make_class(course: Course, week: Week) -> list[Student]:
+    """The students of the demo class of a week that is built. Raises CourseError."""
+    notebooks = {entry.name: _read(course, week, entry.name) for entry in week.notebooks}
+    full = {n.name: n.handed_in(n.reference()) for n in notebooks.values()}
+    points = {e.name: (e.points, e.bonus) for e in week.notebooks}
+    graded = [notebooks[e.name] for e in week.notebooks if e.points]
+    if not graded or not all(n.leaves() for n in graded):
+        raise stop(course_.FILE, week.folder, "demo", "it has no task that stands by itself")
+
+    def student(
+        name: str,
+        notebook: _Notebook | None = None,
+        handed_in: NotebookNode | bytes | None = None,
+        gets: Iterable[str] = (),
+        status: str = GRADED,
+    ) -> Student:
+        """One who has everything right but in one notebook, of which only `gets` counts."""
+        files: dict[str, NotebookNode | bytes] = dict(full)
+        scores = dict(points)
+        if notebook is not None:
+            files[notebook.name] = handed_in
+            scores[notebook.name] = notebook.points(gets)
+        return Student(name, _dumps(files), Expected(scores, status))
+
+    russian = {n.name: n.handed_in(n.reference(), "ru") for n in notebooks.values()}
+    halves = {n.name: n.tasks[: (len(n.tasks) + 1) // 2] for n in notebooks.values()}
+    half_files = {
+        n.name: n.handed_in({t: a for t, a in n.reference().items() if t in halves[n.name]})
+        for n in notebooks.values()
+    }
+    students = [
+        student("full-en"),
+        Student(
+            "full-ru",
+            # Some editors put a byte-order mark in front of the text.
+            {name: b"\xef\xbb\xbf" + text for name, text in _dumps(russian).items()},
+            Expected(points, language="ru"),
+        ),
+        Student(
+            "half-done",
+            _dumps(half_files),
+            Expected({n.name: n.points(halves[n.name]) for n in notebooks.values()}),
+        ),
+        Student(
+            "untouched",
+            _dumps({n.name: n.released["en"] for n in notebooks.values()}),
+            Expected({name: (0.0, 0.0) for name in notebooks}),
+        ),
+    ]
+    for number, (notebook, task) in enumerate(_three_leaves(graded), 1):
+        wrong = notebook.handed_in(notebook.reference() | {task: notebook.mutant(task, number)})
+        others = [t for t in notebook.tasks if t != task]
+        students.append(student(f"mistake-{number}", notebook, wrong, others))
+
+    first, last = graded[0], graded[-1]
+    task = first.leaves()[-1]
+    crash = first.handed_in(first.reference() | {task: _instead(first, task, "os._exit(1)")})
+    before = first.tasks[: first.tasks.index(task)]
+    students.append(student("crash", first, crash, before, FLAGGED))
+
+    task = last.leaves()[-1]
+    endless = last.handed_in(last.reference() | {task: _instead(last, task, "while True: pass")})
+    others = [t for t in last.tasks if t != task]
+    students.append(student("endless", last, endless, others, FLAGGED))
+
+    tampering = last.handed_in({task: last.mutant(task) for task in last.tasks})
+    before_first = next(i for i, c in enumerate(tampering.cells) if nb_.is_solution(c))
+    tampering.cells.insert(before_first, new_code_cell(SILENCE_THE_CHECKS))
+    students.append(student("tampering", last, tampering, (), FLAGGED))
+
+    half_a_file = nb_.dumps(full[first.name]).encode()
+    half_a_file = half_a_file[: len(half_a_file) // 2]
+    students.append(student("broken-file", first, half_a_file, (), REFUSED))
+    return students
+
+
+def _three_leaves(notebooks: list[_Notebook]) -> list[tuple[_Notebook, str]]:
+    """Three different tasks, from all notebooks in turn."""
+    queues = [[(n, task) for task in n.leaves()] for n in notebooks]
+    mixed = [q[i] for i in range(max(map(len, queues))) for q in queues if i < len(q)]
+    return mixed[:3]
+
+
+def _instead(notebook: _Notebook, task: str, statement: str) -> str:
+    """A solution cell whose every function does something else first."""
+    tree = ast.parse(notebook.solution(task).source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.body = ast.parse(f"import os\n{statement}").body + node.body
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _dumps(files: Mapping[str, NotebookNode | bytes]) -> dict[str, bytes]:
+    return {
+        name: file if isinstance(file, bytes) else nb_.dumps(file).encode()
+        for name, file in files.items()
+    }
+
+
+def _read(course: Course, week: Week, name: str) -> _Notebook:
+    file = f"{week.folder}/{name}.ipynb"
+    released = {lang: nb_.read(course.root / "release" / lang / file) for lang in course.languages}
+    return _Notebook(name, nb_.read(course.root / "source" / file), released)
+
+
+def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
+    """A course of its own in demo/ with one built week and the class's submissions."""
+    root = course.root / "demo"
+    if root.exists() and not (root / course_.FILE).is_file():
+        raise stop(str(root), "", "demo", "this folder is not the demo's; move it away")
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    for name in (course_.FILE, "nbgrader_config.py", "pyproject.toml"):
+        if (course.root / name).is_file():
+            shutil.copy(course.root / name, root / name)
+    for name in ("docs", f"weeks/{week.folder}"):
+        shutil.copytree(course.root / name, root / name)
+    with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
+        config.write(f"\nc.ExecuteSubmission.cell_seconds = {CELL_SECONDS}\n")
+    demo = course_.load(root)
+    files = build.build_week(demo, week)
+    build.write(root, build.folders_of(demo, (week,)), files)
+    build.record(demo, week, files, f"sqlite:///{root / 'gradebook.db'}")
+    students = make_class(demo, week)
+    for student in students:
+        folder = root / "submitted" / student.name / week.folder
+        folder.mkdir(parents=True)
+        for name, content in student.files.items():
+            (folder / f"{name}.ipynb").write_bytes(content)
+    return demo, students
+
+
+def differences(students: Iterable[Student], grades: Iterable[SubmissionGrade]) -> list[str]:
+    """Where grading gave another score, status or language than the one computed before."""
+    found = []
+    by_name = {grade.student: grade for grade in grades}
+    for student in students:
+        grade, expected = by_name[student.name], student.expected
+        for notebook in grade.notebooks:
+            got = (notebook.score(), notebook.score(bonus=True))
+            want = expected.scores[notebook.name]
+            if any(abs(a - b) > 1e-9 for a, b in zip(got, want, strict=True)):
+                found.append(
+                    f"{student.name}: {notebook.name} got {got[0]:g} + {got[1]:g} bonus, "
+                    f"expected {want[0]:g} + {want[1]:g}"
+                )
+            if notebook.status != REFUSED and notebook.language != expected.language:
+                found.append(f"{student.name}: {notebook.name} was taken for {notebook.language}")
+        if grade.status != expected.status:
+            found.append(f"{student.name}: is {grade.status}, expected {expected.status}")
+    return found
