@@ -1,0 +1,66 @@
+"""What all tests share: a data cache, the tiny course, and the marker of tests that need a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+# Beside the checkout of a developer or a runner there may be the files that the official sources
+# serve, under the names that `practical_dl.data` gives them in its cache.
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs a CUDA device, skipped where there is none")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch  # here: it is slow to import
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data cache for this session and all processes that it starts.
+
+    A folder named by PRACTICAL_DL_DATA is used as it is; else a new one is filled from
+    `../shared/data`, and stays empty where there is no such folder.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "PRACTICAL_DL_DATA" not in os.environ:
+            folder = tmp_path_factory.mktemp("data") / "cache"
+            if SHARED_DATA.is_dir():
+                shutil.copytree(SHARED_DATA, folder, copy_function=_link)
+            else:
+                folder.mkdir()
+            patch.setenv("PRACTICAL_DL_DATA", str(folder))
+        yield Path(os.environ["PRACTICAL_DL_DATA"])
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where it can be had: a symbolic one would lead out of the sandbox."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A copy of the tiny course (one week, one notebook) with this repository's nbgrader_config."""
+    folder = tmp_path / "tiny"
+    ignore = shutil.ignore_patterns(".*_cache")
+    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "tiny", folder, ignore=ignore)
+    shutil.copy(REPOSITORY / "nbgrader_config.py", folder)
+    return folder
