@@ -196,7 +196,7 @@ def run(
     from autograder.report import tables
 
     course, weeks = _load(root, week)
-    notebooks = runall.notebooks_of(course, weeks, tree.value)
+    notebooks = course_.notebooks_of(course, weeks, tree.value, excluded=False)
     if not network:
         try:
             sys.exit(runall.rerun_without_network(_again_without("--no-network")))

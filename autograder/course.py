@@ -96,6 +96,29 @@ def find_root(start: Path) -> Path:
     return next((p for p in (start, *start.parents) if (p / FILE).is_file()), start)
 
 
+def notebooks_of(
+    course: Course, weeks: Sequence[Week], tree: str, *, excluded: bool = True
+) -> list[Path]:
+    """The built notebooks of some weeks in a tree: "source", "release/en" or "release/ru".
+
+    excluded: also those that CI does not run. Raises CourseError for one that is not built.
+    """
+    found = [
+        course.root / tree / week.folder / f"{entry.name}.ipynb"
+        for week in weeks
+        for entry in week.notebooks
+        if excluded or not entry.excluded
+    ]
+    problems = [
+        Problem(f"{tree}/{p.parent.name}/{p.name}", "", "not-built", "run: autograder build")
+        for p in found
+        if not p.is_file()
+    ]
+    if problems:
+        raise CourseError(problems)
+    return found
+
+
 def _names_week(name: str, folder: str) -> bool:
     match = re.match(r"week(\d+)", folder)
     number = match[1] if match else ""

@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from autograder.course import Course, Week
-from autograder.errors import CourseError, Problem
 from autograder.execution.sandbox import SandboxError
 
 CELL_SECONDS = 1800  # a cell that hangs must end some day, also in the profile "full"
@@ -50,27 +48,6 @@ class RunReport:
     slowest: tuple[tuple[int, str, float], ...]
     error: str
     executed: Path
-
-
-def notebooks_of(course: Course, weeks: Sequence[Week], tree: str) -> list[Path]:
-    """The notebooks of these weeks in a tree ("source", "release/en"...), less the excluded ones.
-
-    Raises CourseError for one that is not built.
-    """
-    found = [
-        course.root / tree / week.folder / f"{entry.name}.ipynb"
-        for week in weeks
-        for entry in week.notebooks
-        if not entry.excluded
-    ]
-    problems = [
-        Problem(f"{tree}/{p.parent.name}/{p.name}", "", "not-built", "run: autograder build")
-        for p in found
-        if not p.is_file()
-    ]
-    if problems:
-        raise CourseError(problems)
-    return found
 
 
 def run_all(

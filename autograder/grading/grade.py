@@ -16,7 +16,7 @@ from typing import Any
 from traitlets.config import Config
 
 from autograder import notebook as nb_
-from autograder.course import Course, Week
+from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution.execute import Job, job_key
 from autograder.execution.sandbox import SandboxError
@@ -127,7 +127,7 @@ def grade(
     """
     from nbgrader.apps import NbGraderAPI
 
-    _check_recorded(course, week)
+    _check_built(course, week)
     config = load_config(course, unsafe=unsafe)
     settings = ExecuteSubmission(config=config)
     cache = course.root / settings.cache
@@ -253,9 +253,11 @@ def db_url(course: Course) -> str:
     return config.CourseDirectory.get("db_url") or f"sqlite:///{course.root / 'gradebook.db'}"
 
 
-def _check_recorded(course: Course, week: Week) -> None:
+def _check_built(course: Course, week: Week) -> None:
+    """The source notebooks are there, and the gradebook knows them."""
     from nbgrader.api import Gradebook, MissingEntry
 
+    notebooks_of(course, [week], "source")
     with Gradebook(db_url(course)) as gradebook:
         try:
             gradebook.find_assignment(week.folder)
