@@ -15,8 +15,8 @@ def seed_everything(seed: int = 0) -> np.random.Generator:
     seed: a whole number from 0 to 2**32 - 1.
     Raises ValueError for any other.
     """
-    if not 0 <= int(seed) < 2**32:
-        raise ValueError(f"seed must lie in [0, 2**32), got {seed}")
+    if int(seed) != seed or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in [0, 2**32), got {seed}")
     seed = int(seed)
     os.environ["PYTHONHASHSEED"] = str(seed)  # for processes that this one starts
     random.seed(seed)

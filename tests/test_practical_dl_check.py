@@ -1,0 +1,367 @@
+"""Checks: what passes, what fails with which sentence, and the four outcomes in a notebook."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from practical_dl import check
+from practical_dl.check import CheckFailed
+
+
+class Agreeable:
+    """What a student may hand in to be equal to everything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash(1)
+
+
+class AgreeableInt(int):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = int.__hash__
+
+
+def failure(function: Callable[..., None], *arguments: Any, **options: Any) -> str:
+    """The message of a check that must fail, as one text."""
+    with pytest.raises(CheckFailed) as caught:
+        function(*arguments, **options)
+    return f"{caught.value.summary}\n{caught.value.details}"
+
+
+# -- close ------------------------------------------------------------------------------------
+
+GRADED = torch.tensor([1.0, 2.0], requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (1.0, 1.0 + 1e-9),
+        ([1, 2], np.array([1.0, 2.0])),
+        (GRADED, [1, 2]),
+        ([1, 2], GRADED),
+        (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), [1, 2]),
+        (torch.tensor([1 + 2j]).conj(), [1 - 2j]),
+        (np.inf, np.inf),
+        ([-np.inf, 1], [-np.inf, 1]),
+        (np.zeros((0, 3)), np.zeros((0, 3))),
+        (np.array(True), 1),
+        (1 + 2j, np.complex64(1 + 2j)),
+        (np.float16(0.5), 0.5),
+    ],
+)
+def test_close_passes(actual: Any, expected: Any) -> None:
+    check.close(actual, expected, "f(x)")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "said"),
+    [
+        (None, 1.0, "got None: does the function return its result?"),
+        (1.0, 1.1, "got 1, expected 1.1"),
+        ([1.0, 5.0, 3.0], [1.0, 2.0, 3.5], "got 5, expected 2 at [1]; 2 of 3 values differ"),
+        (np.nan, 1.0, "got NaN, expected 1"),
+        ([[1.0, np.nan]], [[1.0, 2.0]], "got NaN at [0, 1], expected 2"),
+        (np.nan, np.nan, "got nan, expected nan"),
+        (1.0, np.nan, "expected nan"),
+        (np.inf, 1.0, "got inf, expected 1"),
+        (1.0, np.inf, "got 1, expected inf"),
+        (-np.inf, np.inf, "got -inf, expected inf"),
+        (1e300, np.inf, "expected inf"),
+        (np.zeros((2, 3)), np.zeros((3, 2)), "got shape (2, 3), expected (3, 2)"),
+        (np.zeros((1, 3)), np.zeros(3), "got shape (1, 3), expected (3,)"),  # no broadcasting
+        (0.0, np.zeros(0), "got shape (), expected (0,)"),
+        (np.zeros(0), 0.0, "got shape (0,), expected ()"),
+        ("1.0", 1.0, "got '1.0', a str, not numbers"),
+        ([[1, 2], [3]], [[1, 2], [3, 4]], "a list, not numbers"),
+        ({"a": 1}, 1.0, "a dict, not numbers"),
+        ([GRADED], [[1.0, 2.0]], "a list, not numbers"),
+        (Agreeable(), 1.0, "an Agreeable"),
+        (1 + 1j, 1.0, "got 1+1j, expected 1"),
+    ],
+)
+def test_close_fails(actual: Any, expected: Any, said: str) -> None:
+    text = failure(check.close, actual, expected, "f(x)", why="it holds")
+    assert text.startswith("f(x): it holds\n")
+    assert said.replace("an Agreeable", "a Agreeable") in text
+
+
+def test_close_uses_its_tolerance() -> None:
+    check.close(1.01, 1.0, "f(x)", rtol=0.02)
+    check.close(0.01, 0.0, "f(x)", atol=0.02)
+    failure(check.close, 0.01, 0.0, "f(x)", rtol=10.0, atol=0.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_close_warns_of_nothing() -> None:
+    check.close([np.inf, 1.0], [np.inf, 1.0], "f(x)")
+    failure(check.close, [np.inf, np.nan], [-np.inf, 0.0], "f(x)")
+
+
+def test_the_summary_shows_no_value() -> None:
+    """Feedback may show it for a hidden test."""
+    with pytest.raises(CheckFailed) as caught:
+        check.close(3.25, 4.5, "f(x)")
+    assert caught.value.summary == "f(x)" and "4.5" in caught.value.details
+
+
+# -- equal ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (1, 1.0),
+        (np.int64(3), 3),
+        (np.True_, True),
+        (np.str_("cat"), "cat"),
+        ("", ""),
+        (None, None),
+        ([], []),
+        ([1, (2.0, "x")], [1.0, (2, "x")]),
+        ({"a": [1], 2: {3}}, {2: {3}, "a": [1]}),
+        ([np.arange(3)], [np.arange(3)]),
+        ([GRADED], [torch.tensor([1.0, 2.0])]),
+        (GRADED, np.array([1.0, 2.0])),
+        (torch.tensor(3), 3),
+        ((2, 3), (np.int64(2), 3)),
+        (np.array(["a", "b"]), np.array(["a", "b"])),
+        (np.zeros((0, 2)), np.zeros((0, 2))),
+        (np.array([2**53 + 1]), np.array([2**53 + 1])),
+    ],
+)
+def test_equal_passes(actual: Any, expected: Any) -> None:
+    check.equal(actual, expected, "f(x)")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "said"),
+    [
+        (Agreeable(), 1, "a Agreeable; expected 1, a int"),
+        (1, Agreeable(), "got 1, a int"),
+        ([Agreeable()], [1], "expected [1]"),
+        ({"a": Agreeable()}, {"a": 1}, "expected {'a': 1}"),
+        ({Agreeable()}, {1}, "expected {1}"),
+        ({Agreeable(): 2}, {1: 2}, "expected {1: 2}"),
+        ([AgreeableInt(5)], [1], "expected [1]"),
+        (Agreeable(), np.arange(2), "not numbers"),
+        ([1, 2], (1, 2), "a list; expected (1, 2), a tuple"),
+        (True, 1, "got True, a bool; expected 1, a int"),
+        ("1", 1, "a str"),
+        (None, 1, "got None, a NoneType"),
+        (None, np.zeros(1), "got None: does the function return its result?"),
+        ([1, 2], [1, 2, 3], "got [1, 2], expected [1, 2, 3]"),
+        ({"a": 1}, {"a": 1, "b": 2}, "expected {'a': 1, 'b': 2}"),
+        (float("nan"), float("nan"), "got nan, expected nan"),
+        ([1, 2], np.array([1, 3]), "got 2, expected 3 at [1]; 1 of 2 values differ"),
+        (np.array([2**53 + 1]), np.array([2**53]), "expected 9007199254740992"),
+        (np.array(["a", "b"]), np.array(["a", "c"]), "got 'b', expected 'c' at [1]"),
+        (np.array([1, 2]), np.array(["1", "2"]), "got 1, expected '1' at [0]"),
+        (np.zeros((2, 1)), np.zeros(2), "got shape (2, 1), expected (2,)"),
+        ([np.arange(3)], [np.arange(4)], "expected [array([0, 1, 2, 3])]"),
+    ],
+)
+def test_equal_fails(actual: Any, expected: Any, said: str) -> None:
+    assert said in failure(check.equal, actual, expected, "f(x)")
+
+
+def test_a_long_value_and_a_broken_repr_are_told_in_short() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("mine")
+
+    assert "<Broken>" in failure(check.equal, Broken(), 1, "f(x)")
+    assert len(failure(check.equal, "y" * 10**6, "x", "f(x)")) < 300
+
+
+# -- that, gradient, raises, score, rng -------------------------------------------------------
+
+
+def test_that() -> None:
+    check.that(np.array([True]), "one truth value")
+    check.that(torch.tensor(True), "one truth value")
+    assert failure(check.that, 0, "the loss falls", details="from 1 to 2") == (
+        "the loss falls\nfrom 1 to 2"
+    )
+    failure(check.that, None, "the loss falls")
+    with pytest.raises(TypeError, match=r"\.all\(\)"):
+        check.that(np.array([True, True]), "two truth values")
+
+
+def test_gradient() -> None:
+    x = np.array([[0.3, -1.2], [2.0, 0.1]])
+    check.gradient(lambda x: (x**3).sum(), x, 3 * x**2, "grad(x)")
+    check.gradient(lambda x: (x**2).sum(), np.array([1, 2]), [2, 4], "grad(x)")  # whole numbers
+    check.gradient(lambda x: 3 * x, np.array(2.0), torch.tensor(3.0), "grad(x)")
+    check.gradient(lambda x: 0.0, np.zeros(0), np.zeros(0), "grad(x)")
+    said = failure(check.gradient, lambda x: (x**3).sum(), x, 2 * x**2, "grad(x)")
+    assert "central differences" in said
+    assert "got None" in failure(check.gradient, np.sum, x, None, "grad(x)")
+    assert "got shape" in failure(check.gradient, np.sum, x, np.ones(4), "grad(x)")
+
+
+def test_numerical_gradient_leaves_its_argument_alone() -> None:
+    x = np.array([1.0, 2.0])
+
+    def greedy(x: np.ndarray) -> float:
+        value = float(x.sum())
+        x[:] = 0
+        return value
+
+    np.testing.assert_allclose(check.numerical_gradient(greedy, x), [1, 1], rtol=1e-6)
+    assert x.tolist() == [1, 2]
+
+
+def test_raises() -> None:
+    check.raises(ValueError, lambda: int("x"), "f('x')")
+    check.raises(Exception, lambda: 1 / 0, "f(0)")
+    assert "returned 3; expected ValueError" in failure(check.raises, ValueError, lambda: 3, "f(3)")
+    said = failure(check.raises, ValueError, lambda: {}["key"], "f()")
+    assert "raised KeyError('key'); expected ValueError" in said
+    with pytest.raises(NotImplementedError):  # not attempted is no wrong error
+
+        def untouched() -> None:
+            raise NotImplementedError("f")
+
+        check.raises(ValueError, untouched, "f()")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "given"),
+    [
+        (0.5, "50%"),
+        (7, "100%"),
+        (-1, "0%"),
+        (math.nan, "0%"),
+        (math.inf, "100%"),
+        (-math.inf, "0%"),
+        (np.float32(0.25), "25%"),
+        (torch.tensor(0.75), "75%"),
+    ],
+)
+def test_score_is_clamped(fraction: Any, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check.score(fraction, "Two of four.")
+    assert capsys.readouterr().out == f"Score: {given} of the points. Two of four.\n"
+
+
+@pytest.mark.parametrize("fraction", [None, "much", 1j])
+def test_score_takes_numbers_only(fraction: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        check.score(fraction, "")
+
+
+def test_rng_repeats_for_a_task_and_changes_with_the_salt() -> None:
+    def draw(task: str) -> float:
+        return float(check.rng(task).random())
+
+    try:
+        first = draw("a")
+        assert draw("a") == first != draw("b")
+        check.reseed("other")
+        assert draw("a") != first
+        check.reseed()
+        assert draw("a") == first
+    finally:
+        check.reseed()
+
+
+# -- In a notebook ----------------------------------------------------------------------------
+
+SOLUTION = """
+def double(x):
+    {body}
+"""
+TEST = """
+check.close(double(3.0), 6.0, "double(3.0)", why="it doubles")
+check.done("double")
+"""
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """An IPython shell of its own, as a kernel has it, with our messages."""
+    shell = InteractiveShell()
+    check._install(shell)
+    shell.run_cell("from practical_dl import check")
+    yield shell
+    shell.history_manager.end_session()
+
+
+def outcome(shell: InteractiveShell, *cells: str) -> str:
+    """What the last cell shows."""
+    for cell in cells:
+        with capture_output() as shown:
+            shell.run_cell(cell, store_history=True)
+    return shown.stdout + shown.stderr
+
+
+def test_not_attempted(shell: InteractiveShell) -> None:
+    solution = SOLUTION.format(body="raise NotImplementedError('double')")
+    assert outcome(shell, solution, TEST) == "Not attempted: double is still to be written.\n"
+    said = "Not attempted: double is still to be written.\n"
+    assert outcome(shell, "double(1)") == said  # the reader's own cell, too
+
+
+def test_raised(shell: InteractiveShell) -> None:
+    assert outcome(shell, SOLUTION.format(body="return x / 0"), TEST) == (
+        "Your code raised: double: ZeroDivisionError: float division by zero\n"
+        "  Cell In[1], line 2, in double:\n"
+        "    return x / 0\n"
+    )
+
+
+def test_wrong(shell: InteractiveShell) -> None:
+    assert outcome(shell, SOLUTION.format(body="return x"), TEST) == (
+        "Wrong: double(3.0): it doubles\n  got 3, expected 6\n"
+    )
+
+
+def test_correct(shell: InteractiveShell) -> None:
+    said = "Correct: double passes these checks.\n"
+    assert outcome(shell, SOLUTION.format(body="return 2 * x"), TEST) == said
+
+
+def test_a_value_that_the_check_can_not_use(shell: InteractiveShell) -> None:
+    test = "check.that(double(3.0).sum() == 6, 'it doubles')\ncheck.done('double')"
+    said = outcome(shell, SOLUTION.format(body="return None"), test)
+    assert said.startswith("Wrong: double: this line of the check could not use what your code")
+    assert "check.that(double(3.0).sum() == 6" in said and "AttributeError" in said
+
+
+def test_torchs_not_implemented_is_an_error_of_the_student(shell: InteractiveShell) -> None:
+    solution = "import torch\ndef double(x):\n    return torch.nn.Module()(x)"
+    said = outcome(shell, solution, TEST)
+    assert said.startswith("Your code raised: double: NotImplementedError: Module")
+    assert "return torch.nn.Module()(x)" in said
+
+
+def test_an_error_elsewhere_keeps_its_traceback(shell: InteractiveShell) -> None:
+    said = outcome(shell, "1 / 0")
+    assert "Traceback" in said and "ZeroDivisionError" in said
+
+
+def test_a_syntax_error_is_shown(shell: InteractiveShell) -> None:
+    assert "SyntaxError" in outcome(shell, "def f(:")
+
+
+def test_a_partial_score_is_published_for_the_grader(monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[dict[str, Any]] = []
+    publisher = SimpleNamespace(publish=published.append)
+    monkeypatch.setattr(check, "_shell", lambda: SimpleNamespace(display_pub=publisher))
+    check.score(0.5, "Half.")
+    (output,) = published
+    assert output[check.SCORE_MIME] == {"score": 0.5, "message": "Half."}
+    assert output["text/plain"] == "Score: 50% of the points. Half."
