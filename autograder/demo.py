@@ -20,6 +20,7 @@ from nbformat.v4 import new_code_cell
 from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.authoring import build
+from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
 from autograder.course import Course, Week
 from autograder.errors import stop
 from autograder.grading.grade import FLAGGED, GRADED, REFUSED, SubmissionGrade
@@ -100,7 +101,10 @@ class _Notebook:
         """The student's notebook with these solution cells in it."""
         notebook = copy.deepcopy(self.released[language])
         for cell in notebook.cells:
-            cell.source = answers.get(nb_.grade_id(cell), cell.source)
+            if nb_.grade_id(cell) in answers:
+                lines = answers[nb_.grade_id(cell)].split("\n")
+                marks = (BEGIN_SOLUTION, END_SOLUTION)
+                cell.source = "\n".join(line for line in lines if line.strip() not in marks)
         return notebook
 
     def reference(self) -> dict[str, str]:
