@@ -244,6 +244,22 @@ def grade(
 
 
 @app.command()
+def doctor(root: Root = None) -> None:
+    """Tell what this machine has, and a remedy for each thing that it lacks."""
+    from autograder import doctor as doctor_
+
+    findings = doctor_.examine((root or course_.find_root(Path.cwd())).absolute())
+    for one in findings:
+        mark = "ok" if one.ok else "MISSING" if one.needed else "lacks"
+        print(f"{mark:<8} {one.name:<12} {one.found}")
+        if one.remedy:
+            print(f"{'':<21} -> {one.remedy}")
+    ready = doctor_.can_grade(findings)
+    print("This machine can grade." if ready else "What is MISSING is needed to grade.")
+    sys.exit(0 if ready else 1)
+
+
+@app.command()
 def demo(
     week: Annotated[str, typer.Argument(help="Folder, week01 or 1.")] = "week01",
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,

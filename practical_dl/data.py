@@ -140,6 +140,12 @@ def names() -> tuple[str, ...]:
     return tuple(_LOADERS)
 
 
+def is_cached(name: str) -> bool:
+    """Whether the files of a data set are all there, so that `load` needs no network."""
+    paths = [cache_folder() / file.path for file in _FILES.get(name, ())]
+    return all(p.is_file() or p.with_name(f"{p.name}.gz").is_file() for p in paths)
+
+
 def fetch(name: str) -> list[Path]:
     """Bring the files of a data set into the cache and return their paths.
 

@@ -1,0 +1,228 @@
+"""What this machine has of what the course needs, and what to do about what it lacks.
+
+Each check returns a Finding; its arguments are the facts, by default this machine's.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograder import course as course_
+from autograder.errors import CourseError
+
+PYTHON = (3, 11)
+DISK_GIB = 2.0  # submissions, executed copies and feedback of a class
+MEMORY_GIB = 3.0  # of one notebook in `small`
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SETUP = "run `make setup`"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing.
+
+    needed: without it nothing is graded. remedy: what to do, "" where there is nothing to do.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def examine(root: Path) -> list[Finding]:
+    """All findings, for the course in root."""
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("Python", python),
+        ("packages", packages),
+        ("torch", torch),
+        ("sandbox", sandbox),
+        ("course", lambda: course(root)),
+        ("built trees", lambda: built(root)),
+        ("disk", lambda: disk(root)),
+        ("memory", memory),
+        ("data", data),
+        ("ports", ports),
+        ("Chromium", chromium),
+    ]
+    findings = []
+    for name, check in checks:
+        try:
+            findings.append(check())
+        except ImportError as error:
+            findings.append(Finding(name, False, str(error), SETUP))
+    return findings
+
+
+def can_grade(findings: Iterable[Finding]) -> bool:
+    """Whether all that grading needs is there."""
+    return all(f.ok for f in findings if f.needed)
+
+
+def python(version: Sequence[int] = sys.version_info) -> Finding:
+    """Python is recent enough."""
+    least = ".".join(map(str, PYTHON))
+    found = f"{'.'.join(map(str, version[:3]))}, {platform.system()} {platform.machine()}"
+    remedy = f"install Python {least} or newer, then {SETUP}"
+    return _finding("Python", tuple(version[:2]) >= PYTHON, found, remedy)
+
+
+def packages(requirements: Iterable[str] | None = None) -> Finding:
+    """The packages of an instructor are installed. requirements: as the project's metadata say."""
+    if requirements is None:
+        try:
+            requirements = importlib.metadata.requires("practical-dl") or []
+        except importlib.metadata.PackageNotFoundError:
+            return Finding("packages", False, "practical-dl is not installed", SETUP)
+    wanted = {
+        re.split(r"[^\w.-]", text)[0]
+        for text in requirements
+        if "extra ==" not in text or re.search(r"extra == ['\"](students|instructors)['\"]", text)
+    } - {"practical-dl"}
+    missing = sorted(name for name in wanted if not _is_installed(name))
+    found = f"missing: {', '.join(missing)}" if missing else f"{len(wanted)} that grading needs"
+    return _finding("packages", not missing, found, SETUP)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def torch(has_driver: bool | None = None) -> Finding:
+    """Where torch computes. has_driver: whether there is an NVIDIA driver."""
+    import torch
+
+    if has_driver is None:
+        has_driver = shutil.which("nvidia-smi") is not None
+    found = f"{torch.__version__}, {torch.get_num_threads()} CPU threads"
+    if torch.cuda.is_available():
+        names = (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return Finding("torch", True, f"{found}, CUDA {torch.version.cuda}: {', '.join(names)}")
+    if torch.backends.mps.is_available():
+        return Finding("torch", True, f"{found}, MPS")
+    remedy = (
+        "there is an NVIDIA driver, but this torch can't use it: update the driver, or install "
+        "the torch build for its CUDA version"
+    )
+    return _finding("torch", not has_driver, f"{found}, no GPU", remedy, needed=False)
+
+
+def sandbox() -> Finding:
+    """A sandbox starts here."""
+    from autograder.execution import sandbox
+
+    probe = sandbox.probe()
+    found = "bubblewrap starts one" if probe.available else probe.reason
+    return _finding("sandbox", probe.available, found, probe.remedy)
+
+
+def course(root: Path) -> Finding:
+    """The course's files are there, and those of each week that course.toml lists."""
+    try:
+        loaded = course_.load(root)
+    except CourseError as error:
+        here = (root / course_.FILE).is_file()
+        remedy = "correct it" if here else "give the course's folder: --root FOLDER"
+        return Finding("course", False, _first(error.problems), remedy)
+    files = [
+        Path("weeks", week.folder, f"{notebook.name}.py")
+        for week in loaded.weeks
+        for notebook in week.notebooks
+    ]
+    missing = [str(f) for f in [*files, Path("nbgrader_config.py")] if not (root / f).is_file()]
+    found = f"{loaded.name} {loaded.version}: {len(loaded.weeks)} weeks, {len(files)} notebooks"
+    if missing:
+        found = f"missing: {', '.join(missing)}"
+    return _finding("course", not missing, found, "take them from the course's repository")
+
+
+def built(root: Path) -> Finding:
+    """source/ and release/ are what weeks/ builds."""
+    from autograder.authoring import build
+
+    try:
+        loaded = course_.load(root)
+        files = {k: v for week in loaded.weeks for k, v in build.build_week(loaded, week).items()}
+    except CourseError as error:
+        return Finding("built trees", False, _first(error.problems), "correct it")
+    problems = build.differences(root, build.folders_of(loaded, loaded.weeks), files)
+    found = _first(problems) if problems else f"{len(files)} files, as weeks/ builds them"
+    return _finding("built trees", not problems, found, "run `autograder build`")
+
+
+def disk(root: Path, temporary: Path | None = None) -> Finding:
+    """The course's folder can be written to, and there is room there and for temporary files."""
+    if not os.access(root, os.W_OK):
+        remedy = "grade in a copy of the course that is yours"
+        return Finding("disk", False, f"{root} can't be written to", remedy)
+    folders = [root, temporary or Path(tempfile.gettempdir())]
+    free = {folder: shutil.disk_usage(folder).free / 2**30 for folder in folders}
+    found = ", ".join(f"{gib:.1f} GiB free for {folder}" for folder, gib in free.items())
+    remedy = f"free some: {DISK_GIB:g} GiB are needed (TMPDIR names the temporary folder)"
+    return _finding("disk", min(free.values()) >= DISK_GIB, found, remedy)
+
+
+def memory(available: int | None = None) -> Finding:
+    """There is memory for a notebook. available: bytes."""
+    import psutil
+
+    gib = (psutil.virtual_memory().available if available is None else available) / 2**30
+    remedy = f"a notebook may use {MEMORY_GIB:g} GiB: end other programs, and grade with --jobs 1"
+    return _finding("memory", gib >= MEMORY_GIB, f"{gib:.1f} GiB free", remedy, needed=False)
+
+
+def data() -> Finding:
+    """The data sets that have to be downloaded are in the cache."""
+    from practical_dl import data
+
+    missing = [name for name in data.names() if not data.is_cached(name)]
+    there = [name for name in data.names() if name not in missing]
+    found = f"{data.cache_folder()}: {', '.join(there)}"
+    if missing:
+        found += f"; missing: {', '.join(missing)}"
+    remedy = f"run `python -m practical_dl.data {' '.join(missing)}`"
+    return _finding("data", not missing, found, remedy, needed=False)
+
+
+def ports(host: str = "127.0.0.1") -> Finding:
+    """JupyterLab, formgrader and kernels outside the sandbox can listen on this machine."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            probe.listen()
+            found = f"a port of {host} is free"
+    except OSError as error:
+        remedy = "bring the loopback interface up: `sudo ip link set lo up`"
+        return Finding("ports", False, f"no port of {host}: {error}", remedy, needed=False)
+    return Finding("ports", True, found, needed=False)
+
+
+def chromium() -> Finding:
+    """A browser for the tests that look at pages."""
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    found = path or "not found; only `make test` uses it"
+    return _finding("Chromium", path is not None, found, "run `scripts/setup tests`", needed=False)
+
+
+def _finding(name: str, ok: bool, found: str, remedy: str, needed: bool = True) -> Finding:
+    return Finding(name, ok, found, "" if ok else remedy, needed)
+
+
+def _first(problems: Sequence[object]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
