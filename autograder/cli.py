@@ -244,6 +244,27 @@ def grade(
 
 
 @app.command()
+def changed(
+    base: Annotated[
+        str, typer.Argument(help="A commit; all weeks where it is unknown or empty.")
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="One list, not one a line.")] = False,
+    root: Root = None,
+) -> None:
+    """Tell which weeks the commits from BASE to HEAD concern."""
+    from json import dumps
+
+    from autograder import changes
+
+    course, weeks = _load(root, None)
+    paths = changes.paths_changed(course.root, base)
+    if paths is not None:
+        weeks = changes.weeks_changed(course, paths)
+    folders = [week.folder for week in weeks]
+    print(dumps(folders) if json else "\n".join(folders))
+
+
+@app.command()
 def doctor(root: Root = None) -> None:
     """Tell what this machine has, and a remedy for each thing that it lacks."""
     from autograder import doctor as doctor_
