@@ -1,7 +1,8 @@
-"""`autograder run` as an author uses it, on the tiny course."""
+"""The command line: where a package is missing, and `autograder run` on the tiny course."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,15 @@ def built(tiny: Path) -> Path:
     done = autograder(tiny, "build")
     assert done.returncode == 0, done.stderr
     return tiny
+
+
+def test_a_students_environment_is_told_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no typer', name='typer')")
+    line = [sys.executable, "-m", "autograder", "build"]
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(line, env=path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'practical-dl[instructors]"' in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("tree", [tree.value for tree in cli.Tree])
