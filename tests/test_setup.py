@@ -104,7 +104,9 @@ def test_help_lists_every_target() -> None:
     targets = re.findall(r"^(\w+):", makefile, flags=re.M)
     assert targets == ["help", "setup", "demo", "test", "lock"]
     assert re.search(r"^\.PHONY: (.*)$", makefile, flags=re.M)[1].split() == targets
-    done = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     assert [line[:2] for line in lines] == [["make", name] for name in targets]
     assert all(len(line) == 3 for line in lines)
@@ -329,6 +331,33 @@ def test_uv_gets_the_settings_of_pip(
     assert done.stderr == ""
 
 
+# -- .ci/run ----------------------------------------------------------------------------------
+
+
+def test_ci_runs_make_test_in_a_clean_environment(machine: Machine) -> None:
+    (machine.clone / ".ci").mkdir()
+    shutil.copy(REPOSITORY / ".ci" / "run", machine.clone / ".ci")
+    machine.script("make", 'echo "make $*"; pwd; env; exit 3')
+    kept = {
+        "HOME": "/home/me",
+        "LANG": "C.UTF-8",
+        "PIP_EXTRA_INDEX_URL": "file:///a file:///b",
+        "UV_CACHE_DIR": "/cache",
+        "SSL_CERT_FILE": "/c=.pem",
+        "https_proxy": "http://p:1",
+        "NO_PROXY": "localhost",
+    }
+    dropped = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "/x", "MAKEFLAGS": "-n", "HOMES": "x"}
+    done = machine.run(".ci/run", **kept, **dropped)
+    assert done.returncode == 3, done.stderr
+    first, folder, *lines = done.stdout.splitlines()
+    assert first.startswith("make test") and folder == str(machine.clone)
+    found = dict(line.split("=", 1) for line in lines)
+    shells = {"PWD", "OLDPWD", "SHLVL", "_"}
+    found = {name: value for name, value in found.items() if name not in shells}
+    assert found == kept | {"PATH": str(machine.bin)}
+
+
 def test_scripts_can_be_run() -> None:
-    for name in ("scripts/setup", "scripts/uv"):
+    for name in ("scripts/setup", "scripts/uv", ".ci/run"):
         assert os.access(REPOSITORY / name, os.X_OK), name
