@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from autograder import doctor
+
 REPOSITORY = Path(__file__).parents[1]
 # Beside the checkout of a developer or a runner there may be the files that the official sources
 # serve, under the names that `practical_dl.data` gives them in its cache.
@@ -54,6 +56,14 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser."""
+    path = next(filter(None, map(shutil.which, doctor.CHROMIUM)), None)
+    assert path is not None, "no Chromium: run scripts/setup tests"
+    return path
 
 
 @pytest.fixture

@@ -227,12 +227,14 @@ def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-def test_formgrader_shows_the_class_and_grades_one(tiny_class: Class, formgrader: str) -> None:
+def test_formgrader_shows_the_class_and_grades_one(
+    tiny_class: Class, formgrader: str, chromium: str
+) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+            executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu"],
         )
         page = browser.new_page()
