@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
 import subprocess
@@ -27,7 +28,7 @@ TARGETS = set(
     re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.M)
 )
 RUNNERS = ("ubuntu-24.04", ["self-hosted", "gpu"])
-TOOLS = {"sudo", "echo", "mkdir", "tee", "for", "done", "weeks"}  # of the shell and the system
+TOOLS = {"sudo", "echo", "mkdir", "tee", "for", "done"}  # of the shell and the system
 
 
 def faults(workflow: Workflow) -> list[str]:
@@ -268,3 +269,48 @@ def test_a_fault_is_noticed(breaks: Callable[[Workflow], Any], said: str) -> Non
     breaks(broken)
     assert broken != WORKFLOW
     assert any(said in fault for fault in faults(broken)), faults(broken)
+
+
+# -- The scripts of more than a line, run for real in the tiny course ---------------------------
+
+
+def run_step(word: str, job: str, folder: Path, **variables: str) -> tuple[int, str]:
+    """Run a step as GitHub does; its exit code and what it wrote of outputs and summary."""
+    if not (folder / ".venv").exists():
+        (folder / ".venv").symlink_to(sys.prefix)
+    written = folder / "github"
+    files = {"GITHUB_OUTPUT": str(written), "GITHUB_STEP_SUMMARY": str(written)}
+    script = step_of(WORKFLOW, job, word)["run"]
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env=os.environ | files | variables,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, written.read_text() if written.exists() else done.stderr
+
+
+def test_the_step_that_tells_the_weeks(tiny: Path) -> None:
+    assert run_step("changed", "lint", tiny, BASE="") == (0, 'weeks=["week01_tiny"]\n')
+
+
+def test_it_fails_where_they_can_not_be_told(tiny: Path) -> None:
+    (tiny / "course.toml").write_text("[course")
+    code, said = run_step("changed", "lint", tiny, BASE="")
+    assert code == 2 and "not valid TOML" in said
+
+
+def test_the_step_that_runs_a_week(tiny: Path) -> None:
+    line = [sys.executable, "-m", "autograder", "build"]
+    subprocess.run(line, cwd=tiny, check=True, capture_output=True)
+    code, table = run_step("--no-network", "weeks", tiny, WEEK="week01_tiny")
+    assert code == 0 and table.count("week01_tiny/tiny") == 3
+    assert (tiny / "runs" / "table.txt").read_text() == table
+    for tree in ("source", "release/en", "release/ru"):
+        assert (tiny / "runs" / tree / "small" / "junit.xml").is_file()
+
+
+def test_a_notebook_that_fails_fails_the_step(tiny: Path) -> None:
+    code, _ = run_step("--no-network", "weeks", tiny, WEEK="week01_tiny")  # nothing is built
+    assert code != 0
