@@ -96,6 +96,16 @@ def test_a_download_is_kept(mirror: Mirror, cache: Path, monkeypatch: pytest.Mon
     assert mirror.asked == ["/good"]
 
 
+def test_is_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    know(monkeypatch)
+    assert not data.is_cached("tiny") and data.is_cached("digits")
+    (cache / "sub").mkdir(parents=True)
+    (cache / "sub" / "file.gz").write_bytes(PACKED)
+    assert data.is_cached("tiny")
+    data.fetch("tiny")[0].with_suffix(".gz").unlink()
+    assert data.is_cached("tiny")
+
+
 def test_the_next_mirror_serves_where_one_fails(
     mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,6 +271,16 @@ def test_a_fault_is_noticed(breaks: Callable[[Workflow], Any], said: str) -> Non
     assert any(said in fault for fault in faults(broken)), faults(broken)
 
 
+@pytest.mark.parametrize("word", ["ruff check", "ruff format"])
+def test_the_code_passes_ruff(word: str) -> None:
+    """The workflow's own line, without the weeks, which tests/test_weeks.py looks at."""
+    _, *arguments = shlex.split(step_of(WORKFLOW, "lint", word)["run"])
+    folders = ["practical_dl", "autograder", "tests"]
+    line = [sys.executable, "-m", "ruff", *arguments, *([] if "format" in word else folders)]
+    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 # -- The scripts of more than a line, run for real in the tiny course ---------------------------
 
 
