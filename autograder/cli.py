@@ -84,9 +84,10 @@ def build(
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return
-    build_.write(course.root, folders, files)
+    # The gradebook first: it may refuse, and then the trees stay as they are.
     for one in weeks:
         build_.record(course, one, files, f"sqlite:///{course.root / 'gradebook.db'}")
+    build_.write(course.root, folders, files)
     console.print(f"Built {len(files)} files of {len(weeks)} week(s).")
 
 

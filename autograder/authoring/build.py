@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from autograder import notebook as nb_
 from autograder import steps
-from autograder.authoring.text import Cell, Text, apply_mutant, parse
+from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
 from autograder.course import Course, Week
-from autograder.errors import CourseError, Problem
+from autograder.errors import CourseError, Problem, stop
 
 Files = dict[Path, bytes]
-_SKIPPED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
+_NOTEBOOK = re.compile(rb"^# %%|### (BEGIN|END) (SOLUTION|HIDDEN TESTS)", re.M)
 
 
 # -- One notebook, pure -----------------------------------------------------------------------
@@ -39,7 +39,7 @@ def to_source(text: Text, course: Course) -> NotebookNode:
         if cell.kind in ("mutant", "alternative"):
             continue
         if cell.kind == "prose" and cell.language not in ("en", "any"):
-            cell_id = f"{twin}-{cell.language}"
+            cell_id = ids.free(f"{twin}-{cell.language}")
         else:
             cell_id = twin = ids.of(cell)
         cells.append(_source_cell(cell, cell_id, text, course))
@@ -65,6 +65,7 @@ class _Ids:
         self.taken: set[str] = set()
 
     def of(self, cell: Cell) -> str:
+        """The ID of a cell that is no twin."""
         if cell.kind == "test":
             stem = nb_.TEST_PREFIX + cell.task
         elif cell.kind == "rubric":
@@ -73,6 +74,10 @@ class _Ids:
             stem = cell.task
         else:
             stem = "cell-" + hashlib.sha256(cell.source.encode()).hexdigest()[:10]
+        return self.free(stem)
+
+    def free(self, stem: str) -> str:
+        """The stem, with a number where another cell has it."""
         found, number = stem, 2
         while found in self.taken:
             found, number = f"{stem}-{number}", number + 1
@@ -229,7 +234,7 @@ def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
     for entry in week.notebooks:
         file = f"weeks/{week.folder}/{entry.name}.py"
         try:
-            content = (course.root / file).read_text(encoding="utf-8")
+            content = (course.root / file).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             message = "course.toml lists this notebook, but the file is not there"
             problems.append(Problem(file, "", "missing-file", message))
@@ -240,13 +245,8 @@ def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
         text, found = parse(content, week.folder, entry.name)
         texts.append(text)
         problems += found
-        for cell in text.cells:
-            if cell.kind == "mutant" and cell.task in text.solutions:
-                try:
-                    apply_mutant(text.solutions[cell.task].source, cell.source)
-                except ValueError as error:
-                    problems.append(Problem(file, cell.place, "mutant", str(error)))
     problems += _duplicate_tasks(texts)
+    problems += unlisted(course, week)
     return texts, problems
 
 
@@ -254,12 +254,40 @@ def _duplicate_tasks(texts: Iterable[Text]) -> list[Problem]:
     seen: dict[str, Text] = {}
     problems = []
     for text in texts:
-        for task, cell in text.solutions.items():
-            earlier = seen.setdefault(task, text)
+        for cell in text.cells:
+            name = grade_id_of(cell)
+            earlier = seen.setdefault(name, text) if name else text
             if earlier is not text:
-                message = f"the ID {task!r} is taken by {earlier.file}"
+                message = f"the ID {name!r} is taken by {earlier.file}"
                 problems.append(Problem(text.file, cell.place, "duplicate-id", message))
     return problems
+
+
+def helpers(course: Course, week: Week) -> list[Path]:
+    """The files of a week that are no notebook, relative to its folder: they are copied."""
+    folder = course.root / "weeks" / week.folder
+    notebooks = {f"{entry.name}.py" for entry in week.notebooks}
+    found = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
+    return [p for p in found if str(p) not in notebooks and not _skipped(p)]
+
+
+def unlisted(course: Course, week: Week) -> Iterator[Problem]:
+    """A notebook that course.toml does not list would be released as it is, answers and all."""
+    for relative in helpers(course, week):
+        file = f"weeks/{week.folder}/{relative}"
+        if relative.suffix == ".ipynb":
+            message = "weeks/ holds notebooks as text: list NAME.py in course.toml, delete this"
+            yield Problem(file, "", "unlisted", message)
+        elif relative.suffix == ".py" and _NOTEBOOK.search((course.root / file).read_bytes()):
+            message = "list this notebook in course.toml, with a tier or the reason to exclude it"
+            yield Problem(file, "", "unlisted", message)
+
+
+def _skipped(path: Path) -> bool:
+    """What editors and Python leave behind."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts) or (
+        path.name.endswith(("~", ".pyc", ".tmp"))
+    )
 
 
 def build_week(course: Course, week: Week) -> Files:
@@ -274,13 +302,10 @@ def build_week(course: Course, week: Week) -> Files:
         built = [source, *(to_release(source, language) for language in course.languages)]
         for tree, notebook in zip(trees, built, strict=True):
             files[tree / week.folder / f"{text.name}.ipynb"] = nb_.dumps(notebook).encode()
-    folder = course.root / "weeks" / week.folder
-    notebooks = {f"{entry.name}.py" for entry in week.notebooks}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and str(relative) not in notebooks and not _SKIPPED & {*relative.parts}:
-            for tree in trees:
-                files[tree / week.folder / relative] = path.read_bytes()
+    for relative in helpers(course, week):
+        content = (course.root / "weeks" / week.folder / relative).read_bytes()
+        for tree in trees:
+            files[tree / week.folder / relative] = content
     return files
 
 
@@ -295,7 +320,7 @@ def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Probl
         found = {
             p.relative_to(root): p.read_bytes()
             for p in (root / folder).rglob("*")
-            if p.is_file() and not _SKIPPED & {*p.relative_to(root).parts}
+            if p.is_file() and not _skipped(p.relative_to(root))
         }
         for path in sorted(wanted.keys() | found.keys()):
             if path not in found:
@@ -317,21 +342,37 @@ def folders_of(course: Course, weeks: Iterable[Week]) -> list[Path]:
 
 
 def write(root: Path, folders: Iterable[Path], files: Files) -> None:
-    """Replace each folder by its new content; a folder is swapped in when it is whole."""
-    folders = list(folders)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as temporary:
-        for path, content in files.items():
-            target = Path(temporary) / "new" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        for folder in folders:
-            old, new = Path(temporary) / "old" / folder, Path(temporary) / "new" / folder
-            (root / folder).parent.mkdir(parents=True, exist_ok=True)
-            if (root / folder).exists():
-                old.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(root / folder, old)
-            if new.exists():
-                shutil.move(new, root / folder)
+    """Replace each folder by its new content: all of them, or none. Raises CourseError."""
+    swapped: list[tuple[Path, Path, bool]] = []  # folder, where its old content waits, if any
+    try:
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as temporary:
+            for path, content in files.items():
+                target = Path(temporary) / "new" / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            try:
+                for folder in folders:
+                    old, new = Path(temporary) / "old" / folder, Path(temporary) / "new" / folder
+                    swapped.append((root / folder, old, (root / folder).exists()))
+                    _move(root / folder, old)
+                    _move(new, root / folder)
+            except BaseException:
+                for folder, old, stood in reversed(swapped):
+                    if old.exists() or not stood:
+                        shutil.rmtree(folder, ignore_errors=True)
+                        _move(old, folder)
+                raise
+    except OSError as error:
+        place = str(error.filename or root)
+        message = f"{error.strerror or error}; nothing was changed"
+        raise stop(place, "", "write", message) from None
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a folder to a place in the same file system; nothing where there is none."""
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
 
 
 def record(course: Course, week: Week, files: Files, db_url: str) -> None:
@@ -341,9 +382,14 @@ def record(course: Course, week: Week, files: Files, db_url: str) -> None:
     """
     import nbformat
     from nbgrader.api import Gradebook
+    from sqlalchemy.exc import SQLAlchemyError
 
-    with Gradebook(db_url) as gradebook:
-        gradebook.update_or_create_assignment(week.folder)
+    try:
+        with Gradebook(db_url) as gradebook:
+            gradebook.update_or_create_assignment(week.folder)
+    except SQLAlchemyError as error:
+        message = f"can't be used: {getattr(error, 'orig', error)}"
+        raise stop(db_url, "", "gradebook", message) from None
     problems = []
     for entry in week.notebooks:
         path = Path("source") / week.folder / f"{entry.name}.ipynb"

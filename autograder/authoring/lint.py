@@ -37,7 +37,6 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
         for rule in (tested, twins, pictures, prose):
             problems += rule(text, course)
     problems += points(texts, week)
-    problems += unlisted(course, week)
     problems += week_files(course, week)
     problems += ruff(course, week)
     if problems:  # what follows needs a week that builds
@@ -200,14 +199,6 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
                 name = "bonus points" if bonus else "points"
                 message = f"its {name} add up to {total:g}, but course.toml says {want:g}"
                 yield Problem(text.file, "", "points", message)
-
-
-def unlisted(course: Course, week: Week) -> Iterator[Problem]:
-    """Every notebook of the folder stands in course.toml."""
-    for path in sorted((course.root / "weeks" / week.folder).glob("*.py")):
-        if week.notebook(path.stem) is None and "\n# %%" in path.read_text(encoding="utf-8"):
-            message = "list this notebook in course.toml, with a tier or the reason to exclude it"
-            yield Problem(f"weeks/{week.folder}/{path.name}", "", "unlisted", message)
 
 
 def week_files(course: Course, week: Week) -> Iterator[Problem]:

@@ -6,16 +6,22 @@ a Problem with its line. Pure: text in, values out.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import itertools
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import jupytext
+from jupytext.stringparser import StringParser
+from nbgrader.nbgraderformat import MetadataValidator
 
 from autograder.errors import Problem
+from autograder.notebook import TEST_PREFIX
 
 BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
@@ -29,9 +35,19 @@ _ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "answer": ("markdown", frozenset({"points", "bonus", "difficulty", "minutes"})),
     "rubric": ("markdown", frozenset({"lang"})),
 }
-_PLAIN_KEYS = frozenset({"lang", "tags", "nbgrader"})
+_PLAIN_KEYS = {
+    "code": frozenset({"tags", "nbgrader"}),
+    "markdown": frozenset({"lang", "nbgrader"}),
+}
 # What jupytext itself leaves in the metadata of a cell.
-_JUPYTEXT_KEYS = frozenset({"lines_to_next_cell", "lines_to_end_of_cell_marker"})
+_JUPYTEXT_KEYS = frozenset({"lines_to_next_cell", "lines_to_end_of_cell_marker", "cell_marker"})
+# Python and jupytext break a line there, editors and git don't: line numbers would be off.
+_STRANGE = re.compile("[\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# What opens a cell for jupytext, and what might be meant to; and the one form that we write.
+_OPENS = re.compile(r"\s*#\s*(%%|<codecell>|In\[)")
+_MARKER = re.compile(r"# %%(\s|$)")
+# nbgrader looks for these words anywhere in a line.
+_REGION_WORDS = re.compile(r"\b(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\b")
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Cell:
 
     kind: prose, code, parameters, nbgrader, or a role of docs/format.md. task: the ID of a role.
     language: of prose; "any" for a cell without words. line: of its marker in the text.
+    is_markdown: whether it is a markdown cell, not a code cell.
     """
 
     kind: str
@@ -48,16 +65,12 @@ class Cell:
     task: str = ""
     language: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_markdown: bool = False
 
     @property
     def place(self) -> str:
         """Where it stands, for a message."""
         return f"line {self.line}"
-
-    @property
-    def is_markdown(self) -> bool:
-        """Whether it is a markdown cell."""
-        return self.kind in ("prose", "answer", "rubric")
 
 
 @dataclass(frozen=True)
@@ -91,27 +104,70 @@ def parse(text: str, week: str, name: str) -> tuple[Text, list[Problem]]:
     Where there are problems the Text holds the cells that could be read.
     """
     file = f"weeks/{week}/{name}.py"
-    # The version stamp must not hang on line endings or a missing last newline.
-    text = text.replace("\r\n", "\n").strip("\n") + "\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    problems: list[Problem] = []
-    notebook = jupytext.reads(text, fmt="py:percent")
-    lines = [i for i, line in enumerate(text.split("\n"), 1) if re.match(r"# %%(\s|$)", line)]
-    if len(lines) != len(notebook.cells):
-        problems.append(
-            Problem(file, "", "structure", "text stands before the first `# %%` marker")
-        )
-        lines += [0] * (len(notebook.cells) - len(lines))
+    # The version stamp must not hang on line endings, a byte order mark or a missing last newline.
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip("\n") + "\n"
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
+    problems = list(_wrong_characters(text, file))
+    text = _STRANGE.sub(" ", text)
+    markers, wrong = _markers(text, file)
+    problems += wrong
+    try:
+        raw_cells = jupytext.reads(text, fmt="py:percent").cells
+    except Exception as error:  # a marker's value that jupytext did not expect
+        raw_cells = []
+        lines = text.split("\n")
+        places = [f"line {n}" for n in markers if not _readable(lines[n - 1])] or [""]
+        problems += [
+            Problem(file, place, "marker", f"jupytext can't read this: {error}") for place in places
+        ]
+        return Text(week, name, file, digest, ()), problems
+    if len(raw_cells) > len(markers):
+        message = "text stands before the first `# %%` marker"
+        problems.append(Problem(file, "", "structure", message))
+        markers = [1] * (len(raw_cells) - len(markers)) + markers
     cells = [
         cell
-        for raw, line in zip(notebook.cells, lines, strict=False)
-        for cell in _cell(raw, line, file, problems)
+        for raw, line in zip(raw_cells, markers, strict=False)
+        for cell in _cell(raw, line, text.split("\n")[line - 1], file, problems)
     ]
     problems += _check_form(cells, file)
     return Text(week, name, file, digest, tuple(cells)), problems
 
 
-def _cell(raw: Any, line: int, file: str, problems: list[Problem]) -> Iterator[Cell]:
+def _wrong_characters(text: str, file: str) -> Iterator[Problem]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if found := _STRANGE.search(line):
+            message = f"the character {found[0]!r} breaks a line in some programs: write an escape"
+            yield Problem(file, f"line {number}", "character", message)
+
+
+def _markers(text: str, file: str) -> tuple[list[int], list[Problem]]:
+    """The numbers of the lines that open a cell, and what only looks like such a line."""
+    numbers, problems = [], []
+    parser = StringParser("python")  # jupytext's own: a marker inside a string is none
+    for number, line in enumerate(text.split("\n"), 1):
+        if _OPENS.match(line):
+            if parser.is_quoted():
+                message = "this `# %%` stands inside a string: it opens no cell"
+                problems.append(Problem(file, f"line {number}", "structure", message))
+            else:
+                numbers.append(number)
+                if not _MARKER.match(line):
+                    message = "a marker is written `# %% ...`, at the start of its line"
+                    problems.append(Problem(file, f"line {number}", "marker", message))
+        parser.read_line(line)
+    return numbers, problems
+
+
+def _readable(marker: str) -> bool:
+    try:
+        jupytext.reads(marker + "\n", fmt="py:percent")
+    except Exception:
+        return False
+    return True
+
+
+def _cell(raw: Any, line: int, marker: str, file: str, problems: list[Problem]) -> Iterator[Cell]:
     meta = {k: v for k, v in raw.metadata.items() if k not in _JUPYTEXT_KEYS}
     place = f"line {line}"
 
@@ -125,15 +181,18 @@ def _cell(raw: Any, line: int, file: str, problems: list[Problem]) -> Iterator[C
     if raw.cell_type not in ("code", "markdown"):
         report("marker", f"a {raw.cell_type} cell has no place in a notebook")
         return
+    written = re.findall(r"(\w+)=", re.sub(r'"[^"]*"', "", marker))
+    for key in sorted({key for key in written if written.count(key) > 1}):
+        report("marker", f"{key} stands there twice")
     roles = [key for key in _ROLES if key in meta]
     if len(roles) > 1:
         report("marker", f"a cell has one role, not {' and '.join(roles)}")
         return
     role = roles[0] if roles else ""
-    cell_type, keys = _ROLES[role] if role else (raw.cell_type, _PLAIN_KEYS)
+    cell_type, keys = _ROLES[role] if role else (raw.cell_type, _PLAIN_KEYS[raw.cell_type])
     for key in sorted(meta.keys() - keys - {role}):
         allowed = ", ".join(sorted(keys)) or "no other key"
-        report("marker", f"unknown key {key!r}; {role or 'a plain cell'} takes {allowed}")
+        report("marker", f"unknown key {key!r}; {role or f'a {cell_type} cell'} takes {allowed}")
     if raw.cell_type != cell_type:
         report("marker", f"{role} must be a {cell_type} cell")
         return
@@ -141,13 +200,40 @@ def _cell(raw: Any, line: int, file: str, problems: list[Problem]) -> Iterator[C
     if role and not (isinstance(task, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,39}", task)):
         report("marker", f"the ID {task!r} must be lower-case letters, digits and _, at most 40")
         return
-    language = str(meta.pop("lang", "en" if raw.cell_type == "markdown" else ""))
-    kind = role or ("prose" if raw.cell_type == "markdown" else "code")
-    if "parameters" in meta.get("tags", []):
+    is_markdown = raw.cell_type == "markdown"
+    language = meta.pop("lang", "en" if is_markdown else "")
+    if is_markdown and not re.fullmatch("any|[a-z]{2}", str(language)):
+        report("marker", f'lang must be a language like "en", or "any", not {language!r}')
+        return
+    kind = role or ("prose" if is_markdown else "code")
+    if "tags" in meta:
+        if meta["tags"] != ["parameters"]:
+            report("marker", f'there is only tags=["parameters"], not tags={meta["tags"]!r}')
         kind = "parameters"
-    elif "nbgrader" in meta:
+    if "nbgrader" in meta:
         kind = "nbgrader"
-    yield Cell(kind, raw.source, line, task, language, meta)
+        if message := _wrong_nbgrader(raw):
+            report("nbgrader", message)
+            return
+    yield Cell(kind, raw.source, line, task, language, meta, is_markdown)
+
+
+def _wrong_nbgrader(raw: Any) -> str:
+    """What nbgrader would say of a cell's plain nbgrader metadata."""
+    meta = raw.metadata["nbgrader"]
+    needed = {"grade": bool, "solution": bool, "locked": bool, "grade_id": str}
+    if not isinstance(meta, dict):
+        return f"nbgrader must be a table as JupyterLab writes it, not {meta!r}"
+    for key, kind in needed.items():
+        if not isinstance(meta.get(key), kind):
+            return f"nbgrader[{key!r}] must be a {kind.__name__}, not {meta.get(key)!r}"
+    if meta["grade"] and _is_no_number(meta.get("points")):
+        return f"nbgrader['points'] must be a number from 0 to 1000, not {meta.get('points')!r}"
+    try:
+        MetadataValidator().validate_cell(raw)
+    except Exception as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _check_form(cells: list[Cell], file: str) -> list[Problem]:
@@ -157,12 +243,16 @@ def _check_form(cells: list[Cell], file: str) -> list[Problem]:
         problems.append(Problem(file, cell.place if cell else "", rule, message))
 
     first: dict[tuple[str, str], Cell] = {}
+    names: dict[str, Cell] = {}
     for cell in cells:
-        if cell.kind in ("solution", "test", "answer", "rubric"):
-            earlier = first.setdefault((cell.kind, cell.task), cell)
+        if cell.kind in ("solution", "test", "answer", "rubric", "nbgrader"):
+            key = (cell.kind, cell.task or grade_id_of(cell))
+            earlier = first.setdefault(key, cell)
             if earlier is not cell:
-                message = f"{cell.kind} {cell.task!r} stands at {earlier.place} already"
+                message = f"{cell.kind} {key[1]!r} stands at {earlier.place} already"
                 report(cell, "duplicate-id", message)
+            elif (name := grade_id_of(cell)) and names.setdefault(name, cell) is not cell:
+                report(cell, "duplicate-id", f"the ID {name!r} is taken at {names[name].place}")
         if cell.kind in ("test", "answer"):
             for message in _wrong_numbers(cell.options):
                 report(cell, "points", message)
@@ -183,8 +273,17 @@ def _check_form(cells: list[Cell], file: str) -> list[Problem]:
                 report(cell, "hidden-tests", message)
             if "check.done(" in cell.source:
                 report(cell, "test", "the build appends check.done; leave it out")
-        if not cell.is_markdown and re.search(r"^\s*[%!]", cell.source, flags=re.M):
-            report(cell, "magic", "use plain Python, not an IPython magic or a shell command")
+        for message in _misplaced_regions(cell):
+            report(cell, "region", message)
+        if not cell.is_markdown and (message := not_python(cell.source)):
+            if re.search(r"^\s*[%!]", cell.source, flags=re.M):
+                report(cell, "magic", "use plain Python, not an IPython magic or a shell command")
+            else:
+                report(cell, "python", message)
+        if cell.kind == "mutant" and ("solution", cell.task) in first:
+            solution = first["solution", cell.task].source
+            for message in _wrong_mutant(solution, cell.source):
+                report(cell, "mutant", message)
     for (kind, task), cell in first.items():
         if kind == "solution" and ("test", task) not in first:
             report(cell, "missing-id", f"solution {task!r} has no test")
@@ -197,14 +296,61 @@ def _check_form(cells: list[Cell], file: str) -> list[Problem]:
     return problems
 
 
+def grade_id_of(cell: Cell) -> str:
+    """The name under which nbgrader will know a cell, "" for a cell that it won't."""
+    if cell.kind == "nbgrader":
+        return str(cell.options["nbgrader"]["grade_id"])
+    if cell.kind == "test":
+        return TEST_PREFIX + cell.task
+    return cell.task if cell.kind in ("solution", "answer") else ""
+
+
+def _misplaced_regions(cell: Cell) -> Iterator[str]:
+    """Lines that nbgrader would take for the edge of a region, where we would not."""
+    meant = {"solution": (BEGIN_SOLUTION, END_SOLUTION), "test": (BEGIN_HIDDEN, END_HIDDEN)}
+    if cell.kind in ("nbgrader", "alternative", "mutant"):
+        return
+    for line in cell.source.split("\n"):
+        if _REGION_WORDS.search(line) and line.strip() not in meant.get(cell.kind, ()):
+            yield f"this line means nothing in a {cell.kind} cell: {line.strip()}"
+
+
+def not_python(source: str) -> str:
+    """Why a cell is no valid Python, "" if it is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except SyntaxError as error:
+        return f"no valid Python: {error.msg}: {(error.text or '').strip()}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"no valid Python: {error}"
+    return ""
+
+
+def _wrong_mutant(solution: str, diff: str) -> Iterator[str]:
+    try:
+        mutated = apply_mutant(solution, diff)
+    except ValueError as error:
+        yield str(error)
+        return
+    message = not_python(mutated)
+    if message and not not_python(solution):
+        yield f"this mutant is {message}"
+
+
+def _is_no_number(points: Any) -> bool:
+    return isinstance(points, bool) or not (isinstance(points, int | float) and 0 <= points < 1000)
+
+
 def _wrong_numbers(options: Mapping[str, Any]) -> Iterator[str]:
-    points = options.get("points")
-    if isinstance(points, bool) or not isinstance(points, int | float) or points < 0:
-        yield f"points must be a number >= 0, not {points!r}"
+    if _is_no_number(points := options.get("points")):
+        yield f"points must be a number from 0 to 1000, not {points!r}"
     if not isinstance(options.get("bonus", False), bool):
         yield f"bonus must be true or false, not {options['bonus']!r}"
-    if options.get("difficulty", 1) not in (1, 2, 3, 4, 5):
-        yield f"difficulty must be 1 to 5, not {options['difficulty']!r}"
+    difficulty = options.get("difficulty", 1)
+    if isinstance(difficulty, bool) or difficulty not in (1, 2, 3, 4, 5):
+        yield f"difficulty must be 1 to 5, not {difficulty!r}"
     minutes = options.get("minutes", 1)
     if isinstance(minutes, bool) or not isinstance(minutes, int) or minutes < 1:
         yield f"minutes must be a whole number >= 1, not {minutes!r}"
@@ -243,23 +389,36 @@ def apply_mutant(solution: str, diff: str) -> str:
     if not hunks:
         raise ValueError("it changes nothing")
     lines = solution.split("\n")
-    for old, new in hunks:
-        lines = _replace_once(lines, old, new)
-    return "\n".join(lines)
+    # Found in the reference itself: what one run puts in must not be taken for another's place.
+    spans = sorted((_only_place(lines, old), old, new) for old, new in hunks)
+    for (start, old, _), (following, *_) in itertools.pairwise(spans):
+        if start + len(old) > following:
+            raise ValueError(f"two runs of `# - ` lines overlap: {' / '.join(old)}")
+    for start, old, new in reversed(spans):
+        indent, lead = _lead(lines[start]), _lead(old[0])
+        lines[start : start + len(old)] = [_indented(t, indent, lead) for t in new]
+    mutated = "\n".join(lines)
+    if mutated == solution:
+        raise ValueError("it changes nothing")
+    return mutated
 
 
-def _replace_once(lines: list[str], old: list[str], new: list[str]) -> list[str]:
-    found = []
-    for start in range(len(lines) - len(old) + 1):
-        indent = re.match(r"\s*", lines[start])[0]  # type: ignore[index]
-        lead = re.match(r"\s*", old[0])[0]  # type: ignore[index]
-        if lines[start : start + len(old)] == [_indented(t, indent, lead) for t in old]:
-            found.append((start, indent, lead))
+def _only_place(lines: list[str], old: list[str]) -> int:
+    """Where a run of lines stands, at whatever indentation. Raises ValueError unless just once."""
+    lead = _lead(old[0])
+    found = [
+        start
+        for start in range(len(lines) - len(old) + 1)
+        if lines[start : start + len(old)] == [_indented(t, _lead(lines[start]), lead) for t in old]
+    ]
     if len(found) != 1:
         times = "nowhere" if not found else f"{len(found)} times"
         raise ValueError(f"these lines stand {times} in the solution: {' / '.join(old)}")
-    start, indent, lead = found[0]
-    return lines[:start] + [_indented(t, indent, lead) for t in new] + lines[start + len(old) :]
+    return found[0]
+
+
+def _lead(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _indented(line: str, indent: str, lead: str) -> str:
