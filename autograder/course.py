@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,13 @@ def load(root: Path) -> Course:
     """Read course.toml under root. Raises CourseError with every problem found."""
     path = root / FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         message = f"not found in {root}; run this in the course's folder, or give --root FOLDER"
         raise stop(FILE, "", "course-file", message) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise stop(FILE, "", "course-file", f"can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise stop(FILE, "", "toml", f"not valid TOML: {error}") from None
     reader = _Reader()
     course = reader.course(root, table)
@@ -120,9 +122,14 @@ def notebooks_of(
 
 
 def _names_week(name: str, folder: str) -> bool:
+    number = _number(folder)
+    plain = name.isdecimal() and name.lstrip("0") == number.lstrip("0")
+    return name in (folder, f"week{number}") or plain
+
+
+def _number(folder: str) -> str:
     match = re.match(r"week(\d+)", folder)
-    number = match[1] if match else ""
-    return name in (folder, f"week{number}") or (name.isdigit() and int(name) == int(number or -1))
+    return match[1] if match else ""
 
 
 class _Reader:
@@ -135,12 +142,12 @@ class _Reader:
         self.unknown(table, "", {"course", "week"})
         head = self.get(table, "", "course", dict, {})
         self.unknown(head, "course", {"name", "version", "repository", "languages"})
-        languages = tuple(self.get(head, "course", "languages", list, ["en"]))
+        languages = tuple(self.languages(self.get(head, "course", "languages", list, ["en"])))
         weeks = tuple(
             self.week(week, f"week[{i}]", languages)
             for i, week in enumerate(self.get(table, "", "week", list, []))
         )
-        self.unique("week", (w.folder for w in weeks))
+        self.unique("week", (_number(w.folder) for w in weeks))
         return Course(
             root=root,
             name=self.get(head, "course", "name", str, ""),
@@ -160,7 +167,9 @@ class _Reader:
             self.add(f"{place}.folder", "name", f"{folder!r} must look like week01_topic")
         title = self.get(table, place, "title", dict, {})
         for language in languages:
-            if language not in title:
+            if not isinstance(title.get(language, ""), str):
+                self.add(f"{place}.title.{language}", "type", "must be a text")
+            elif not title.get(language):
                 self.add(f"{place}.title", "language", f"no title in {language!r}")
         entries = tuple(
             self.notebook(notebook, f"{place}.notebook[{i}]")
@@ -179,25 +188,49 @@ class _Reader:
             self.add(place, "type", "must be a [[week.notebook]] table")
             return NotebookEntry("", 0, 0, "cpu", "")
         self.unknown(table, place, {"name", "points", "bonus", "tier", "excluded"})
-        tier = table.get("tier", "")
-        excluded = table.get("excluded", "")
+        name = self.get(table, place, "name", str, "")
+        if name and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            self.add(f"{place}.name", "name", f"{name!r} must be lower-case letters, digits and _")
+        tier = self.get(table, place, "tier", str, "", needed=False)
+        excluded = self.get(table, place, "excluded", str, "", needed=False)
         if bool(tier) == bool(excluded):
             message = 'give either tier = "cpu" or "gpu", or excluded = "the reason"'
             self.add(place, "tier", message)
         elif tier and tier not in TIERS:
             self.add(f"{place}.tier", "tier", f"{tier!r} must be one of {', '.join(TIERS)}")
         return NotebookEntry(
-            name=self.get(table, place, "name", str, ""),
+            name=name,
             points=self.number(table, place, "points"),
             bonus=self.number(table, place, "bonus", 0),
             tier=tier,
             excluded=excluded,
         )
 
-    def get(self, table: dict[str, Any], place: str, key: str, kind: type, default: Any) -> Any:
+    def languages(self, values: list[Any]) -> Iterator[str]:
+        if not values:
+            self.add("course.languages", "language", "name one at least")
+        self.unique("course.languages", (v for v in values if isinstance(v, str)))
+        for value in values:
+            if isinstance(value, str) and re.fullmatch(r"[a-z]{2}", value):
+                yield value
+            else:
+                message = f'{value!r} must be two letters like "en"'
+                self.add("course.languages", "language", message)
+
+    def get(
+        self,
+        table: dict[str, Any],
+        place: str,
+        key: str,
+        kind: type,
+        default: Any,
+        *,
+        needed: bool = True,
+    ) -> Any:
         where = f"{place}.{key}" if place else key
         if key not in table:
-            self.add(where, "missing", "this key is missing")
+            if needed:
+                self.add(where, "missing", "this key is missing")
             return default
         if not isinstance(table[key], kind):
             names = {str: "a text", list: "a list", dict: "a table"}

@@ -114,11 +114,13 @@ def pictures(text: Text, course: Course) -> Iterator[Problem]:
             if re.search(r"<img(?![^>]*\balt=)", cell.source):
                 message = "an <img> needs alt=..."
                 yield Problem(text.file, cell.place, "alt-text", message)
-        elif cell.kind == "code" and _draws_at_top(cell.source):
-            shows = re.findall(r"\bplots\.show\(\s*([^)\s])", cell.source)
-            if not shows:
-                message = 'end the picture with plots.show("what it shows")'
-                yield Problem(text.file, cell.place, "alt-text", message)
+        elif cell.kind == "code" and _draws_at_top(cell.source) and not _SHOWS.search(cell.source):
+            message = 'end the picture with plots.show("what it shows")'
+            yield Problem(text.file, cell.place, "alt-text", message)
+
+
+# An empty text, plots.show("") or plots.show(), tells nothing.
+_SHOWS = re.compile(r"\bplots\.show\((?!\s*(['\"]\s*['\"]\s*)?[,)])")
 
 
 def _draws_at_top(source: str) -> bool:
@@ -142,13 +144,13 @@ def prose(text: Text, course: Course) -> Iterator[Problem]:
     for cell in text.cells:
         if not cell.is_markdown:
             continue
-        for task in re.findall(r"\{\{task:(\w+)\}\}", cell.source):
+        for task in re.findall(r"\{\{\s*task\b:?(.*?)\}\}", cell.source):
             named.add(task)
             if task not in tasks:
-                message = f"there is no task {task!r}"
+                message = f"there is no task {task!r}: write {{{{task:ID}}}}"
                 yield Problem(text.file, cell.place, "task-line", message)
         languages = [cell.language] if cell.language in headings else list(headings)
-        for target in re.findall(r"\]\(([^)\s]+)\)", cell.source):
+        for target in re.findall(r"\]\(\s*([^)\s]+)", cell.source):
             message = _dead_link(target, text, course, [headings[k] for k in languages])
             if message:
                 yield Problem(text.file, cell.place, "link", message)
@@ -169,7 +171,7 @@ def _dead_link(target: str, text: Text, course: Course, glossaries: list[set[str
         if all(build.anchor(term) in headings for headings in glossaries):
             return ""
         return f"docs/glossary has no heading {term!r} in this language"
-    if re.match(r"https?://[\w.-]+\.\w+(/|$)", target) or target.startswith("#"):
+    if re.match(r"https?://[\w.-]+\.\w+([/?#]|$)", target) or target.startswith("#"):
         return ""
     if ":" in target.split("/")[0]:
         return f"{target!r} is no https link and no file of the week"
@@ -187,13 +189,15 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
         entry = week.notebook(text.name)
         if entry is None:
             continue
-        graded = [c for c in text.cells if c.kind in ("test", "answer")]
+        graded = [c.options for c in text.cells if c.kind in ("test", "answer")]
+        plain = [c.options["nbgrader"] for c in text.cells if c.kind == "nbgrader"]
+        graded += [{"points": meta["points"]} for meta in plain if meta["grade"]]
         for bonus, want in ((False, entry.points), (True, entry.bonus)):
             total = sum(
-                float(c.options["points"])
-                for c in graded
-                if bool(c.options.get("bonus")) == bonus
-                and isinstance(c.options.get("points"), int | float)
+                float(options["points"])
+                for options in graded
+                if bool(options.get("bonus")) == bonus
+                and isinstance(options.get("points"), int | float)
             )
             if abs(total - want) > 1e-9:
                 name = "bonus points" if bonus else "points"
@@ -214,19 +218,21 @@ def ruff(course: Course, week: Week) -> Iterator[Problem]:
     """The code of the notebooks passes ruff."""
     files = [f"weeks/{week.folder}/{n.name}.py" for n in week.notebooks]
     files = [f for f in files if (course.root / f).is_file()]
+    if not files:  # ruff would look at the whole course
+        return
     result = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--output-format=json", "--no-cache", *files],
         cwd=course.root,
         capture_output=True,
         text=True,
     )
-    if result.returncode not in (0, 1):
+    if result.returncode not in (0, 1) or not result.stdout:
         yield Problem("weeks", "", "ruff", result.stderr.strip()[:500])
         return
-    for found in json.loads(result.stdout or "[]"):
+    for found in json.loads(result.stdout):
         file = str(Path(found["filename"]).resolve().relative_to(course.root.resolve()))
         place = f"line {found['location']['row']}"
-        yield Problem(file, place, f"ruff-{found['code']}", found["message"])
+        yield Problem(file, place, f"ruff-{found['code'] or 'syntax'}", found["message"])
 
 
 # -- Gates 1 and 2: what students get ---------------------------------------------------------
@@ -276,7 +282,7 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 _REGION = re.compile(
-    r"^[ \t]*### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)^[ \t]*### END \1$", re.M | re.S
+    r"^[ \t]*### BEGIN (SOLUTION|HIDDEN TESTS)[ \t]*\n(.*?)^[ \t]*### END \1[ \t]*$", re.M | re.S
 )
 
 
@@ -302,10 +308,11 @@ def untouched(text: Text, course: Course) -> list[Problem]:
     """
     release = build.to_release(build.to_source(text, course), course.languages[0])
     lines = {c.source: c for c in text.cells}
+    graded = {c.id for c in release.cells if nb_.is_graded(c)}
     cells = [
         {
             "id": cell.id,
-            "kind": "test" if nb_.is_graded(cell) else "code",
+            "kind": "test" if cell.id in graded else "code",
             "source": cell.source,
             "task": nb_.grade_id(cell),
         }
@@ -318,7 +325,7 @@ def untouched(text: Text, course: Course) -> list[Problem]:
         place = _place(event["id"], release, lines)
         if event["event"] == "again":
             continue
-        if nb_.TEST_PREFIX in event["task"]:
+        if event["id"] in graded:
             if event["score"] > 0:
                 message = "the untouched student version scores points here"
                 problems.append(Problem(text.file, place, "untouched", message))

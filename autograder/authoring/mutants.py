@@ -7,12 +7,16 @@ planted and generated mutants and its alternatives, and says what survived.
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import difflib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION, Text, apply_mutant
-from autograder.errors import Problem
+from autograder.errors import Problem, stop
 
 GENERATED_RATE = 0.85  # DESIGN: at least this share of generated mutants is killed
 VARIANT_SECONDS = 10.0
+SILENT_SECONDS = 900.0  # no cell of a course's own notebook takes that long
 
 
 @dataclass(frozen=True)
@@ -187,8 +192,8 @@ def _with(node: ast.AST, **fields: Any) -> ast.AST:
 
 def _diff(solution: str, mutant: str) -> str:
     before = ast.unparse(ast.parse(solution)).split("\n")
-    lines = difflib.unified_diff(before, mutant.split("\n"), lineterm="", n=0)
-    return "\n".join(line for line in lines if line[:2] not in ("--", "++", "@@"))
+    _, _, *lines = difflib.unified_diff(before, mutant.split("\n"), lineterm="", n=0)
+    return "\n".join(line for line in lines if not line.startswith("@@"))
 
 
 # -- Proving ----------------------------------------------------------------------------------
@@ -227,7 +232,11 @@ def prove(
     only: a task; the variants of the others are left out.
     Gates 2 and 3: the reference passes every test twice, with other random numbers and at the end
     of the notebook, with equal scores; planted mutants fail; alternatives pass.
+    Raises CourseError for a task that no notebook has.
     """
+    tasks = sorted({task for text in texts for task in text.solutions})
+    if only and only not in tasks:
+        raise stop("weeks", only, "unknown-task", f"there is only: {', '.join(tasks)}")
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         results = list(pool.map(lambda t: _prove_one(t, root, generated, only, on_event), texts))
     return [p for proofs, _ in results for p in proofs], [q for _, found in results for q in found]
@@ -278,6 +287,9 @@ def _prove_one(
         elif event["event"] == "cell" and task in text.tests:
             first[event["id"]] = event
             proofs[task].seconds = event["seconds"]
+            if event["score"] < 1.0:
+                message = f"the reference gets {event['score']:.0%} of the points"
+                report(event["id"], "reference", message)
         elif event["event"] == "again" and first.get(event["id"], event)["score"] != event["score"]:
             message = "the reference's score changes when the test runs again"
             report(event["id"], "flaky", message)
@@ -324,7 +336,7 @@ def run_worker(
         "MPLBACKEND": "Agg",
         "TQDM_DISABLE": "1",
     }
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "autograder.authoring.prover"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -332,12 +344,42 @@ def run_worker(
         env=environment,
         text=True,
         encoding="utf-8",
-    ) as process:
-        assert process.stdin and process.stdout
+        start_new_session=True,  # what it starts ends with it
+    )
+    end = functools.partial(os.killpg, process.pid, signal.SIGKILL)
+    assert process.stdin and process.stdout
+    finished = late = False
+
+    def stop_it() -> None:
+        nonlocal late
+        late = True
+        end()
+
+    try:
         process.stdin.write(json.dumps(job))
         process.stdin.close()
-        for line in process.stdout:
-            yield json.loads(line)
-    if process.returncode:
-        message = f"the process that ran it ended with code {process.returncode}"
+        while True:
+            watch = threading.Timer(SILENT_SECONDS, stop_it)
+            watch.daemon = True
+            watch.start()
+            try:
+                line = process.stdout.readline()
+            finally:
+                watch.cancel()
+            if not line:
+                break
+            event = json.loads(line)
+            finished = event["event"] == "end"
+            if not finished:
+                yield event
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            end()
+        process.wait()
+        process.stdout.close()
+    if late:
+        message = f"a cell ran longer than {SILENT_SECONDS:g} s and was stopped"
+        problems.append(Problem(file, "", "reference", message))
+    elif not finished:
+        message = "the process that ran it ended before the last cell: does a cell leave Python?"
         problems.append(Problem(file, "", "reference", message))

@@ -42,7 +42,7 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
 
     job: cells: [{id, source, task, kind}] with kind code, solution or test; variants: {task:
     [{name, source}]}; salts: two texts, the second for the variants and the reruns; limit: seconds
-    that a variant may take beyond ten times its test.
+    that a variant may take beyond ten times its test. The last event is {"event": "end"}.
     """
     shell = _Shell()
     for cell in job["cells"]:
@@ -61,6 +61,7 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
             shell.reseed(job["salts"][1])
             outcome = shell.run(cell["source"])
             emit({"event": "again", "id": cell["id"], "task": cell["task"], **outcome})
+    emit({"event": "end"})
 
 
 class _Shell:
@@ -123,17 +124,21 @@ def _in_child(function: Callable[[], dict[str, Any]], limit: float) -> dict[str,
     if child == 0:
         try:
             os.close(reading)
-            os.write(writing, json.dumps(function()).encode()[:60_000])
+            os.write(writing, json.dumps(function()).encode()[:60_000] + b"\n")
         finally:
             os._exit(0)
     os.close(writing)
     failed = {"ok": False, "seconds": limit, "score": 0.0, "evalue": ""}
+    content, deadline = b"", time.monotonic() + limit
     try:
-        if not select.select([reading], [], [], limit)[0]:
-            return {**failed, "ename": "Timeout"}
-        with os.fdopen(os.dup(reading), "rb") as stream:
-            content = stream.read()
-        return json.loads(content) if content else {**failed, "ename": "Died"}
+        # Up to the line's end, not to the pipe's: a process that the child started may hold it.
+        while not content.endswith(b"\n"):
+            if not select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return {**failed, "ename": "Timeout"}
+            if not (part := os.read(reading, 65_536)):
+                return {**failed, "ename": "Died"}
+            content += part
+        return json.loads(content)
     finally:
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
