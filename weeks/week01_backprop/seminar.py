@@ -1,0 +1,1566 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Measure before you train
+# You build a classifier that needs no training, and the instruments that every later week relies on:
+# honest accuracy, a confusion matrix, precision and recall, a loss that never overflows. Then you take
+# one neuron apart, find its gradients by hand, and train it. No network is worth more than the
+# measurement that says how good it is, so the measurement comes first.
+
+# %% [markdown] lang="ru"
+# # Сначала измерить, потом обучать
+# Вы соберёте классификатор, который не нужно обучать, и инструменты, без которых не обойдётся ни одна
+# следующая неделя: честную долю верных ответов, матрицу ошибок, точность и полноту, функцию потерь без
+# переполнений. Затем разберёте один нейрон, найдёте его градиенты вручную и обучите его. Сеть стоит
+# ровно столько, сколько стоит измерение её качества, — с измерения и начнём.
+
+# %% tags=["parameters"]
+profile = "small"
+
+# %%
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from practical_dl import check, data, plots, progress, seed_everything
+
+# %% [markdown]
+# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at the
+# picture of *your* result. The checks that you see are public ones: passing them is a good sign, not
+# a promise. This notebook carries no points, but the two others of the week lean on it. It needs NumPy
+# and nothing else. The data are 8 × 8 pictures of handwritten digits.
+
+# %% [markdown] lang="ru"
+# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на
+# картинку *вашего* результата. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия.
+# Баллов за эту тетрадь нет, но две другие тетради недели на неё опираются. Нужен только NumPy.
+# Данные — рукописные цифры, картинки 8 × 8.
+
+# %%
+settings = {
+    "small": {"data": "digits", "train": 1347, "test": 450},
+    "full": {"data": "mnist", "train": 5000, "test": 1000},
+}[profile]
+
+dataset = data.load(settings["data"], profile)
+n_train, n_test = settings["train"], settings["test"]
+scale = float(dataset.x_train.max())  # pixels from 0 to 1: one scale for every formula below
+x_train = dataset.x_train[:n_train].reshape(n_train, -1) / scale
+x_test = dataset.x_test[:n_test].reshape(n_test, -1) / scale
+y_train = dataset.y_train[:n_train].astype(int)
+y_test = dataset.y_test[:n_test].astype(int)
+picture = dataset.x_train.shape[1:]  # height and width
+
+shown = [np.flatnonzero(y_train == digit)[i] for i in (0, 1) for digit in range(10)]
+plots.images(
+    x_train[shown].reshape(-1, *picture),
+    titles=[str(y_train[i]) for i in shown],
+    title="Two training pictures of each digit",
+    columns=10,
+    size=0.8,
+)
+plots.show("Two rows of handwritten digits from 0 to 9; some look alike, such as 3 and 9.")
+
+# %% [markdown]
+# ## 1. How far apart are two pictures?
+# {{task:pairwise_distances}}
+#
+# A picture is a point with one coordinate per pixel, so two pictures have a Euclidean distance. You
+# need it for *all* pairs of two sets at once. A loop over pairs is clear but slow; expand the square,
+# and the expensive part becomes one matrix product:
+#
+# $$\lVert a_i - b_j \rVert^2 = \lVert a_i \rVert^2 + \lVert b_j \rVert^2 - 2\, a_i^\top b_j$$
+#
+# The price: for nearly equal points two large numbers are subtracted, and rounding may leave
+# something like $-10^{-12}$, whose root is NaN. Distances must not be negative, so cut at zero.
+
+# %% [markdown] lang="ru"
+# ## 1. Насколько далеки две картинки?
+# {{task:pairwise_distances}}
+#
+# Картинка — точка, у которой столько координат, сколько пикселей, поэтому между двумя картинками есть
+# евклидово расстояние. Нужно оно сразу для *всех* пар из двух наборов. Цикл по парам понятен, но
+# медленен; раскройте квадрат — и самая дорогая часть станет одним произведением матриц:
+#
+# $$\lVert a_i - b_j \rVert^2 = \lVert a_i \rVert^2 + \lVert b_j \rVert^2 - 2\, a_i^\top b_j$$
+#
+# Расплата: для почти равных точек вычитаются два больших числа, и округление может оставить что-то
+# вроде $-10^{-12}$, а корень из этого — NaN. Расстояние не бывает отрицательным: обрежьте нулём.
+
+
+# %%
+def distances_loop(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Slow and obvious: one pair at a time. a: (n, d), b: (m, d) -> (n, m)."""
+    distances = np.zeros((len(a), len(b)))
+    for i in range(len(a)):
+        for j in range(len(b)):
+            distances[i, j] = np.sqrt(np.sum((a[i] - b[j]) ** 2))
+    return distances
+
+
+# %% solution="pairwise_distances"
+def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distances between all rows of a and all rows of b, without a Python loop.
+
+    a: (n, d), b: (m, d) -> (n, m), every value >= 0 and none NaN.
+    Example: a = [[0, 0]], b = [[3, 4], [0, 1]] -> [[5, 1]].
+    """
+    ### BEGIN SOLUTION
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(np.maximum(squared, 0))
+    ### END SOLUTION
+
+
+# %% test="pairwise_distances" points=0 difficulty=2 minutes=15
+a = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+b = np.array([[0.0, 0.0], [6.0, 8.0]])
+check.close(
+    pairwise_distances(a, b),
+    [[0, 10], [5, 5], [1, np.sqrt(89)]],
+    "pairwise_distances([[0, 0], [3, 4], [1, 0]], [[0, 0], [6, 8]])",
+    why="entry [i, j] is the distance from row i of a to row j of b",
+)
+rng = check.rng("pairwise_distances")
+far = 1000 + rng.normal(size=(100, 20))  # far from 0 and close together: rounding shows
+check.that(
+    np.isfinite(pairwise_distances(far, far)).all(),
+    "pairwise_distances(x, x) has no NaN: rounding must not leave a negative number under the root",
+)
+many = rng.normal(size=(600, 3))
+start = time.process_time()
+pairwise_distances(many, many)
+seconds = time.process_time() - start
+check.that(
+    seconds < 0.5,
+    "pairwise_distances of 600 x 600 points takes under half a second: no loop over pairs",
+    details=f"it took {seconds:.2f} s",
+)
+### BEGIN HIDDEN TESTS
+for n, m, d in [(1, 1, 1), (4, 7, 3), (6, 2, 9), (3, 3, 3)]:
+    a, b = rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    kept = a.copy(), b.copy()
+    want = np.array([[np.linalg.norm(p - q) for q in b] for p in a])
+    check.close(
+        pairwise_distances(a, b),
+        want,
+        "pairwise_distances(a, b)",
+        rtol=1e-6,
+        why="it agrees with the distance of each pair taken alone",
+    )
+    check.that(
+        np.array_equal(a, kept[0]) and np.array_equal(b, kept[1]),
+        "pairwise_distances(a, b) leaves a and b as they were",
+    )
+between = np.array([[np.linalg.norm(p - q) for q in far] for p in far])
+check.close(
+    pairwise_distances(far, far),
+    between,
+    "pairwise_distances(x, x)",
+    atol=1e-3,
+    why="points far from the origin keep their distances, and each is at 0 from itself",
+)
+### END HIDDEN TESTS
+
+# %% mutant="pairwise_distances" why="forgets the root"
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.maximum(squared, 0)
+
+# %% mutant="pairwise_distances" why="lets rounding leave negative numbers under the root"
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.sqrt(squared)
+
+# %% mutant="pairwise_distances" why="forgets the 2 of the binomial formula"
+# - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+# + squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - a @ b.T
+
+# %% mutant="pairwise_distances" why="city-block distance"
+# - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.abs(a[:, None] - b[None]).sum(axis=2)
+
+# %% mutant="pairwise_distances" why="a loop over pairs"
+# - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.array([[np.sqrt(np.sum((p - q) ** 2)) for q in b] for p in a])
+
+
+# %% alternative="pairwise_distances" why="broadcasting: more memory, no cancellation"
+def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(a[:, None, :] - b[None, :, :], axis=2)
+
+
+# %%
+few = x_train[:200]
+took = {}
+for function in (distances_loop, pairwise_distances):
+    start = time.perf_counter()
+    function(few, few)
+    took[function.__name__] = time.perf_counter() - start
+    print(f"{function.__name__:20} {1000 * took[function.__name__]:8.2f} ms for 200 x 200 pictures")
+print(f"ratio: {took['distances_loop'] / took['pairwise_distances']:.0f}")
+
+# %%
+order = np.concatenate([np.flatnonzero(y_train == digit)[:30] for digit in range(10)])
+distances = pairwise_distances(x_train[order], x_train[order])
+fig, ax = plt.subplots(figsize=(5.6, 4.8))
+image = ax.imshow(distances, cmap="viridis")
+ax.set_xticks(np.arange(15, 300, 30), range(10))
+ax.set_yticks(np.arange(15, 300, 30), range(10))
+ax.set(title="30 pictures of each digit: who is close to whom", xlabel="digit", ylabel="digit")
+ax.grid(False)
+fig.colorbar(image, label="Euclidean distance")
+plots.show("Distance matrix of 300 digits sorted by class: dark blocks of small distances lie on the diagonal.")
+
+# %% [markdown]
+# The dark squares on the diagonal are the whole idea of the next section: pictures of the same digit
+# are closer to each other. Look at which square is the darkest, and which is hardly one at all.
+
+# %% [markdown] lang="ru"
+# Тёмные квадраты на диагонали — вся идея следующего раздела: картинки одной цифры ближе друг к другу.
+# Посмотрите, какой квадрат самый тёмный, а какой едва виден.
+
+# %% [markdown]
+# ## 2. Let the neighbours vote
+# {{task:knn_predict}}
+#
+# The [nearest-neighbours](glossary:nearest-neighbours) classifier keeps the training data and answers
+# with the most frequent label among the $k$ closest examples. It is a serious baseline: with endless
+# data the error of $k = 1$ is at most twice the lowest error that any classifier can have
+# ([Cover & Hart, 1967](https://doi.org/10.1109/TIT.1967.1053964)).
+#
+# **Ties.** When several labels have equally many votes, answer with the *smallest* label. Any rule
+# would do; an unstated one makes results that nobody can repeat.
+
+# %% [markdown] lang="ru"
+# ## 2. Соседи голосуют
+# {{task:knn_predict}}
+#
+# Метод [ближайших соседей](glossary:nearest-neighbours) (nearest neighbours) хранит обучающие данные и
+# отвечает самой частой меткой среди $k$ ближайших примеров. С ним стоит считаться: при бесконечных
+# данных ошибка для $k = 1$ не больше удвоенной наименьшей ошибки, возможной вообще
+# ([Cover & Hart, 1967](https://doi.org/10.1109/TIT.1967.1053964)).
+#
+# **Ничьи.** Если несколько меток набрали поровну голосов, отвечайте *наименьшей* из них. Годится любое
+# правило, но без объявленного правила результат никто не сможет повторить.
+
+
+# %% solution="knn_predict"
+def knn_predict(distances: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """The label with most votes among the k nearest; of tied labels, the smallest.
+
+    distances: (m, n) from m queries to n training examples; labels: (n,) whole numbers >= 0;
+    1 <= k <= n -> (m,) labels.
+    Example: distances [[1, 2, 3, 9]], labels [5, 7, 7, 5], k = 3 -> [7]; k = 2 is a tie -> [5].
+    """
+    ### BEGIN SOLUTION
+    nearest = np.argsort(distances, axis=1)[:, :k]
+    votes = labels[nearest]  # (m, k)
+    counts = (votes[:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
+    return counts.argmax(axis=1)  # the first of the largest: the smallest label
+    ### END SOLUTION
+
+
+# %% test="knn_predict" points=0 difficulty=2 minutes=15
+distances = np.array([[1.0, 2.0, 3.0, 9.0], [9.0, 3.0, 8.0, 1.0]])
+labels = np.array([5, 7, 7, 5])
+for k, want in [(1, [5, 5]), (2, [5, 5]), (3, [7, 7]), (4, [5, 5])]:
+    check.equal(
+        knn_predict(distances, labels, k),
+        np.array(want),
+        f"knn_predict([[1, 2, 3, 9], [9, 3, 8, 1]], [5, 7, 7, 5], {k})",
+        why="the k nearest vote, and of tied labels the smallest wins",
+    )
+### BEGIN HIDDEN TESTS
+check.equal(
+    knn_predict(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([9, 2, 2, 9]), 4),
+    np.array([2]),
+    "knn_predict with two labels tied",
+    why="of tied labels the smallest wins, also where the larger one is nearer",
+)
+rng = check.rng("knn_predict")
+for m, n, classes in [(40, 30, 3), (1, 12, 2), (7, 1, 1), (25, 50, 6)]:
+    distances = np.stack([rng.permutation(n) + 0.5 for _ in range(m)])  # no two are equal
+    labels = rng.integers(0, classes, size=n) * 2
+    kept = distances.copy(), labels.copy()
+    for k in sorted({1, min(4, n), max(1, n // 2), n}):
+        want = []
+        for row in distances:
+            near = sorted(range(n), key=lambda j, row=row: row[j])[:k]
+            votes = Counter(int(labels[j]) for j in near)
+            most = max(votes.values())
+            want.append(min(label for label, count in votes.items() if count == most))
+        check.equal(
+            knn_predict(distances, labels, k),
+            np.array(want),
+            "knn_predict(distances, labels, k)",
+            why="it agrees with counting the votes of each query one by one",
+        )
+    check.that(
+        np.array_equal(distances, kept[0]) and np.array_equal(labels, kept[1]),
+        "knn_predict leaves distances and labels as they were",
+    )
+### END HIDDEN TESTS
+
+# %% mutant="knn_predict" why="lets the farthest vote"
+# - nearest = np.argsort(distances, axis=1)[:, :k]
+# + nearest = np.argsort(-distances, axis=1)[:, :k]
+
+# %% mutant="knn_predict" why="of tied labels takes the largest"
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + return counts.shape[1] - 1 - counts[:, ::-1].argmax(axis=1)
+
+# %% mutant="knn_predict" why="takes the nearest label, whatever k is"
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + return votes[:, 0]
+
+# %% mutant="knn_predict" why="averages the labels as if they were numbers"
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + return np.rint(votes.mean(axis=1)).astype(int)
+
+# %% mutant="knn_predict" why="of tied labels takes the one that is nearest"
+# - counts = (votes[:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + return np.array([Counter(row.tolist()).most_common(1)[0][0] for row in votes])
+
+
+# %% alternative="knn_predict" why="one query at a time, partial sorting"
+def knn_predict(distances: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
+    return np.array([np.bincount(labels[row]).argmax() for row in nearest])
+
+
+# %%
+queries = [np.flatnonzero(y_test == digit)[0] for digit in (3, 8, 9)]
+distances = pairwise_distances(x_test[queries], x_train)
+answers = knn_predict(distances, y_train, 5)
+tiles, titles = [], []
+for row, query in enumerate(queries):
+    near = np.argsort(distances[row])[:5]
+    tiles += [x_test[query], *x_train[near]]
+    titles += [f"true {y_test[query]}, vote {answers[row]}"]
+    titles += [f"{y_train[j]}, at {distances[row, j]:.2f}" for j in near]
+plots.images(
+    np.reshape(tiles, (-1, *picture)),
+    titles,
+    "Left: a test picture. Right: its five nearest training pictures",
+    columns=6,
+    size=1.25,
+)
+plots.show("Three test digits, each with its five nearest training digits, their labels and distances.")
+
+# %% [markdown]
+# **What does $k$ do?** On points in the plane you can see it. With $k = 1$ every noisy point gets an
+# island of its own: [overfitting](glossary:Overfitting). A large $k$ smooths the border; with $k = n$
+# every answer is the most frequent class, wherever you ask.
+
+# %% [markdown] lang="ru"
+# **Что делает $k$?** На плоскости это видно. При $k = 1$ у каждой шумной точки свой остров:
+# [переобучение](glossary:Overfitting) (overfitting). Большое $k$ сглаживает границу, а при $k = n$
+# ответ везде один — самый частый класс.
+
+# %%
+rng = seed_everything(1)
+side = np.repeat([0, 1], [70, 50])
+cloud = rng.normal(size=(120, 2)) + np.where(side[:, None] == 1, [1.4, 0.9], [-0.4, -0.3])
+fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.6))
+for ax, k in zip(axes, [1, 15, 120], strict=True):
+    plots.decision_regions(
+        lambda grid, k=k: knn_predict(pairwise_distances(grid, cloud), side, k),
+        cloud,
+        side,
+        f"k = {k}",
+        ax=ax,
+    )
+plots.show("The same points with k = 1 (islands), k = 15 (a smooth border), k = 120 (one class everywhere).")
+
+# %% [markdown]
+# ## 3. Choose k without fooling yourself
+# {{task:kfold}}
+#
+# You may not choose $k$ on the training examples: with $k = 1$ each is its own neighbour and the score
+# is 100 %. You may not choose it on the test set either: the best of many looks is no honest estimate.
+# [Cross-validation](glossary:Cross-validation) ([Stone, 1974](https://doi.org/10.1111/j.2517-6161.1974.tb00994.x))
+# cuts the training set into folds and holds each out once. Shuffle first: data often come sorted, and
+# a fold of one class measures nothing.
+
+# %% [markdown] lang="ru"
+# ## 3. Выбрать k и не обмануть себя
+# {{task:kfold}}
+#
+# Выбирать $k$ на обучающих примерах нельзя: при $k = 1$ каждый сам себе сосед, и получится 100 %.
+# На тестовых — тоже: лучший из многих взглядов — уже не честная оценка.
+# [Перекрёстная проверка](glossary:Cross-validation) (cross-validation;
+# [Stone, 1974](https://doi.org/10.1111/j.2517-6161.1974.tb00994.x)) делит обучающий набор на части и
+# каждую один раз откладывает. Сначала перемешайте: данные часто лежат по порядку, а часть из одного
+# класса не измеряет ничего.
+
+
+# %% solution="kfold"
+def kfold(n: int, folds: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled splits of the numbers 0 .. n - 1 into training and held-out ones.
+
+    2 <= folds <= n. Returns `folds` pairs (train, held) of index arrays. Every number is held out
+    exactly once, train is all the others, and held-out parts differ by at most one in size.
+    Example: kfold(5, 2, rng) may give [([1, 4], [3, 0, 2]), ([3, 0, 2], [1, 4])].
+    """
+    ### BEGIN SOLUTION
+    parts = np.array_split(rng.permutation(n), folds)
+    return [(np.concatenate(parts[:i] + parts[i + 1 :]), parts[i]) for i in range(folds)]
+    ### END SOLUTION
+
+
+# %% test="kfold" points=0 difficulty=2 minutes=15
+splits = kfold(10, 3, np.random.default_rng(0))
+check.equal(len(splits), 3, "len(kfold(10, 3, rng))", why="there is one pair for each fold")
+check.equal(
+    sorted(len(held) for _, held in splits),
+    [3, 3, 4],
+    "sizes of the held-out parts of kfold(10, 3, rng)",
+    why="they differ by at most one",
+)
+check.equal(
+    np.sort(np.concatenate([held for _, held in splits])),
+    np.arange(10),
+    "all held-out parts of kfold(10, 3, rng)",
+    why="every number is held out exactly once",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("kfold")
+for n, folds in [(2, 2), (7, 7), (23, 4), (60, 7), (60, 2)]:
+    seed = int(rng.integers(1_000_000))
+    splits = [(list(t), list(h)) for t, h in kfold(n, folds, np.random.default_rng(seed))]
+    check.equal(len(splits), folds, "len(kfold(n, folds, rng))", why="one pair for each fold")
+    held_out = [int(i) for _, held in splits for i in held]
+    check.that(
+        sorted(held_out) == list(range(n)), "kfold: every number is held out exactly once"
+    )
+    check.that(
+        all(sorted(int(i) for i in [*t, *h]) == list(range(n)) for t, h in splits),
+        "kfold: train is exactly the numbers that are not held out",
+    )
+    sizes = [len(held) for _, held in splits]
+    check.that(
+        max(sizes) - min(sizes) <= 1, "kfold: held-out parts differ by at most one in size"
+    )
+    again = kfold(n, folds, np.random.default_rng(seed))
+    check.that(
+        held_out == [int(i) for _, held in again for i in held],
+        "kfold: equal generators give equal folds; draw from the one that is given and no other",
+    )
+    if n == 60:
+        other = kfold(n, folds, np.random.default_rng(seed + 1))
+        members = [sorted(int(i) for i in held) for _, held in other]
+        check.that(
+            members != [sorted(held) for _, held in splits],
+            "kfold: another generator gives other folds",
+        )
+        check.that(
+            not any(sorted(h) == list(range(min(h), max(h) + 1)) for _, h in splits)
+            and not any(len({i % folds for i in h}) == 1 for _, h in splits),
+            "kfold: the numbers are shuffled before they are cut, not taken in order",
+        )
+### END HIDDEN TESTS
+
+# %% mutant="kfold" why="forgets to shuffle"
+# - parts = np.array_split(rng.permutation(n), folds)
+# + parts = np.array_split(np.arange(n), folds)
+
+# %% mutant="kfold" why="ignores the generator that it was given"
+# - parts = np.array_split(rng.permutation(n), folds)
+# + parts = np.array_split(np.random.default_rng(0).permutation(n), folds)
+
+# %% mutant="kfold" why="trains on the held-out part, too"
+# - return [(np.concatenate(parts[:i] + parts[i + 1 :]), parts[i]) for i in range(folds)]
+# + return [(np.concatenate(parts), parts[i]) for i in range(folds)]
+
+# %% mutant="kfold" why="draws a new random part for each fold"
+# - parts = np.array_split(rng.permutation(n), folds)
+# - return [(np.concatenate(parts[:i] + parts[i + 1 :]), parts[i]) for i in range(folds)]
+# + size = n // folds
+# + orders = [rng.permutation(n) for _ in range(folds)]
+# + return [(order[size:], order[:size]) for order in orders]
+
+# %% mutant="kfold" why="puts the whole remainder into the last fold"
+# - parts = np.array_split(rng.permutation(n), folds)
+# + order, size = rng.permutation(n), n // folds
+# + parts = [order[i * size : (i + 1) * size] for i in range(folds - 1)]
+# + parts.append(order[(folds - 1) * size :])
+
+
+# %% alternative="kfold" why="every folds-th number of a shuffled order"
+def kfold(n: int, folds: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    order = np.arange(n)
+    rng.shuffle(order)
+    fold = np.arange(n) % folds
+    return [(order[fold != i], order[fold == i]) for i in range(folds)]
+
+
+# %%
+n, folds = 40, 5
+table = np.zeros((folds, n))
+for row, (_, held) in enumerate(kfold(n, folds, seed_everything(0))):
+    table[row, held] = 1
+fig, ax = plt.subplots(figsize=(8.0, 1.9))
+ax.imshow(table, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
+ax.set_yticks(range(folds), range(1, folds + 1))
+ax.set(title="Held out (dark): each column exactly once", xlabel="example", ylabel="fold")
+ax.grid(False)
+plots.show("Five rows of forty columns: in each column exactly one row is dark, in no visible order.")
+
+# %% [markdown]
+# ### The score of each fold
+# {{task:cross_validate}}
+#
+# Now let any model take the exam: fit on the training part, answer on the held-out part, compare. The
+# function takes `predict`, so it serves nearest neighbours today and a network tomorrow. Return the
+# [accuracy](glossary:Accuracy) of *each* fold: their mean is the estimate, their spread says how far
+# to trust it.
+
+# %% [markdown] lang="ru"
+# ### Оценка каждой части
+# {{task:cross_validate}}
+#
+# Теперь экзамен может сдать любая модель: обучиться на обучающей части, ответить на отложенной, сравнить.
+# Функция принимает `predict`, поэтому сегодня послужит ближайшим соседям, а завтра — сети. Верните
+# [долю верных ответов](glossary:Accuracy) (accuracy) на *каждой* части: среднее — это оценка, а разброс
+# говорит, насколько ей верить.
+
+
+# %% solution="cross_validate"
+def cross_validate(
+    predict: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    x: np.ndarray,
+    y: np.ndarray,
+    splits: list[tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """The accuracy of a model on each held-out part.
+
+    predict(x_train, y_train, x_new) -> labels of x_new. x: (n, ...), y: (n,) labels;
+    splits: pairs (train, held) of index arrays -> (len(splits),) shares of right answers.
+    """
+    ### BEGIN SOLUTION
+    scores = []
+    for train, held in splits:
+        answers = predict(x[train], y[train], x[held])
+        scores.append(np.mean(answers == y[held]))
+    return np.array(scores)
+    ### END SOLUTION
+
+
+# %% test="cross_validate" points=0 difficulty=2 minutes=10
+def majority(x_fit, y_fit, x_new):
+    """Answers with the most frequent label that it was given."""
+    return np.full(len(x_new), np.bincount(y_fit).argmax())
+
+
+y = np.array([0, 0, 0, 0, 1, 1])
+splits = [(np.array([2, 3, 4, 5]), np.array([0, 1])), (np.array([0, 1]), np.array([2, 3, 4, 5]))]
+check.close(
+    cross_validate(majority, np.zeros((6, 2)), y, splits),
+    [1.0, 0.5],
+    "cross_validate(majority, x, [0, 0, 0, 0, 1, 1], splits)",
+    why="each fold's score is the share of right answers on its held-out part",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("cross_validate")
+
+
+def memory(x_fit, y_fit, x_new):
+    """Knows by heart what it was fitted to, and nothing else."""
+    known = {row.tobytes(): label for row, label in zip(x_fit, y_fit, strict=True)}
+    return np.array([known.get(row.tobytes(), -1) for row in x_new])
+
+
+for n, cuts in [(11, [2, 7]), (30, [4, 9, 21])]:
+    x, y = rng.normal(size=(n, 3)), rng.integers(0, 3, size=n)
+    parts = np.split(rng.permutation(n), cuts)
+    splits = [
+        (np.concatenate([p for p in parts if p is not part]), part) for part in parts
+    ]
+    check.close(
+        cross_validate(memory, x, y, splits),
+        np.zeros(len(parts)),
+        "cross_validate(a model that only memorises, x, y, splits)",
+        why="it scores 0: the model never sees held-out examples before it is asked",
+    )
+    check.close(
+        cross_validate(lambda xf, yf, xn: (xn[:, 0] > xf[:, 0].mean()) + yf.min(), x, y, splits),
+        [
+            np.mean([(x[i, 0] > x[t, 0].mean()) + y[t].min() == y[i] for i in h])
+            for t, h in splits
+        ],
+        "cross_validate(predict, x, y, splits)",
+        why="fit on the training part, score on the held-out part, one number a fold",
+    )
+### END HIDDEN TESTS
+
+# %% mutant="cross_validate" why="lets the model see the held-out part"
+# - answers = predict(x[train], y[train], x[held])
+# + answers = predict(x, y, x[held])
+
+# %% mutant="cross_validate" why="scores on the training part"
+# - answers = predict(x[train], y[train], x[held])
+# - scores.append(np.mean(answers == y[held]))
+# + answers = predict(x[train], y[train], x[train])
+# + scores.append(np.mean(answers == y[train]))
+
+# %% mutant="cross_validate" why="counts the right answers instead of their share"
+# - scores.append(np.mean(answers == y[held]))
+# + scores.append(np.sum(answers == y[held]))
+
+# %% mutant="cross_validate" why="gives the mean alone"
+# - return np.array(scores)
+# + return np.mean(scores)
+
+# %% mutant="cross_validate" why="trains on the small part and asks about the large one"
+# - answers = predict(x[train], y[train], x[held])
+# - scores.append(np.mean(answers == y[held]))
+# + answers = predict(x[held], y[held], x[train])
+# + scores.append(np.mean(answers == y[train]))
+
+
+# %%
+def knn(k: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """A nearest-neighbours model in the form that cross_validate takes."""
+    return lambda x_fit, y_fit, x_new: knn_predict(pairwise_distances(x_new, x_fit), y_fit, k)
+
+
+# %%
+candidates = [1, 2, 3, 5, 9, 15, 25, 45, 85, 150, 300]
+splits = kfold(len(x_train), 5, seed_everything(0))
+scores = np.array([cross_validate(knn(k), x_train, y_train, splits) for k in progress(candidates, "k")])
+mean, spread = scores.mean(axis=1), scores.std(axis=1, ddof=1)
+everything = np.arange(len(x_train))
+cheating = [
+    cross_validate(knn(k), x_train, y_train, [(everything, everything)])[0] for k in candidates
+]
+best = int(mean.argmax())
+
+fig, ax = plt.subplots()
+ax.plot(candidates, cheating, "--", color="#D55E00", label="on the training examples themselves")
+ax.errorbar(candidates, mean, spread, marker="o", capsize=3, label="5-fold cross-validation")
+ax.axvline(candidates[best], color="grey", linewidth=1)
+ax.set(title="How many neighbours?", xlabel="k (log scale)", ylabel="accuracy", xscale="log")
+ax.legend(frameon=False)
+plots.show("Accuracy against k: the held-out curve is flat up to k = 9 and falls after it; the training curve starts at 100 %.")
+print(f"best k = {candidates[best]}: {mean[best]:.3f}, standard deviation over folds {spread[best]:.3f}")
+print("within one standard deviation of it: k =", [k for k, m in zip(candidates, mean, strict=True) if m >= mean[best] - spread[best]])
+
+# %% [markdown]
+# Read the error bars before the maximum: several values of $k$ are equally good as far as these data
+# can tell. The dashed curve says that $k = 1$ is perfect: it scores its own memory. We go on with
+# $k = 3$, and only now look at the test set.
+
+# %% [markdown] lang="ru"
+# Сначала смотрите на планки погрешностей, потом на максимум: насколько можно судить по этим данным,
+# несколько значений $k$ одинаково хороши. Пунктир утверждает, что $k = 1$ безупречен: он измеряет
+# собственную память. Дальше берём $k = 3$ и только теперь смотрим на тестовый набор.
+
+# %% [markdown]
+# ## 4. Which mistakes?
+# {{task:confusion_matrix}}
+#
+# One number hides what goes wrong. The [confusion matrix](glossary:confusion-matrix) counts every kind
+# of answer: $C_{ij}$ is how many examples of true class $i$ were called $j$. Rows are the truth,
+# columns the answers; some books and libraries turn it round, so always say which.
+
+# %% [markdown] lang="ru"
+# ## 4. Какие именно ошибки?
+# {{task:confusion_matrix}}
+#
+# За одним числом не видно, что именно идёт не так. [Матрица ошибок](glossary:confusion-matrix)
+# (confusion matrix) считает все виды ответов: $C_{ij}$ — сколько примеров истинного класса $i$ названо
+# классом $j$. Строки — истина, столбцы — ответы; в некоторых книгах и библиотеках наоборот, поэтому
+# всегда говорите, как у вас.
+
+
+# %% solution="confusion_matrix"
+def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts of (true class, predicted class).
+
+    true, predicted: (n,) whole numbers in 0 .. classes - 1 -> (classes, classes) whole numbers,
+    row = true class, column = predicted class; classes that do not occur have zeros.
+    Example: true [0, 1, 1], predicted [0, 0, 1], classes 2 -> [[1, 0], [1, 1]].
+    """
+    ### BEGIN SOLUTION
+    matrix = np.zeros((classes, classes), dtype=int)
+    np.add.at(matrix, (true, predicted), 1)
+    return matrix
+    ### END SOLUTION
+
+
+# %% test="confusion_matrix" points=0 difficulty=2 minutes=10
+true = np.array([0, 0, 1, 2, 2, 2])
+predicted = np.array([0, 1, 1, 2, 0, 2])
+check.equal(
+    confusion_matrix(true, predicted, 3),
+    np.array([[1, 1, 0], [0, 1, 0], [1, 0, 2]]),
+    "confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 0, 2], 3)",
+    why="row i, column j counts the examples of class i that were called j",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("confusion_matrix")
+for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3)]:
+    true, predicted = rng.integers(0, max(1, classes - 1), size=(2, n))
+    want = np.zeros((classes, classes), dtype=int)
+    for t, p in zip(true, predicted, strict=True):
+        want[t, p] += 1
+    got = confusion_matrix(true, predicted, classes)
+    check.equal(
+        got,
+        want,
+        "confusion_matrix(true, predicted, classes)",
+        why="it agrees with counting one example at a time, also where a class does not occur",
+    )
+    check.that(got.dtype.kind in "iu", "confusion_matrix(...) holds whole numbers")
+### END HIDDEN TESTS
+
+# %% mutant="confusion_matrix" why="columns are the truth"
+# - np.add.at(matrix, (true, predicted), 1)
+# + np.add.at(matrix, (predicted, true), 1)
+
+# %% mutant="confusion_matrix" why="indexing with += counts each pair only once"
+# - np.add.at(matrix, (true, predicted), 1)
+# + matrix[true, predicted] += 1
+
+# %% mutant="confusion_matrix" why="only as large as the classes that occur"
+# - matrix = np.zeros((classes, classes), dtype=int)
+# + size = max(true.max(initial=0), predicted.max(initial=0)) + 1
+# + matrix = np.zeros((size, size), dtype=int)
+
+# %% mutant="confusion_matrix" why="shares of each row instead of counts"
+# - return matrix
+# + return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+
+
+# %% alternative="confusion_matrix" why="one number for each pair, then bincount"
+def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    pairs = np.bincount(true * classes + predicted, minlength=classes**2)
+    return pairs.reshape(classes, classes)
+
+
+# %%
+answers = knn(3)(x_train, y_train, x_test)
+matrix = confusion_matrix(y_test, answers, 10)
+plots.confusion(matrix, range(10), "Nearest neighbours, k = 3, on the test set")
+plots.show("Confusion matrix of nearest neighbours: nearly all counts lie on the diagonal.")
+print(f"{np.trace(matrix)} of {matrix.sum()} right: accuracy {np.trace(matrix) / matrix.sum():.3f}")
+
+# %% [markdown]
+# Never stop at the matrix: **look at the mistakes**. Each wrong picture stands beside the three
+# neighbours that outvoted the truth.
+
+# %% [markdown] lang="ru"
+# Не останавливайтесь на матрице: **посмотрите на сами ошибки**. Рядом с каждой неверно узнанной
+# картинкой — три соседа, которые победили истину голосованием.
+
+# %%
+distances = pairwise_distances(x_test, x_train)
+answers = knn_predict(distances, y_train, 3)
+wrong = np.flatnonzero(answers != y_test)[:6]
+tiles, titles = [], []
+for i in wrong:
+    near = np.argsort(distances[i])[:3]
+    tiles += [x_test[i], *x_train[near]]
+    titles += [f"is {y_test[i]}, called {answers[i]}", *(str(y_train[j]) for j in near)]
+plots.images(
+    np.reshape(tiles, (-1, *picture)), titles, "Wrong answers and the neighbours that gave them", columns=8
+)
+plots.show("Wrongly classified test digits, each followed by its three nearest training digits with their labels.")
+
+# %% [markdown]
+# ## 5. When accuracy misleads
+# {{task:precision_recall_f1}}
+#
+# "Is it an 8?" is a question with a rare yes. Whoever always says no is right nine times out of ten. Two
+# other numbers see through it: [precision](glossary:Precision), how many of the alarms are true, and
+# [recall](glossary:Recall), how many of the true ones were found. [F1](glossary:F1) is their harmonic
+# mean ([van Rijsbergen, 1979](https://dl.acm.org/doi/book/10.5555/539927), ch. 7, as $1 - E$ with
+# $\alpha = 1/2$; named F in [Chinchor, 1992](https://aclanthology.org/M92-1002/)):
+#
+# $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
+#
+# **Zero by zero is 0 here**: a class that was never predicted has precision 0.
+
+# %% [markdown] lang="ru"
+# ## 5. Когда доля верных ответов обманывает
+# {{task:precision_recall_f1}}
+#
+# «Это восьмёрка?» — вопрос, на который редко отвечают «да». Кто всегда говорит «нет», прав в девяти
+# случаях из десяти. Его выдают два других числа: [точность](glossary:Precision) (precision) — какая доля
+# тревог верна, и [полнота](glossary:Recall) (recall) — какую долю восьмёрок нашли.
+# [F1-мера](glossary:F1) — их среднее гармоническое
+# ([van Rijsbergen, 1979](https://dl.acm.org/doi/book/10.5555/539927), гл. 7, как $1 - E$ при
+# $\alpha = 1/2$; буква F — у [Chinchor, 1992](https://aclanthology.org/M92-1002/)):
+#
+# $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
+#
+# **Ноль на ноль здесь 0**: у класса, который ни разу не предсказали, точность равна 0.
+
+
+# %% solution="precision_recall_f1"
+def precision_recall_f1(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each class; 0 / 0 counts as 0, without a warning.
+
+    matrix: (c, c) counts, row = true class, column = predicted class -> three arrays (c,).
+    Example: [[8, 2], [1, 3]] -> precision [8/9, 3/5], recall [8/10, 3/4], F1 [16/19, 6/9].
+    """
+    ### BEGIN SOLUTION
+    hits = np.diag(matrix)
+    predicted, true = matrix.sum(axis=0), matrix.sum(axis=1)
+    precision = hits / np.maximum(predicted, 1)  # counts: the denominator is 0 or at least 1
+    recall = hits / np.maximum(true, 1)
+    f1 = 2 * hits / np.maximum(predicted + true, 1)
+    return precision, recall, f1
+    ### END SOLUTION
+
+
+# %% test="precision_recall_f1" points=0 difficulty=2 minutes=15
+matrix = np.array([[8, 2], [1, 3]])
+precision, recall, f1 = precision_recall_f1(matrix)
+call = "of precision_recall_f1([[8, 2], [1, 3]])"
+check.close(precision, [8 / 9, 3 / 5], f"precision {call}", why="hits by what was called so")
+check.close(recall, [8 / 10, 3 / 4], f"recall {call}", why="hits by what really is so")
+check.close(f1, [16 / 19, 6 / 9], f"F1 {call}", why="it is the harmonic mean of the two")
+with np.errstate(divide="raise", invalid="raise"):
+    never = precision_recall_f1(np.array([[9, 0], [1, 0]]))
+check.close(
+    np.stack(never),
+    [[0.9, 0], [1, 0], [18 / 19, 0]],
+    "precision_recall_f1([[9, 0], [1, 0]])",
+    why="0 / 0 counts as 0",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("precision_recall_f1")
+for classes in (1, 2, 5, 5, 8):
+    matrix = rng.integers(0, 4, size=(classes, classes))
+    if classes == 5:
+        matrix[2] = 0  # no example of class 2
+        matrix[:, 3] = 0  # class 3 is never predicted
+        matrix[4], matrix[:, 4] = 0, 0  # class 4: a single example, recognised
+        matrix[4, 4] = 1
+    kept = matrix.copy()
+    with np.errstate(divide="raise", invalid="raise"):
+        got = precision_recall_f1(matrix)
+    want = np.zeros((3, classes))
+    for c in range(classes):
+        hits = matrix[c, c]
+        false_alarms = sum(matrix[i, c] for i in range(classes) if i != c)
+        misses = sum(matrix[c, j] for j in range(classes) if j != c)
+        if hits:
+            want[:, c] = (
+                hits / (hits + false_alarms),
+                hits / (hits + misses),
+                hits / (hits + (false_alarms + misses) / 2),
+            )
+    for name, values, expected in zip(("precision", "recall", "F1"), got, want, strict=True):
+        check.close(
+            values,
+            expected,
+            f"{name} of precision_recall_f1(matrix)",
+            rtol=1e-9,
+            why="it agrees with counting hits, false alarms and misses of each class",
+        )
+    check.that(
+        np.array_equal(matrix, kept), "precision_recall_f1(matrix) leaves the matrix as it was"
+    )
+### END HIDDEN TESTS
+
+# %% mutant="precision_recall_f1" why="takes precision for recall"
+# - return precision, recall, f1
+# + return recall, precision, f1
+
+# %% mutant="precision_recall_f1" why="arithmetic mean instead of harmonic"
+# - f1 = 2 * hits / np.maximum(predicted + true, 1)
+# + f1 = (precision + recall) / 2
+
+# %% mutant="precision_recall_f1" why="lets 0 / 0 become NaN"
+# - precision = hits / np.maximum(predicted, 1)  # counts: the denominator is 0 or at least 1
+# + with np.errstate(all="ignore"):
+# +     precision = hits / predicted
+
+# %% mutant="precision_recall_f1" why="forgets the 2 of the harmonic mean"
+# - f1 = 2 * hits / np.maximum(predicted + true, 1)
+# + f1 = precision * recall / np.maximum(precision + recall, 1e-12)
+
+# %% mutant="precision_recall_f1" why="0 / 0 counts as 1"
+# - recall = hits / np.maximum(true, 1)
+# + recall = np.where(true > 0, hits / np.maximum(true, 1), 1.0)
+
+
+# %% alternative="precision_recall_f1" why="the harmonic mean as it is written"
+def precision_recall_f1(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def ratio(a, b):
+        return np.divide(a, b, out=np.zeros(len(matrix)), where=b > 0)
+
+    precision = ratio(np.diag(matrix), matrix.sum(axis=0))
+    recall = ratio(np.diag(matrix), matrix.sum(axis=1))
+    return precision, recall, ratio(2 * precision * recall, precision + recall)
+
+
+# %%
+precision, recall, f1 = precision_recall_f1(confusion_matrix(y_test, knn(3)(x_train, y_train, x_test), 10))
+print("class   precision   recall     F1")
+for digit in range(10):
+    print(f"{digit:5} {precision[digit]:11.3f} {recall[digit]:8.3f} {f1[digit]:6.3f}")
+print(f"macro {precision.mean():11.3f} {recall.mean():8.3f} {f1.mean():6.3f}   (mean over classes, each counts the same)")
+
+
+# %% [markdown]
+# **Is it an 8?** Give the detector only 150 training pictures, and let it say yes when the share of
+# eights among the 15 nearest reaches a threshold. Compare it with the detector that never says yes.
+
+# %% [markdown] lang="ru"
+# **Это восьмёрка?** Дадим детектору только 150 обучающих картинок; он отвечает «да», когда доля
+# восьмёрок среди 15 ближайших доходит до порога. Сравним его с детектором, который не говорит «да»
+# никогда.
+
+
+# %%
+def score_detector(says_yes: np.ndarray, is_eight: np.ndarray) -> list[float]:
+    """[accuracy, precision, recall, F1] of the answer yes. Both arguments: (n,) truth values."""
+    matrix = confusion_matrix(is_eight.astype(int), says_yes.astype(int), 2)
+    return [np.trace(matrix) / matrix.sum(), *(float(m[1]) for m in precision_recall_f1(matrix))]
+
+
+# %%
+is_eight = y_test == 8
+nearest = np.argsort(pairwise_distances(x_test, x_train[:150]), axis=1)[:, :15]
+share = (y_train[nearest] == 8).mean(axis=1)
+names = ["accuracy", "precision", "recall", "F1"]
+never = score_detector(np.zeros(len(is_eight), dtype=bool), is_eight)
+half = score_detector(share >= 0.5, is_eight)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.8))
+left.bar(np.arange(4) - 0.2, never, 0.4, label="never says yes")
+left.bar(np.arange(4) + 0.2, half, 0.4, label="neighbours, threshold 1/2")
+left.set_xticks(range(4), names)
+left.set(title=f"{is_eight.sum()} eights among {len(is_eight)} pictures", ylabel="score", ylim=(0, 1.05))
+left.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.88))
+votes = np.arange(1, 12)
+curves = np.array([score_detector(share >= v / 15, is_eight) for v in votes]).T
+plots.curves(
+    {name: (votes, curve) for name, curve in zip(names, curves, strict=True)},
+    "The threshold trades recall for precision",
+    "votes of 15 needed to say yes",
+    "score",
+    ax=right,
+)
+plots.show("Left: both detectors have about 90 percent accuracy, but one finds no eight. Right: as the threshold rises, recall falls and precision rises while accuracy hardly moves.")
+print("never says yes:", dict(zip(names, np.round(never, 3).tolist(), strict=True)))
+print("threshold 1/2: ", dict(zip(names, np.round(half, 3).tolist(), strict=True)))
+
+# %% [markdown]
+# Accuracy sees almost no difference between a detector and no detector. Which point of the right
+# picture you want is a decision about costs, not about mathematics: a missed tumour and a false alarm
+# do not cost the same ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
+
+# %% [markdown] lang="ru"
+# Доля верных ответов почти не видит разницы между детектором и его отсутствием. Какая точка правой
+# картинки вам нужна — вопрос о цене ошибок, а не о математике: пропущенная опухоль и ложная тревога
+# стоят по-разному ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
+
+# %% [markdown]
+# ## 6. From scores to probabilities
+# Votes are a coarse kind of probability. A network gives one real number per class, a
+# [logit](glossary:Logit), and [softmax](glossary:Softmax) turns these into probabilities. Written as in
+# the book, it breaks at once: in double precision $e^{710}$ is infinite, and $\infty / \infty$ is NaN.
+#
+# $$p_j = \frac{e^{z_j}}{\sum_i e^{z_i}}$$
+
+# %% [markdown] lang="ru"
+# ## 6. От оценок к вероятностям
+# Голоса — вероятность грубая. Сеть выдаёт по одному вещественному числу на класс —
+# [логит](glossary:Logit) (logit), а [softmax](glossary:Softmax) превращает их в вероятности. Если
+# записать его как в учебнике, он сразу ломается: в двойной точности $e^{710}$ — бесконечность, а
+# $\infty / \infty$ — это NaN.
+#
+# $$p_j = \frac{e^{z_j}}{\sum_i e^{z_i}}$$
+
+
+# %%
+def naive_softmax(logits: np.ndarray) -> np.ndarray:
+    """The formula, word for word. logits: (n, c) -> (n, c)."""
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+with np.errstate(all="ignore"):  # NumPy would warn of each overflow
+    for largest in (1.0, 100.0, 800.0):
+        z = np.array([[largest, 0.0, -largest]])
+        print(f"logits {z[0]}:")
+        print("   softmax", naive_softmax(z)[0], "  its logarithm", np.log(naive_softmax(z))[0])
+
+# %% [markdown]
+# ### A softmax that never overflows
+# {{task:log_softmax}}
+#
+# Adding a constant to all logits changes no probability, so subtract the largest first: the exponents
+# are then at most 0, and one of them is exactly 0, so the sum lies between 1 and $c$. And keep the
+# *logarithm*: a probability of $e^{-800}$ rounds to 0, but its logarithm is just $-800$
+# ([Goodfellow et al., 2016, §4.1](https://www.deeplearningbook.org/contents/numerical.html);
+# error analysis in [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)).
+#
+# $$\log p_j = (z_j - m) - \log \sum_i e^{z_i - m}, \qquad m = \max_i z_i$$
+
+# %% [markdown] lang="ru"
+# ### Softmax без переполнений
+# {{task:log_softmax}}
+#
+# Если ко всем логитам прибавить константу, вероятности не изменятся, поэтому сначала вычтем наибольший:
+# тогда показатели не больше 0, один из них ровно 0, и сумма лежит между 1 и $c$. И будем хранить
+# *логарифм*: вероятность $e^{-800}$ округляется до 0, а её логарифм — просто $-800$
+# ([Goodfellow et al., 2016, §4.1](https://www.deeplearningbook.org/contents/numerical.html);
+# анализ погрешности — [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)).
+#
+# $$\log p_j = (z_j - m) - \log \sum_i e^{z_i - m}, \qquad m = \max_i z_i$$
+
+
+# %% solution="log_softmax"
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of softmax of each row; finite for any finite logits up to 1e4 in size.
+
+    logits: (n, c) -> (n, c); exp of a row sums to 1.
+    Example: [[0, 0]] -> [[-log 2, -log 2]]; [[10000, 0]] -> [[0, -10000]].
+    """
+    ### BEGIN SOLUTION
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    ### END SOLUTION
+
+
+# %% test="log_softmax" points=0 difficulty=2 minutes=10
+check.close(
+    log_softmax(np.log([[1.0, 2.0, 5.0], [4.0, 4.0, 2.0]])),
+    np.log([[1 / 8, 2 / 8, 5 / 8], [4 / 10, 4 / 10, 2 / 10]]),
+    "log_softmax(log [[1, 2, 5], [4, 4, 2]])",
+    why="each row's exponentials are divided by their sum",
+)
+with np.errstate(over="raise", divide="raise", invalid="raise"):  # an overflow is an error here
+    got = log_softmax(np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4]]))
+check.close(
+    got,
+    [[0, -1e4, -2e4], np.log([1 / 3] * 3)],
+    "log_softmax([[10000, 0, -10000], [-10000, -10000, -10000]])",
+    why="large logits must neither overflow nor give log 0",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("log_softmax")
+for n, c in [(1, 1), (4, 3), (3, 7), (5, 5)]:
+    logits = 3 * rng.normal(size=(n, c))
+    kept = logits.copy()
+    probability = np.exp(logits)
+    want = np.stack([np.log(row / row.sum()) for row in probability])
+    got = log_softmax(logits)
+    check.close(
+        got, want, "log_softmax(logits)", rtol=1e-9, atol=1e-12, why="log of softmax, row by row"
+    )
+    check.that(np.array_equal(logits, kept), "log_softmax(logits) leaves the logits as they were")
+    shift = rng.uniform(-1e4, 1e4, size=(n, 1))  # each row its own
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        moved = log_softmax(logits + shift)
+    check.close(
+        moved,
+        want,
+        "log_softmax(logits + a constant for each row)",
+        atol=1e-8,
+        why="a constant added to a row changes nothing, however large",
+    )
+with np.errstate(over="raise", divide="raise", invalid="raise"):
+    wide = log_softmax(np.array([[1e4, 1e4 - 800.0], [-1e4, 1e4], [-1e4, -1e4 + 3.0]]))
+check.close(
+    wide,
+    [[0, -800], [-2e4, 0], [-3 - np.log1p(np.exp(-3)), -np.log1p(np.exp(-3))]],
+    "log_softmax of rows of very different size",
+    why="each row is shifted by its own largest logit, and tiny probabilities keep their logarithm",
+)
+### END HIDDEN TESTS
+
+# %% mutant="log_softmax" why="no shift: overflows"
+# - shifted = logits - logits.max(axis=1, keepdims=True)
+# + shifted = logits
+
+# %% mutant="log_softmax" why="takes the logarithm of a probability that has become 0"
+# - return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+# + p = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+# + return np.log(p + 1e-300)
+
+# %% mutant="log_softmax" why="one shift for the whole batch"
+# - shifted = logits - logits.max(axis=1, keepdims=True)
+# + shifted = logits - logits.max()
+
+# %% mutant="log_softmax" why="gives probabilities, not their logarithms"
+# - return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+# + return np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+
+# %% mutant="log_softmax" why="normalises over the batch"
+# - return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+# + return shifted - np.log(np.exp(shifted).sum(axis=0, keepdims=True))
+
+# %% mutant="log_softmax" why="shifts the caller's array in place"
+# - shifted = logits - logits.max(axis=1, keepdims=True)
+# + shifted = logits
+# + shifted -= logits.max(axis=1, keepdims=True)
+
+
+# %% alternative="log_softmax" why="NumPy's own log of a sum of exponentials"
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+# %%
+gap = np.linspace(0, 1200, 400)
+logits = np.stack([np.zeros_like(gap), gap], axis=1)  # the true class 0 is ever less likely
+yours = -log_softmax(logits)[:, 0]
+with np.errstate(all="ignore"):
+    naive = -np.log(naive_softmax(logits))[:, 0]
+alive = np.isfinite(naive)
+ax = plots.curves(
+    {"yours": (gap, yours), "the formula, word for word": (gap[alive], naive[alive])},
+    "Loss of a class whose logit lags behind",
+    "how far its logit lies below the other one",
+    "- log p",
+)
+ax.get_lines()[1].set(linestyle="--", linewidth=3)
+ax.plot(gap[alive][-1], naive[alive][-1], "x", color="#D55E00", markersize=10)
+ax.annotate("from here on: inf or NaN", (gap[alive][-1], naive[alive][-1]), (720, 480))
+plots.show("The stable loss grows as a straight line; the naive one ends near a gap of 700, where exp overflows.")
+
+# %% [markdown]
+# ### The loss of a classifier
+# {{task:cross_entropy}}
+#
+# [Cross-entropy](glossary:Cross-entropy) asks one question of each example: how probable did you think
+# the true class was? Average $-\log$ of the answer. Guessing evenly among $c$ classes costs $\log c$;
+# a confident mistake costs as much as the logit gap.
+#
+# $$L = -\frac{1}{n} \sum_{i=1}^{n} \log p_{i,\,y_i}$$
+
+# %% [markdown] lang="ru"
+# ### Функция потерь классификатора
+# {{task:cross_entropy}}
+#
+# [Перекрёстная энтропия](glossary:Cross-entropy) (cross-entropy) задаёт каждому примеру один вопрос:
+# насколько вероятным вы считали истинный класс? Ответы берут со знаком минус под логарифмом и усредняют.
+# Равномерное угадывание среди $c$ классов стоит $\log c$, уверенная ошибка — столько, каков разрыв логитов.
+#
+# $$L = -\frac{1}{n} \sum_{i=1}^{n} \log p_{i,\,y_i}$$
+
+
+# %% solution="cross_entropy"
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of -log p of the true class, p = softmax(logits); finite for large logits, too.
+
+    logits: (n, c), labels: (n,) whole numbers in 0 .. c - 1 -> a number (natural logarithm).
+    Example: logits [[0, 0], [0, 0]], labels [0, 1] -> log 2.
+    """
+    ### BEGIN SOLUTION
+    chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+    return float(-chosen.mean())
+    ### END SOLUTION
+
+
+# %% test="cross_entropy" points=0 difficulty=2 minutes=10
+check.close(
+    cross_entropy(np.zeros((3, 4)), np.array([0, 3, 1])),
+    np.log(4),
+    "cross_entropy(zeros of shape (3, 4), [0, 3, 1])",
+    why="even guessing among 4 classes costs log 4",
+)
+check.close(
+    cross_entropy(np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0])),
+    (np.log(4 / 3) + np.log(2)) / 2,
+    "cross_entropy(log [[1, 3], [1, 1]], [1, 0])",
+    why="it is the mean of -log p of each example's own class",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("cross_entropy")
+for n, c in [(1, 2), (6, 3), (4, 4), (3, 8)]:
+    logits, labels = 2 * rng.normal(size=(n, c)), rng.integers(0, c, size=n)
+    kept = logits.copy()
+    losses = [np.log(np.exp(row).sum()) - row[y] for row, y in zip(logits, labels, strict=True)]
+    got = cross_entropy(logits, labels)
+    check.close(
+        got,
+        np.mean(losses),
+        "cross_entropy(logits, labels)",
+        rtol=1e-9,
+        why="it agrees with the loss of each example taken alone",
+    )
+    check.that(np.ndim(got) == 0, "cross_entropy(logits, labels) is one number")
+    check.that(np.array_equal(logits, kept), "cross_entropy leaves the logits as they were")
+with np.errstate(over="raise", divide="raise", invalid="raise"):
+    sure = cross_entropy(np.array([[1e4, 0.0, -1e4], [0.0, -1e4, 1e4]]), np.array([0, 0]))
+check.close(
+    sure,
+    5000.0,
+    "cross_entropy of a confident right and a confident wrong answer",
+    why="the first costs 0, the second its logit gap, without overflow",
+)
+### END HIDDEN TESTS
+
+# %% mutant="cross_entropy" why="sums instead of averaging"
+# - return float(-chosen.mean())
+# + return float(-chosen.sum())
+
+# %% mutant="cross_entropy" why="forgets the minus"
+# - return float(-chosen.mean())
+# + return float(chosen.mean())
+
+# %% mutant="cross_entropy" why="takes the labels' columns of every row"
+# - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+# + chosen = log_softmax(logits)[:, labels]
+
+# %% mutant="cross_entropy" why="averages over the classes, too"
+# - return float(-chosen.mean())
+# + return float(-chosen.sum() / logits.size)
+
+# %% mutant="cross_entropy" why="takes the logits for logarithms of probabilities"
+# - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+# + chosen = logits[np.arange(len(labels)), labels]
+
+# %% mutant="cross_entropy" why="counts in bits"
+# - return float(-chosen.mean())
+# + return float(-chosen.mean() / np.log(2))
+
+
+# %% alternative="cross_entropy" why="with an indicator matrix and logaddexp"
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    picked = (logits * np.eye(logits.shape[1])[labels]).sum(axis=1)
+    return (np.logaddexp.reduce(logits, axis=1) - picked).mean()
+
+
+# %%
+z = np.linspace(-6, 6, 241)
+loss = [cross_entropy(np.array([[value, 0.0]]), np.array([0])) for value in z]
+ax = plots.curves(
+    {"cross-entropy": (z, loss), "1 - accuracy": (z, (z < 0).astype(float))},
+    "One example of class 0: two ways to be wrong",
+    "logit of the true class minus logit of the other",
+    "loss",
+)
+ax.annotate("flat: no hint which way to go", (-5.9, 1.1), color="#D55E00")
+plots.show("Cross-entropy falls smoothly as the true logit grows; one minus accuracy is a step with zero slope on both sides.")
+
+# %% [markdown]
+# That is why networks are trained on cross-entropy and judged by accuracy: the step is flat almost
+# everywhere, so it tells nobody where to go. The smooth curve has a slope at every point. The rest of
+# the notebook is about finding that slope.
+
+# %% [markdown] lang="ru"
+# Поэтому сети обучают по перекрёстной энтропии, а судят по доле верных ответов: ступенька почти всюду
+# плоская и не подсказывает, куда идти. У гладкой кривой наклон есть в каждой точке. Остаток тетради —
+# о том, как этот наклон найти.
+
+# %% [markdown]
+# ## 7. One neuron, as a graph
+# A neuron with inputs $x$, weights $w$ and bias $b$ computes $a = \sigma(w^\top x + b)$, with the
+# [sigmoid](glossary:Sigmoid) $\sigma(z) = 1 / (1 + e^{-z})$. Drawn as a
+# [computation graph](glossary:computation-graph) it is a handful of operations, each too simple to get
+# wrong. The forward pass goes from left to right and writes a value on every edge.
+
+# %% [markdown] lang="ru"
+# ## 7. Один нейрон в виде графа
+# Нейрон со входами $x$, весами $w$ и сдвигом $b$ вычисляет $a = \sigma(w^\top x + b)$, где
+# $\sigma(z) = 1 / (1 + e^{-z})$ — [сигмоида](glossary:Sigmoid) (sigmoid). На
+# [вычислительном графе](glossary:computation-graph) (computation graph) это несколько операций, каждая
+# из которых слишком проста, чтобы ошибиться. Прямой проход идёт слева направо и пишет значение на
+# каждом ребре.
+
+
+# %%
+def neuron(x: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
+    """A sigmoid neuron. x: (d,) or a batch (n, d), w: (d,) -> a number or (n,)."""
+    return 1 / (1 + np.exp(-(x @ w + b)))
+
+
+def draw_neuron(x, w, b, gradients=None):
+    """Draw a neuron with two inputs: values above the edges, gradients (x, w, b) below them."""
+    z = float(w @ x + b)
+    places = {"x1": (0, 4), "w1": (0, 3), "x2": (0, 2), "w2": (0, 1), "b": (0, 0), "end": (7.4, 2)}
+    nodes = {"p1": (2, 3.5, "×"), "p2": (2, 1.5, "×"), "sum": (4, 2, "+"), "act": (5.8, 2, "σ")}
+    values = {"x1": x[0], "w1": w[0], "x2": x[1], "w2": w[1], "b": b}
+    values |= {"p1": w[0] * x[0], "p2": w[1] * x[1], "sum": z, "act": neuron(x, w, b)}
+    slopes = {}
+    if gradients is not None:
+        gx, gw, gb = gradients
+        slopes = {"x1": gx[0], "x2": gx[1], "w1": gw[0], "w2": gw[1], "b": gb, "act": 1.0}
+        slopes |= dict.fromkeys(["p1", "p2", "sum"], gb)  # an addition passes the gradient on
+    ends = {"x1": "p1", "w1": "p1", "x2": "p2", "w2": "p2", "b": "sum", "p1": "sum"}
+    ends |= {"p2": "sum", "sum": "act", "act": "end"}
+    ax = plt.subplots(figsize=(9.0, 4.2))[1]
+    for start, end in ends.items():
+        p, q = np.array((nodes | places)[start][:2]), np.array((nodes | places)[end][:2])
+        arrow = {"arrowstyle": "->", "color": "grey", "shrinkA": 13, "shrinkB": 14}
+        ax.annotate("", q, p, arrowprops=arrow)
+        mx, my = p + (q - p) * 0.45
+        ax.text(mx, my + 0.09, f"{values[start]:.2f}", color="#0072B2", ha="center")
+        if start in slopes:
+            ax.text(mx, my - 0.33, f"{slopes[start]:.3f}", color="#D55E00", ha="center")
+    for name, (px, py) in places.items():
+        ax.text(px, py, "a" if name == "end" else name, ha="center", va="center", fontsize=12)
+    for px, py, sign in nodes.values():
+        box = {"boxstyle": "circle", "facecolor": "#F0F0F0", "edgecolor": "black"}
+        ax.text(px, py, sign, ha="center", va="center", fontsize=13, bbox=box)
+    ax.set(xlim=(-0.4, 7.8), ylim=(-0.5, 4.5))
+    ax.axis("off")
+    return ax
+
+
+# %%
+x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
+draw_neuron(x, w, b).set_title("Forward: values (blue)")
+plots.show("A graph of a neuron: two products and a bias are added to 0.50, the sigmoid turns it into 0.62.")
+
+# %% [markdown]
+# ### Backward along the same edges
+# {{task:neuron_gradients}}
+#
+# How much does the end change when an input changes a little? Walk back from the right.
+# [Backpropagation](glossary:Backpropagation) has one rule
+# ([Rumelhart et al., 1986](https://doi.org/10.1038/323533a0);
+# [Goodfellow et al., 2016, §6.5](https://www.deeplearningbook.org/contents/mlp.html)): the gradient of
+# an input is the gradient that arrives from the right times the node's local derivative.
+#
+# | node | sends to its inputs |
+# |:---:|---|
+# | $\sigma$ | arriving gradient $g$ times $\sigma'(z) = a (1 - a)$ |
+# | $+$ | $g$, unchanged, to each term |
+# | $u \times v$ | $g\,v$ to $u$ and $g\,u$ to $v$: the *other* factor |
+
+# %% [markdown] lang="ru"
+# ### Обратно по тем же рёбрам
+# {{task:neuron_gradients}}
+#
+# Насколько изменится конец, если чуть изменить вход? Идём назад, справа налево. У
+# [обратного распространения](glossary:Backpropagation) (backpropagation) одно правило
+# ([Rumelhart et al., 1986](https://doi.org/10.1038/323533a0);
+# [Goodfellow et al., 2016, §6.5](https://www.deeplearningbook.org/contents/mlp.html)): градиент по входу
+# узла — это градиент, пришедший справа, умноженный на локальную производную узла.
+#
+# | узел | что отдаёт своим входам |
+# |:---:|---|
+# | $\sigma$ | пришедший градиент $g$, умноженный на $\sigma'(z) = a (1 - a)$ |
+# | $+$ | $g$ без изменений каждому слагаемому |
+# | $u \times v$ | $g\,v$ для $u$ и $g\,u$ для $v$: *другой* множитель |
+
+
+# %% solution="neuron_gradients"
+def neuron_gradients(
+    x: np.ndarray, w: np.ndarray, b: float, upstream: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Gradients of a loss with respect to x, w and b, where a = sigmoid(w . x + b).
+
+    x, w: (d,); upstream: d loss / d a, which arrives from the right (1: the gradients of a itself)
+    -> gradients of x (d,), of w (d,), of b (a number).
+    Example: x = [3], w = [0], b = 0, upstream = 4 -> [0], [3], 1.
+    """
+    ### BEGIN SOLUTION
+    a = 1 / (1 + np.exp(-(w @ x + b)))
+    grad_z = upstream * a * (1 - a)
+    return grad_z * w, grad_z * x, grad_z
+    ### END SOLUTION
+
+
+# %% test="neuron_gradients" points=0 difficulty=2 minutes=15
+x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
+grad_x, grad_w, grad_b = neuron_gradients(x, w, b)
+call = "of neuron_gradients([2, -1], [0.5, -1.5], -2)"
+check.gradient(lambda v: neuron(v, w, b), x, grad_x, f"gradient by x {call}")
+check.gradient(lambda v: neuron(x, v, b), w, grad_w, f"gradient by w {call}")
+check.gradient(lambda v: neuron(x, w, v), np.array(b), grad_b, f"gradient by b {call}")
+check.close(
+    np.concatenate([np.ravel(g) for g in neuron_gradients(np.array([3.0]), np.zeros(1), 0.0, 4.0)]),
+    [0, 3, 1],
+    "neuron_gradients([3], [0], 0, upstream=4)",
+    why="the gradient that arrives multiplies all the others",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("neuron_gradients")
+for d in (1, 2, 3, 7):
+    x, w = rng.normal(size=(2, d))
+    b, upstream = rng.normal(), rng.uniform(0.5, 3.0) * rng.choice([-1, 1])
+    kept = x.copy(), w.copy()
+    got = neuron_gradients(x, w, b, upstream)
+    check.that(len(got) == 3, "neuron_gradients(x, w, b, upstream) gives three gradients")
+
+    def loss(p, q, r, upstream=upstream):
+        """upstream times the neuron: its derivative by a is upstream."""
+        return upstream * 0.5 * (1 + np.tanh((np.sum(p * q) + r) / 2))
+
+    check.gradient(
+        lambda v, w=w, b=b, loss=loss: loss(v, w, b), x, got[0], "gradient by x"
+    )
+    check.gradient(
+        lambda v, x=x, b=b, loss=loss: loss(x, v, b), w, got[1], "gradient by w"
+    )
+    check.gradient(
+        lambda v, x=x, w=w, loss=loss: loss(x, w, v), np.array(b), got[2], "gradient by b"
+    )
+    check.that(
+        np.array_equal(x, kept[0]) and np.array_equal(w, kept[1]),
+        "neuron_gradients leaves x and w as they were",
+    )
+### END HIDDEN TESTS
+
+# %% mutant="neuron_gradients" why="gives the gradient of each factor to itself"
+# - return grad_z * w, grad_z * x, grad_z
+# + return grad_z * x, grad_z * w, grad_z
+
+# %% mutant="neuron_gradients" why="forgets the derivative of the sigmoid"
+# - grad_z = upstream * a * (1 - a)
+# + grad_z = upstream
+
+# %% mutant="neuron_gradients" why="forgets the gradient that arrives"
+# - grad_z = upstream * a * (1 - a)
+# + grad_z = a * (1 - a)
+
+# %% mutant="neuron_gradients" why="the derivative of tanh"
+# - grad_z = upstream * a * (1 - a)
+# + grad_z = upstream * (1 - a**2)
+
+# %% mutant="neuron_gradients" why="takes z for a in the derivative"
+# - a = 1 / (1 + np.exp(-(w @ x + b)))
+# + a = w @ x + b
+
+# %% mutant="neuron_gradients" why="the bias gets no gradient from the sigmoid"
+# - return grad_z * w, grad_z * x, grad_z
+# + return grad_z * w, grad_z * x, upstream
+
+
+# %% alternative="neuron_gradients" why="node by node, as the graph is drawn"
+def neuron_gradients(
+    x: np.ndarray, w: np.ndarray, b: float, upstream: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    products = [wi * xi for wi, xi in zip(w, x, strict=True)]
+    e = np.exp(-(sum(products) + b))
+    grad_e = -upstream / (1 + e) ** 2
+    grad_z = -grad_e * e
+    grad_x = np.array([grad_z * wi for wi in w])
+    grad_w = np.array([grad_z * xi for xi in x])
+    return grad_x, grad_w, grad_z
+
+
+# %%
+x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
+gradients = neuron_gradients(x, w, b)
+draw_neuron(x, w, b, gradients).set_title("Forward: values (blue). Backward: gradients of a (orange)")
+plots.show("The same graph: under each edge stands its gradient; the products swap their factors, the sum copies 0.235.")
+measured = check.numerical_gradient(lambda v: neuron(x, v, b), w)
+print("gradient by w, by hand:  ", gradients[1])
+print("gradient by w, measured: ", measured)
+
+# %% [markdown]
+# Check the picture with a finger: $0.235 = 0.62 \cdot (1 - 0.62)$; below $w_1$ stands $0.235 \cdot x_1$.
+# Each number needed only its neighbours. That is all of backpropagation; a network has more edges.
+
+# %% [markdown] lang="ru"
+# Проверьте картинку пальцем: $0{,}235 = 0{,}62 \cdot (1 - 0{,}62)$; под $w_1$ стоит $0{,}235 \cdot x_1$.
+# Каждому числу нужны были только соседи. Это и есть всё обратное распространение; у сети просто больше
+# рёбер.
+
+# %% [markdown]
+# ## 8. Train it, and measure
+# One neuron can look for eights. For a picture $x$ with target $t$ (1 for an 8, else 0) take the loss
+# $(a - t)^2$, as Rumelhart et al. did; then $2 (a - t)$ arrives at the neuron from the right, your
+# function sends it to $w$ and $b$, and they take a step against the [gradient](glossary:Gradient). The
+# [learning rate](glossary:learning-rate) $\eta$ decides the rest: try three.
+
+# %% [markdown] lang="ru"
+# ## 8. Обучить и измерить
+# Один нейрон может искать восьмёрки. Для картинки $x$ с ответом $t$ (1 для восьмёрки, иначе 0) возьмём
+# потери $(a - t)^2$, как у Румельхарта и соавторов; тогда справа в нейрон приходит $2 (a - t)$, ваша
+# функция передаёт это $w$ и $b$, и они делают шаг против [градиента](glossary:Gradient) (gradient).
+# Остальное решает [шаг обучения](glossary:learning-rate) (learning rate) $\eta$: попробуем три.
+
+
+# %%
+def train_neuron(
+    x: np.ndarray, target: np.ndarray, rate: float, epochs: int = 12
+) -> tuple[np.ndarray, float, list[float]]:
+    """Gradient descent on one example at a time. Returns w, b and the mean loss of each epoch."""
+    rng = np.random.default_rng(0)
+    w, b, losses = np.zeros(x.shape[1]), 0.0, []
+    for _ in progress(range(epochs), f"rate {rate:g}"):
+        total = 0.0
+        for i in rng.permutation(len(x)):
+            error = neuron(x[i], w, b) - target[i]
+            _, grad_w, grad_b = neuron_gradients(x[i], w, b, upstream=2 * error)
+            w, b = w - rate * grad_w, b - rate * grad_b
+            total += error**2
+        losses.append(total / len(x))
+    return w, b, losses
+
+
+# %%
+target = (y_train == 8).astype(float)
+always_no = float(np.mean(target))  # the loss of the answer 0, whatever the picture
+fig, ax = plt.subplots()
+for rate in (0.003, 0.3, 30.0):
+    losses = train_neuron(x_train, target, rate)[2]
+    ax.plot(range(1, len(losses) + 1), losses, marker=".", label=f"learning rate {rate:g}")
+ax.axhline(always_no, color="grey", linestyle="--", label="always answer 0")
+ax.set(title="One neuron learns what an 8 is", xlabel="epoch", ylabel="mean squared error")
+ax.legend(frameon=False)
+plots.show("Loss against epoch for three learning rates: the smallest crawls, the middle one falls, the largest is stuck.")
+
+# %% [markdown]
+# And the measurement, which you now know how to read: the three detectors on the same test pictures,
+# the neuron's weights as a picture, and eights that it did not find.
+
+# %% [markdown] lang="ru"
+# И измерение, которое вы теперь умеете читать: три детектора на одних и тех же тестовых картинках, веса
+# нейрона в виде картинки и восьмёрки, которых он не нашёл.
+
+# %%
+is_eight = y_test == 8
+w, b, _ = train_neuron(x_train, (y_train == 8).astype(float), 0.3)
+says_yes = {
+    "never says yes": np.zeros(len(x_test), dtype=bool),
+    "one neuron": neuron(x_test, w, b) > 0.5,
+    "nearest neighbours, k = 3": knn(3)(x_train, y_train, x_test) == 8,
+}
+names = ["accuracy", "precision", "recall", "F1"]
+table = {name: score_detector(answer, is_eight) for name, answer in says_yes.items()}
+
+fig = plt.figure(figsize=(10.0, 6.2))
+grid = fig.add_gridspec(2, 6, height_ratios=[1.7, 1])
+ax = fig.add_subplot(grid[0, :2])
+limit = np.abs(w).max()
+image = ax.imshow(w.reshape(picture), cmap="RdBu_r", vmin=-limit, vmax=limit)
+ax.set_title("Weights of the neuron\nred: ink speaks for an 8")
+ax.axis("off")
+fig.colorbar(image, ax=ax, shrink=0.8)
+ax = fig.add_subplot(grid[0, 2:])
+for place, (name, values) in enumerate(table.items()):
+    bars = ax.bar(np.arange(4) + 0.27 * (place - 1), values, 0.25, label=name)
+    ax.bar_label(bars, fmt="%.2f", fontsize=8)
+ax.set_xticks(range(4), names)
+ax.set(title=f"Is it an 8? {is_eight.sum()} of {len(is_eight)} test pictures are", ylabel="score", ylim=(0, 1.3))
+ax.legend(frameon=False, ncols=3, fontsize=9, loc="upper center")
+missed = np.flatnonzero(is_eight & ~says_yes["one neuron"])[:6]
+for place, i in enumerate(missed):
+    ax = fig.add_subplot(grid[1, place])
+    ax.imshow(x_test[i].reshape(picture))
+    ax.set_title(f"missed: a = {neuron(x_test[i], w, b):.2f}", fontsize=9)
+    ax.axis("off")
+plots.show("Weights of the neuron as a picture, bars of accuracy, precision, recall and F1 of three detectors, and six eights that the neuron missed.")
+for name, values in table.items():
+    print(f"{name:27}", "  ".join(f"{n} {v:.3f}" for n, v in zip(names, values, strict=True)))
+
+# %% [markdown]
+# By accuracy the neuron looks nearly as good as its rivals, and nearly as good as saying nothing. Recall tells how
+# many eights it leaves behind. One neuron draws one straight border, which is not enough; in
+# [backprop](backprop.ipynb) you stack layers of them, and in [adaptive_sgd](adaptive_sgd.ipynb) you
+# make the steps better. The instruments stay the same.
+
+# %% [markdown] lang="ru"
+# По доле верных ответов нейрон почти так же хорош, как соперник, и почти так же, как молчание. Полнота
+# показывает, сколько восьмёрок он упускает. Один нейрон проводит одну прямую границу, и её мало: в
+# тетради [backprop](backprop.ipynb) вы сложите из нейронов слои, а в
+# [adaptive_sgd](adaptive_sgd.ipynb) улучшите сами шаги. Инструменты останутся те же.
