@@ -124,7 +124,7 @@ def parse(text: str, week: str, name: str) -> tuple[Text, list[Problem]]:
     if len(raw_cells) > len(markers):
         message = "text stands before the first `# %%` marker"
         problems.append(Problem(file, "", "structure", message))
-        markers = [1] * (len(raw_cells) - len(markers)) + markers
+        raw_cells = raw_cells[len(raw_cells) - len(markers) :]
     cells = [
         cell
         for raw, line in zip(raw_cells, markers, strict=False)
@@ -209,6 +209,7 @@ def _cell(raw: Any, line: int, marker: str, file: str, problems: list[Problem]) 
     if "tags" in meta:
         if meta["tags"] != ["parameters"]:
             report("marker", f'there is only tags=["parameters"], not tags={meta["tags"]!r}')
+            return
         kind = "parameters"
     if "nbgrader" in meta:
         kind = "nbgrader"
