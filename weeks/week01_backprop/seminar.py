@@ -34,13 +34,13 @@ from practical_dl import check, data, plots, progress, seed_everything
 # **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at the
 # picture of *your* result. The checks that you see are public ones: passing them is a good sign, not
 # a promise. This notebook carries no points, but the two others of the week lean on it. It needs NumPy
-# and nothing else. The data are 8 × 8 pictures of handwritten digits.
+# and nothing else. The data are handwritten digits, 8 × 8 pixels (profile `full`: MNIST, 28 × 28).
 
 # %% [markdown] lang="ru"
 # **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на
 # картинку *вашего* результата. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия.
 # Баллов за эту тетрадь нет, но две другие тетради недели на неё опираются. Нужен только NumPy.
-# Данные — рукописные цифры, картинки 8 × 8.
+# Данные — рукописные цифры, 8 × 8 пикселей (профиль `full`: MNIST, 28 × 28).
 
 # %%
 settings = {
@@ -199,9 +199,12 @@ def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 few = x_train[:200]
 took = {}
 for function in (distances_loop, pairwise_distances):
-    start = time.perf_counter()
-    function(few, few)
-    took[function.__name__] = time.perf_counter() - start
+    runs = []
+    for _ in range(5):
+        start = time.perf_counter()
+        function(few, few)
+        runs.append(time.perf_counter() - start)
+    took[function.__name__] = min(runs)  # the run that other programs disturbed least
     print(f"{function.__name__:20} {1000 * took[function.__name__]:8.2f} ms for 200 x 200 pictures")
 print(f"ratio: {took['distances_loop'] / took['pairwise_distances']:.0f}")
 
@@ -215,7 +218,10 @@ ax.set_yticks(np.arange(15, 300, 30), range(10))
 ax.set(title="30 pictures of each digit: who is close to whom", xlabel="digit", ylabel="digit")
 ax.grid(False)
 fig.colorbar(image, label="Euclidean distance")
-plots.show("Distance matrix of 300 digits sorted by class: dark blocks of small distances lie on the diagonal.")
+plots.show(
+    "Distance matrix of 300 digits sorted by class: dark blocks of small distances lie on the "
+    "diagonal."
+)
 
 # %% [markdown]
 # The dark squares on the diagonal are the whole idea of the next section: pictures of the same digit
@@ -352,7 +358,9 @@ plots.images(
     columns=6,
     size=1.25,
 )
-plots.show("Three test digits, each with its five nearest training digits, their labels and distances.")
+plots.show(
+    "Three test digits, each with its five nearest training digits, their labels and distances."
+)
 
 # %% [markdown]
 # **What does $k$ do?** On points in the plane you can see it. With $k = 1$ every noisy point gets an
@@ -377,7 +385,9 @@ for ax, k in zip(axes, [1, 15, 120], strict=True):
         f"k = {k}",
         ax=ax,
     )
-plots.show("The same points with k = 1 (islands), k = 15 (a smooth border), k = 120 (one class everywhere).")
+plots.show(
+    "The same points with k = 1 (islands), k = 15 (a smooth border), k = 120 (one class everywhere)."
+)
 
 # %% [markdown]
 # ## 3. Choose k without fooling yourself
@@ -437,17 +447,13 @@ for n, folds in [(2, 2), (7, 7), (23, 4), (60, 7), (60, 2)]:
     splits = [(list(t), list(h)) for t, h in kfold(n, folds, np.random.default_rng(seed))]
     check.equal(len(splits), folds, "len(kfold(n, folds, rng))", why="one pair for each fold")
     held_out = [int(i) for _, held in splits for i in held]
-    check.that(
-        sorted(held_out) == list(range(n)), "kfold: every number is held out exactly once"
-    )
+    check.that(sorted(held_out) == list(range(n)), "kfold: every number is held out exactly once")
     check.that(
         all(sorted(int(i) for i in [*t, *h]) == list(range(n)) for t, h in splits),
         "kfold: train is exactly the numbers that are not held out",
     )
     sizes = [len(held) for _, held in splits]
-    check.that(
-        max(sizes) - min(sizes) <= 1, "kfold: held-out parts differ by at most one in size"
-    )
+    check.that(max(sizes) - min(sizes) <= 1, "kfold: held-out parts differ by at most one in size")
     again = kfold(n, folds, np.random.default_rng(seed))
     check.that(
         held_out == [int(i) for _, held in again for i in held],
@@ -511,7 +517,9 @@ ax.imshow(table, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
 ax.set_yticks(range(folds), range(1, folds + 1))
 ax.set(title="Held out (dark): each column exactly once", xlabel="example", ylabel="fold")
 ax.grid(False)
-plots.show("Five rows of forty columns: in each column exactly one row is dark, in no visible order.")
+plots.show(
+    "Five rows of forty columns: in each column exactly one row is dark, in no visible order."
+)
 
 # %% [markdown]
 # ### The score of each fold
@@ -580,9 +588,7 @@ def memory(x_fit, y_fit, x_new):
 for n, cuts in [(11, [2, 7]), (30, [4, 9, 21])]:
     x, y = rng.normal(size=(n, 3)), rng.integers(0, 3, size=n)
     parts = np.split(rng.permutation(n), cuts)
-    splits = [
-        (np.concatenate([p for p in parts if p is not part]), part) for part in parts
-    ]
+    splits = [(np.concatenate([p for p in parts if p is not part]), part) for part in parts]
     check.close(
         cross_validate(memory, x, y, splits),
         np.zeros(len(parts)),
@@ -591,10 +597,7 @@ for n, cuts in [(11, [2, 7]), (30, [4, 9, 21])]:
     )
     check.close(
         cross_validate(lambda xf, yf, xn: (xn[:, 0] > xf[:, 0].mean()) + yf.min(), x, y, splits),
-        [
-            np.mean([(x[i, 0] > x[t, 0].mean()) + y[t].min() == y[i] for i in h])
-            for t, h in splits
-        ],
+        [np.mean([(x[i, 0] > x[t, 0].mean()) + y[t].min() == y[i] for i in h]) for t, h in splits],
         "cross_validate(predict, x, y, splits)",
         why="fit on the training part, score on the held-out part, one number a fold",
     )
@@ -634,7 +637,9 @@ def knn(k: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
 # %%
 candidates = [1, 2, 3, 5, 9, 15, 25, 45, 85, 150, 300]
 splits = kfold(len(x_train), 5, seed_everything(0))
-scores = np.array([cross_validate(knn(k), x_train, y_train, splits) for k in progress(candidates, "k")])
+scores = np.array(
+    [cross_validate(knn(k), x_train, y_train, splits) for k in progress(candidates, "k")]
+)
 mean, spread = scores.mean(axis=1), scores.std(axis=1, ddof=1)
 everything = np.arange(len(x_train))
 cheating = [
@@ -644,23 +649,30 @@ best = int(mean.argmax())
 
 fig, ax = plt.subplots()
 ax.plot(candidates, cheating, "--", color="#D55E00", label="on the training examples themselves")
-ax.errorbar(candidates, mean, spread, marker="o", capsize=3, label="5-fold cross-validation")
-ax.axvline(candidates[best], color="grey", linewidth=1)
+label = "5-fold cross-validation, ± standard deviation"
+ax.errorbar(candidates, mean, spread, marker="o", capsize=3, label=label)
 ax.set(title="How many neighbours?", xlabel="k (log scale)", ylabel="accuracy", xscale="log")
+ax.set_xticks(candidates, candidates)
+ax.minorticks_off()
 ax.legend(frameon=False)
-plots.show("Accuracy against k: the held-out curve is flat up to k = 9 and falls after it; the training curve starts at 100 %.")
-print(f"best k = {candidates[best]}: {mean[best]:.3f}, standard deviation over folds {spread[best]:.3f}")
-print("within one standard deviation of it: k =", [k for k, m in zip(candidates, mean, strict=True) if m >= mean[best] - spread[best]])
+plots.show(
+    "Accuracy against k: the held-out curve is flat for small k and falls after it; the curve of "
+    "the training examples starts at 100 percent."
+)
+near = [k for k, m in zip(candidates, mean, strict=True) if m >= mean[best] - spread[best]]
+print(f"best k = {candidates[best]}: {mean[best]:.3f}, standard deviation {spread[best]:.3f}")
+print(f"within one standard deviation of it: k = {near}")
 
 # %% [markdown]
 # Read the error bars before the maximum: several values of $k$ are equally good as far as these data
 # can tell. The dashed curve says that $k = 1$ is perfect: it scores its own memory. We go on with
-# $k = 3$, and only now look at the test set.
+# $k = 3$, as good as the best and able to outvote one wrong label; only now we look at the test set.
 
 # %% [markdown] lang="ru"
 # Сначала смотрите на планки погрешностей, потом на максимум: насколько можно судить по этим данным,
 # несколько значений $k$ одинаково хороши. Пунктир утверждает, что $k = 1$ безупречен: он измеряет
-# собственную память. Дальше берём $k = 3$ и только теперь смотрим на тестовый набор.
+# собственную память. Дальше берём $k = 3$: оно не хуже лучшего, а одну ошибочную метку два соседа
+# переголосуют. И только теперь смотрим на тестовый набор.
 
 # %% [markdown]
 # ## 4. Which mistakes?
@@ -770,9 +782,15 @@ for i in wrong:
     tiles += [x_test[i], *x_train[near]]
     titles += [f"is {y_test[i]}, called {answers[i]}", *(str(y_train[j]) for j in near)]
 plots.images(
-    np.reshape(tiles, (-1, *picture)), titles, "Wrong answers and the neighbours that gave them", columns=8
+    np.reshape(tiles, (-1, *picture)),
+    titles,
+    "Wrong answers, each with the neighbours that gave it",
+    columns=8,
 )
-plots.show("Wrongly classified test digits, each followed by its three nearest training digits with their labels.")
+plots.show(
+    "Wrongly classified test digits, each followed by its three nearest training digits with "
+    "their labels."
+)
 
 # %% [markdown]
 # ## 5. When accuracy misleads
@@ -786,7 +804,8 @@ plots.show("Wrongly classified test digits, each followed by its three nearest t
 #
 # $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
 #
-# **Zero by zero is 0 here**: a class that was never predicted has precision 0.
+# **Zero by zero is 0 here**: a class that was never predicted has precision 0. The **macro average** is
+# the plain mean over the classes, so a rare class counts as much as a frequent one.
 
 # %% [markdown] lang="ru"
 # ## 5. Когда доля верных ответов обманывает
@@ -802,6 +821,8 @@ plots.show("Wrongly classified test digits, each followed by its three nearest t
 # $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
 #
 # **Ноль на ноль здесь 0**: у класса, который ни разу не предсказали, точность равна 0.
+# **Макроусреднение** (macro average) — простое среднее по классам: редкий класс весит столько же,
+# сколько частый.
 
 
 # %% solution="precision_recall_f1"
@@ -905,11 +926,12 @@ def precision_recall_f1(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 # %%
-precision, recall, f1 = precision_recall_f1(confusion_matrix(y_test, knn(3)(x_train, y_train, x_test), 10))
+answers = knn(3)(x_train, y_train, x_test)
+precision, recall, f1 = precision_recall_f1(confusion_matrix(y_test, answers, 10))
 print("class   precision   recall     F1")
 for digit in range(10):
     print(f"{digit:5} {precision[digit]:11.3f} {recall[digit]:8.3f} {f1[digit]:6.3f}")
-print(f"macro {precision.mean():11.3f} {recall.mean():8.3f} {f1.mean():6.3f}   (mean over classes, each counts the same)")
+print(f"macro {precision.mean():11.3f} {recall.mean():8.3f} {f1.mean():6.3f}")
 
 
 # %% [markdown]
@@ -941,9 +963,10 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.8))
 left.bar(np.arange(4) - 0.2, never, 0.4, label="never says yes")
 left.bar(np.arange(4) + 0.2, half, 0.4, label="neighbours, threshold 1/2")
 left.set_xticks(range(4), names)
-left.set(title=f"{is_eight.sum()} eights among {len(is_eight)} pictures", ylabel="score", ylim=(0, 1.05))
-left.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.88))
-votes = np.arange(1, 12)
+left.set(title=f"{is_eight.sum()} eights among {len(is_eight)} pictures")
+left.set(ylabel="score", ylim=(0, 1.3))
+left.legend(frameon=False, ncols=2, loc="upper center")
+votes = np.arange(1, round(15 * share.max()) + 1)  # above that nobody would say yes
 curves = np.array([score_detector(share >= v / 15, is_eight) for v in votes]).T
 plots.curves(
     {name: (votes, curve) for name, curve in zip(names, curves, strict=True)},
@@ -952,25 +975,29 @@ plots.curves(
     "score",
     ax=right,
 )
-plots.show("Left: both detectors have about 90 percent accuracy, but one finds no eight. Right: as the threshold rises, recall falls and precision rises while accuracy hardly moves.")
+plots.show(
+    "Left: both detectors have over 90 percent accuracy, but one finds no eight. Right: as the "
+    "threshold rises, recall falls to nearly 0 and precision rises, while accuracy stays near 0.9."
+)
 print("never says yes:", dict(zip(names, np.round(never, 3).tolist(), strict=True)))
 print("threshold 1/2: ", dict(zip(names, np.round(half, 3).tolist(), strict=True)))
 
 # %% [markdown]
-# Accuracy sees almost no difference between a detector and no detector. Which point of the right
-# picture you want is a decision about costs, not about mathematics: a missed tumour and a false alarm
-# do not cost the same ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
+# Accuracy sees almost no difference between a detector and no detector; on the right it stays high
+# while recall falls to almost nothing. Which threshold you want is a decision about costs, not about
+# mathematics: a missed tumour and a false alarm do not cost the same ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
 
 # %% [markdown] lang="ru"
-# Доля верных ответов почти не видит разницы между детектором и его отсутствием. Какая точка правой
-# картинки вам нужна — вопрос о цене ошибок, а не о математике: пропущенная опухоль и ложная тревога
-# стоят по-разному ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
+# Доля верных ответов почти не видит разницы между детектором и его отсутствием; справа она остаётся
+# высокой, пока полнота падает почти до нуля. Какой порог вам нужен — вопрос о цене ошибок, а не о
+# математике: пропущенная опухоль и ложная тревога стоят по-разному ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
 
 # %% [markdown]
 # ## 6. From scores to probabilities
 # Votes are a coarse kind of probability. A network gives one real number per class, a
 # [logit](glossary:Logit), and [softmax](glossary:Softmax) turns these into probabilities. Written as in
-# the book, it breaks at once: in double precision $e^{710}$ is infinite, and $\infty / \infty$ is NaN.
+# the book, it breaks at once: in double precision $e^{710}$ is infinite, in single precision, which
+# networks use, already $e^{89}$; and $\infty / \infty$ is NaN.
 #
 # $$p_j = \frac{e^{z_j}}{\sum_i e^{z_i}}$$
 
@@ -978,8 +1005,8 @@ print("threshold 1/2: ", dict(zip(names, np.round(half, 3).tolist(), strict=True
 # ## 6. От оценок к вероятностям
 # Голоса — вероятность грубая. Сеть выдаёт по одному вещественному числу на класс —
 # [логит](glossary:Logit) (logit), а [softmax](glossary:Softmax) превращает их в вероятности. Если
-# записать его как в учебнике, он сразу ломается: в двойной точности $e^{710}$ — бесконечность, а
-# $\infty / \infty$ — это NaN.
+# записать его как в учебнике, он сразу ломается: в двойной точности $e^{710}$ — бесконечность, в
+# одинарной, в которой работают сети, — уже $e^{89}$; а $\infty / \infty$ — это NaN.
 #
 # $$p_j = \frac{e^{z_j}}{\sum_i e^{z_i}}$$
 
@@ -992,9 +1019,10 @@ def naive_softmax(logits: np.ndarray) -> np.ndarray:
 
 with np.errstate(all="ignore"):  # NumPy would warn of each overflow
     for largest in (1.0, 100.0, 800.0):
-        z = np.array([[largest, 0.0, -largest]])
-        print(f"logits {z[0]}:")
-        print("   softmax", naive_softmax(z)[0], "  its logarithm", np.log(naive_softmax(z))[0])
+        p = naive_softmax(np.array([[largest, 0.0, -largest]]))[0]
+        print(f"logits {largest:g}, 0, {-largest:g}")
+        print("      softmax:", ", ".join(f"{value:.3g}" for value in p))
+        print("    logarithm:", ", ".join(f"{value:.3g}" for value in np.log(p)))
 
 # %% [markdown]
 # ### A softmax that never overflows
@@ -1127,9 +1155,12 @@ ax = plots.curves(
     "- log p",
 )
 ax.get_lines()[1].set(linestyle="--", linewidth=3)
-ax.plot(gap[alive][-1], naive[alive][-1], "x", color="#D55E00", markersize=10)
-ax.annotate("from here on: inf or NaN", (gap[alive][-1], naive[alive][-1]), (720, 480))
-plots.show("The stable loss grows as a straight line; the naive one ends near a gap of 700, where exp overflows.")
+end = (gap[alive][-1], naive[alive][-1])
+ax.annotate("from here on: inf or NaN", end, (780, 480), arrowprops={"arrowstyle": "->"})
+plots.show(
+    "The stable loss grows as a straight line; the naive one ends near a gap of 700, where exp "
+    "overflows."
+)
 
 # %% [markdown]
 # ### The loss of a classifier
@@ -1245,7 +1276,10 @@ ax = plots.curves(
     "loss",
 )
 ax.annotate("flat: no hint which way to go", (-5.9, 1.1), color="#D55E00")
-plots.show("Cross-entropy falls smoothly as the true logit grows; one minus accuracy is a step with zero slope on both sides.")
+plots.show(
+    "Cross-entropy falls smoothly as the true logit grows; one minus accuracy is a step with zero "
+    "slope on both sides."
+)
 
 # %% [markdown]
 # That is why networks are trained on cross-entropy and judged by accuracy: the step is flat almost
@@ -1281,33 +1315,32 @@ def neuron(x: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
 
 def draw_neuron(x, w, b, gradients=None):
     """Draw a neuron with two inputs: values above the edges, gradients (x, w, b) below them."""
-    z = float(w @ x + b)
-    places = {"x1": (0, 4), "w1": (0, 3), "x2": (0, 2), "w2": (0, 1), "b": (0, 0), "end": (7.4, 2)}
-    nodes = {"p1": (2, 3.5, "×"), "p2": (2, 1.5, "×"), "sum": (4, 2, "+"), "act": (5.8, 2, "σ")}
-    values = {"x1": x[0], "w1": w[0], "x2": x[1], "w2": w[1], "b": b}
-    values |= {"p1": w[0] * x[0], "p2": w[1] * x[1], "sum": z, "act": neuron(x, w, b)}
+    leaves = {"x1": (0, 5.6), "w1": (0, 4.2), "x2": (0, 2.8), "w2": (0, 1.4), "b": (0, 0)}
+    nodes = {"p1": (2.4, 4.9), "p2": (2.4, 2.1), "sum": (4.6, 2.8), "act": (6.4, 2.8)}
+    places = leaves | nodes | {"a": (8, 2.8)}
+    signs = {"p1": "×", "p2": "×", "sum": "+", "act": "σ"}
+    ends = {"x1": "p1", "w1": "p1", "x2": "p2", "w2": "p2", "b": "sum"}
+    ends |= {"p1": "sum", "p2": "sum", "sum": "act", "act": "a"}
+    (x1, x2), (w1, w2), a = x, w, neuron(x, w, b)
+    values = dict(zip(ends, [x1, w1, x2, w2, b, w1 * x1, w2 * x2, w @ x + b, a], strict=True))
     slopes = {}
     if gradients is not None:
-        gx, gw, gb = gradients
-        slopes = {"x1": gx[0], "x2": gx[1], "w1": gw[0], "w2": gw[1], "b": gb, "act": 1.0}
-        slopes |= dict.fromkeys(["p1", "p2", "sum"], gb)  # an addition passes the gradient on
-    ends = {"x1": "p1", "w1": "p1", "x2": "p2", "w2": "p2", "b": "sum", "p1": "sum"}
-    ends |= {"p2": "sum", "sum": "act", "act": "end"}
-    ax = plt.subplots(figsize=(9.0, 4.2))[1]
+        (gx1, gx2), (gw1, gw2), gb = gradients
+        # An addition passes its gradient on: both products and the sum get that of b.
+        slopes = dict(zip(ends, [gx1, gw1, gx2, gw2, gb, gb, gb, gb, 1.0], strict=True))
+    ax = plt.subplots(figsize=(9.0, 4.8))[1]
     for start, end in ends.items():
-        p, q = np.array((nodes | places)[start][:2]), np.array((nodes | places)[end][:2])
+        p, q = np.array(places[start]), np.array(places[end])
         arrow = {"arrowstyle": "->", "color": "grey", "shrinkA": 13, "shrinkB": 14}
         ax.annotate("", q, p, arrowprops=arrow)
-        mx, my = p + (q - p) * 0.45
-        ax.text(mx, my + 0.09, f"{values[start]:.2f}", color="#0072B2", ha="center")
+        mx, my = p + (q - p) * (0.4 if start in leaves else 0.5)
+        ax.text(mx, my + 0.12, f"{values[start]:.2f}", color="#0072B2", ha="center", va="bottom")
         if start in slopes:
-            ax.text(mx, my - 0.33, f"{slopes[start]:.3f}", color="#D55E00", ha="center")
+            ax.text(mx, my - 0.1, f"{slopes[start]:.3f}", color="#D55E00", ha="center", va="top")
     for name, (px, py) in places.items():
-        ax.text(px, py, "a" if name == "end" else name, ha="center", va="center", fontsize=12)
-    for px, py, sign in nodes.values():
-        box = {"boxstyle": "circle", "facecolor": "#F0F0F0", "edgecolor": "black"}
-        ax.text(px, py, sign, ha="center", va="center", fontsize=13, bbox=box)
-    ax.set(xlim=(-0.4, 7.8), ylim=(-0.5, 4.5))
+        box = {"boxstyle": "circle", "facecolor": "#F0F0F0"} if name in nodes else None
+        ax.text(px, py, signs.get(name, name), ha="center", va="center", fontsize=13, bbox=box)
+    ax.set(xlim=(-0.4, 8.3), ylim=(-0.5, 6.1))
     ax.axis("off")
     return ax
 
@@ -1315,7 +1348,9 @@ def draw_neuron(x, w, b, gradients=None):
 # %%
 x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
 draw_neuron(x, w, b).set_title("Forward: values (blue)")
-plots.show("A graph of a neuron: two products and a bias are added to 0.50, the sigmoid turns it into 0.62.")
+plots.show(
+    "A graph of a neuron: two products and a bias are added to 0.50, the sigmoid turns it into 0.62."
+)
 
 # %% [markdown]
 # ### Backward along the same edges
@@ -1325,7 +1360,8 @@ plots.show("A graph of a neuron: two products and a bias are added to 0.50, the 
 # [Backpropagation](glossary:Backpropagation) has one rule
 # ([Rumelhart et al., 1986](https://doi.org/10.1038/323533a0);
 # [Goodfellow et al., 2016, §6.5](https://www.deeplearningbook.org/contents/mlp.html)): the gradient of
-# an input is the gradient that arrives from the right times the node's local derivative.
+# an input is the gradient that arrives from the right times the node's local derivative. Take a pencil
+# and fill in the picture above before you write code.
 #
 # | node | sends to its inputs |
 # |:---:|---|
@@ -1341,7 +1377,8 @@ plots.show("A graph of a neuron: two products and a bias are added to 0.50, the 
 # [обратного распространения](glossary:Backpropagation) (backpropagation) одно правило
 # ([Rumelhart et al., 1986](https://doi.org/10.1038/323533a0);
 # [Goodfellow et al., 2016, §6.5](https://www.deeplearningbook.org/contents/mlp.html)): градиент по входу
-# узла — это градиент, пришедший справа, умноженный на локальную производную узла.
+# узла — это градиент, пришедший справа, умноженный на локальную производную узла. Прежде чем писать
+# код, заполните карандашом картинку выше.
 #
 # | узел | что отдаёт своим входам |
 # |:---:|---|
@@ -1393,12 +1430,8 @@ for d in (1, 2, 3, 7):
         """upstream times the neuron: its derivative by a is upstream."""
         return upstream * 0.5 * (1 + np.tanh((np.sum(p * q) + r) / 2))
 
-    check.gradient(
-        lambda v, w=w, b=b, loss=loss: loss(v, w, b), x, got[0], "gradient by x"
-    )
-    check.gradient(
-        lambda v, x=x, b=b, loss=loss: loss(x, v, b), w, got[1], "gradient by w"
-    )
+    check.gradient(lambda v, w=w, b=b, loss=loss: loss(v, w, b), x, got[0], "gradient by x")
+    check.gradient(lambda v, x=x, b=b, loss=loss: loss(x, v, b), w, got[1], "gradient by w")
     check.gradient(
         lambda v, x=x, w=w, loss=loss: loss(x, w, v), np.array(b), got[2], "gradient by b"
     )
@@ -1449,8 +1482,13 @@ def neuron_gradients(
 # %%
 x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
 gradients = neuron_gradients(x, w, b)
-draw_neuron(x, w, b, gradients).set_title("Forward: values (blue). Backward: gradients of a (orange)")
-plots.show("The same graph: under each edge stands its gradient; the products swap their factors, the sum copies 0.235.")
+draw_neuron(x, w, b, gradients).set_title(
+    "Forward: values (blue). Backward: gradients of a (orange)"
+)
+plots.show(
+    "The same graph: under each edge stands its gradient; the products swap their factors, the sum "
+    "copies 0.235."
+)
 measured = check.numerical_gradient(lambda v: neuron(x, v, b), w)
 print("gradient by w, by hand:  ", gradients[1])
 print("gradient by w, measured: ", measured)
@@ -1507,7 +1545,10 @@ for rate in (0.003, 0.3, 30.0):
 ax.axhline(always_no, color="grey", linestyle="--", label="always answer 0")
 ax.set(title="One neuron learns what an 8 is", xlabel="epoch", ylabel="mean squared error")
 ax.legend(frameon=False)
-plots.show("Loss against epoch for three learning rates: the smallest crawls, the middle one falls, the largest is stuck.")
+plots.show(
+    "Loss against epoch for three learning rates: the smallest crawls, the middle one falls, the "
+    "largest is stuck."
+)
 
 # %% [markdown]
 # And the measurement, which you now know how to read: the three detectors on the same test pictures,
@@ -1528,39 +1569,43 @@ says_yes = {
 names = ["accuracy", "precision", "recall", "F1"]
 table = {name: score_detector(answer, is_eight) for name, answer in says_yes.items()}
 
-fig = plt.figure(figsize=(10.0, 6.2))
-grid = fig.add_gridspec(2, 6, height_ratios=[1.7, 1])
-ax = fig.add_subplot(grid[0, :2])
+fig = plt.figure(figsize=(10.0, 6.0))
+above, below = fig.subfigures(2, 1, height_ratios=[2, 1])
+left, right = above.subplots(1, 2, width_ratios=[1, 2])
 limit = np.abs(w).max()
-image = ax.imshow(w.reshape(picture), cmap="RdBu_r", vmin=-limit, vmax=limit)
-ax.set_title("Weights of the neuron\nred: ink speaks for an 8")
-ax.axis("off")
-fig.colorbar(image, ax=ax, shrink=0.8)
-ax = fig.add_subplot(grid[0, 2:])
+image = left.imshow(w.reshape(picture), cmap="RdBu_r", vmin=-limit, vmax=limit)
+left.set_title("Weights of the neuron\nred: ink speaks for an 8")
+left.axis("off")
+above.colorbar(image, ax=left, shrink=0.8)
 for place, (name, values) in enumerate(table.items()):
-    bars = ax.bar(np.arange(4) + 0.27 * (place - 1), values, 0.25, label=name)
-    ax.bar_label(bars, fmt="%.2f", fontsize=8)
-ax.set_xticks(range(4), names)
-ax.set(title=f"Is it an 8? {is_eight.sum()} of {len(is_eight)} test pictures are", ylabel="score", ylim=(0, 1.3))
-ax.legend(frameon=False, ncols=3, fontsize=9, loc="upper center")
-missed = np.flatnonzero(is_eight & ~says_yes["one neuron"])[:6]
-for place, i in enumerate(missed):
-    ax = fig.add_subplot(grid[1, place])
+    bars = right.bar(np.arange(4) + 0.27 * (place - 1), values, 0.25, label=name)
+    right.bar_label(bars, fmt="%.2f", fontsize=8)
+right.set_xticks(range(4), names)
+right.set(title=f"Is it an 8? {is_eight.sum()} of {len(is_eight)} test pictures are")
+right.set(ylabel="score", ylim=(0, 1.25))
+right.legend(frameon=False, ncols=3, fontsize=9, loc="upper center")
+below.suptitle("Eights that the neuron missed, and its answer a")
+missed = np.flatnonzero(is_eight & ~says_yes["one neuron"])
+for ax, i in zip(below.subplots(1, 6), missed, strict=False):
     ax.imshow(x_test[i].reshape(picture))
-    ax.set_title(f"missed: a = {neuron(x_test[i], w, b):.2f}", fontsize=9)
+    ax.set_title(f"a = {neuron(x_test[i], w, b):.2f}", fontsize=9)
+for ax in below.axes:
     ax.axis("off")
-plots.show("Weights of the neuron as a picture, bars of accuracy, precision, recall and F1 of three detectors, and six eights that the neuron missed.")
+plots.show(
+    "Weights of the neuron as a picture, bars of accuracy, precision, recall and F1 of three "
+    "detectors, and six eights that the neuron missed."
+)
 for name, values in table.items():
     print(f"{name:27}", "  ".join(f"{n} {v:.3f}" for n, v in zip(names, values, strict=True)))
 
 # %% [markdown]
-# By accuracy the neuron looks nearly as good as its rivals, and nearly as good as saying nothing. Recall tells how
-# many eights it leaves behind. One neuron draws one straight border, which is not enough; in
+# By accuracy the three differ by a few points, and even silence looks good. Recall tells how many eights
+# each one leaves behind. One neuron draws one straight border, which is not enough; in
 # [backprop](backprop.ipynb) you stack layers of them, and in [adaptive_sgd](adaptive_sgd.ipynb) you
 # make the steps better. The instruments stay the same.
 
 # %% [markdown] lang="ru"
-# По доле верных ответов нейрон почти так же хорош, как соперник, и почти так же, как молчание. Полнота
-# показывает, сколько восьмёрок он упускает. Один нейрон проводит одну прямую границу, и её мало: в
+# По доле верных ответов трое различаются на несколько процентов, и даже молчание выглядит неплохо.
+# Полнота показывает, сколько восьмёрок упускает каждый. Один нейрон проводит одну прямую границу, и её мало: в
 # тетради [backprop](backprop.ipynb) вы сложите из нейронов слои, а в
 # [adaptive_sgd](adaptive_sgd.ipynb) улучшите сами шаги. Инструменты останутся те же.
