@@ -62,7 +62,7 @@ class _Ids:
     """Cell ids that stay the same while the cell does, wherever it moves."""
 
     def __init__(self) -> None:
-        self.taken: set[str] = set()
+        self.taken = {"setup"}  # the header's; its other IDs hold a hyphen, as no task's does
 
     def of(self, cell: Cell) -> str:
         """The ID of a cell that is no twin."""
