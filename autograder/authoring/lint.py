@@ -140,21 +140,22 @@ def prose(text: Text, course: Course) -> Iterator[Problem]:
         for language in course.languages
     }
     tasks = {**text.tests, **{c.task: c for c in text.cells if c.kind == "answer"}}
-    named = set()
+    named: dict[str, set[str]] = {language: set() for language in headings}
     for cell in text.cells:
         if not cell.is_markdown:
             continue
+        languages = [cell.language] if cell.language in headings else list(headings)
         for task in re.findall(r"\{\{\s*task\b:?(.*?)\}\}", cell.source):
-            named.add(task)
+            for language in languages:
+                named[language].add(task)
             if task not in tasks:
                 message = f"there is no task {task!r}: write {{{{task:ID}}}}"
                 yield Problem(text.file, cell.place, "task-line", message)
-        languages = [cell.language] if cell.language in headings else list(headings)
         for target in re.findall(r"\]\(\s*([^)\s]+)", cell.source):
             message = _dead_link(target, text, course, [headings[k] for k in languages])
             if message:
                 yield Problem(text.file, cell.place, "link", message)
-    for task in sorted(tasks.keys() - named):
+    for task in sorted(tasks.keys() - set.intersection(*named.values())):
         message = f"say what the task is worth: write {{{{task:{task}}}}} above it"
         yield Problem(text.file, tasks[task].place, "task-line", message)
 
