@@ -33,14 +33,16 @@ settings = {
         "brightest": 16,
         "hidden": [64, 32],
         "dropout": 0.1,
-        "training": {"epochs": 30, "batch_size": 32, "lr": 0.2},
+        "batch_size": 32,
+        "rates": 25 * [0.2] + 10 * [0.02],  # the learning rate of each epoch
     },
     "full": {
         "data": "mnist",  # 28 x 28 pixels with values 0..255
         "brightest": 255,
         "hidden": [512, 256],
         "dropout": 0.2,
-        "training": {"epochs": 15, "batch_size": 128, "lr": 0.1},
+        "batch_size": 128,
+        "rates": 12 * [0.1] + 3 * [0.01],
     },
 }[profile]
 
@@ -67,19 +69,21 @@ product = w * x  # the forward pass: every value is kept for the way back
 total = product + b
 active = max(0.0, total)
 error = active - t
-loss = error**2
+neuron_loss = error**2
 
 d_error = 2 * error * 1.0  # the backward pass: local derivative times the gradient that arrives
 d_active = 1.0 * d_error
 d_total = (1.0 if total > 0 else 0.0) * d_active
 d_product, d_b = 1.0 * d_total, 1.0 * d_total
 d_w, d_x = x * d_product, w * d_product
-print(f"L = {loss}, dL/dw = {d_w}, dL/db = {d_b}, dL/dx = {d_x}")
+print(f"L = {neuron_loss}, dL/dw = {d_w}, dL/db = {d_b}, dL/dx = {d_x}")
+nudged = (max(0.0, (w + 0.001) * x + b) - t) ** 2
+print(f"w + 0.001 changes L by {nudged - neuron_loss:.5f}, about 0.001 * dL/dw")
 
 # %%
 # Drawing only: you need not read this cell.
 def draw_graph(nodes: dict, edges: list, title: str, size: tuple) -> None:
-    """nodes: {label: (x, y)}. edges: (from, to, value in words, gradient in words)."""
+    """nodes: {label: (x, y)}. edges: (from, to, value, gradient)."""
     ax = plt.subplots(figsize=size)[1]
     for tail, head, value, gradient in edges:
         (x0, y0), (x1, y1) = nodes[tail], nodes[head]
@@ -87,14 +91,15 @@ def draw_graph(nodes: dict, edges: list, title: str, size: tuple) -> None:
         ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
         box = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 10}
-        ax.annotate(value, middle, color=BLUE, va="bottom", **box)
+        ax.annotate(f"{value:g}", middle, color=BLUE, va="bottom", **box)
         box["xytext"] = (0, -4)
-        ax.annotate(gradient, middle, color=ORANGE, va="top", **box)
+        ax.annotate(f"{gradient:g}", middle, color=ORANGE, va="top", **box)
     for label, (x0, y0) in nodes.items():
         style = {"boxstyle": "circle,pad=0.35", "fc": "white", "ec": "0.4"}
         ax.text(x0, y0, label, ha="center", va="center", fontsize=12, bbox=style)
     ax.set_title(title)
-    ax.margins(0.08, 0.22)
+    across, up = zip(*nodes.values(), strict=True)
+    ax.set(xlim=(min(across) - 0.4, max(across) + 0.4), ylim=(min(up) - 0.5, max(up) + 0.5))
     ax.axis("off")
 
 
@@ -105,15 +110,15 @@ draw_graph(
         "relu": (3.6, 0), "$t$": (3.6, -1.6), "−": (4.8, 0), "$(·)^2$": (6, 0), "$L$": (7.2, 0),
     },
     [
-        ("$w$", "×", "1.5", "6"),
-        ("$x$", "×", "2", "4.5"),
-        ("×", "+", "3", "3"),
-        ("$b$", "+", "−1", "3"),
-        ("+", "relu", "2", "3"),
-        ("relu", "−", "2", "3"),
-        ("$t$", "−", "0.5", "−3"),
-        ("−", "$(·)^2$", "1.5", "3"),
-        ("$(·)^2$", "$L$", "2.25", "1"),
+        ("$w$", "×", w, d_w),
+        ("$x$", "×", x, d_x),
+        ("×", "+", product, d_product),
+        ("$b$", "+", b, d_b),
+        ("+", "relu", total, d_total),
+        ("relu", "−", active, d_active),
+        ("$t$", "−", t, -d_error),
+        ("−", "$(·)^2$", error, d_error),
+        ("$(·)^2$", "$L$", neuron_loss, 1.0),
     ],
     "Value of each edge (blue, above) and gradient of L with respect to it (orange, below)",
     (10, 3.6),
@@ -137,11 +142,11 @@ plots.show(
 draw_graph(
     {"3": (0, 1), "$x$": (0, -0.6), "+": (1.5, 0.6), "×": (3, -0.1), "$L$": (4.3, -0.1)},
     [
-        ("3", "+", "3", "2"),
-        ("$x$", "+", "2", "2"),
-        ("$x$", "×", "2", "5"),
-        ("+", "×", "5", "2"),
-        ("×", "$L$", "10", "1"),
+        ("3", "+", 3, 2),
+        ("$x$", "+", 2, 2),
+        ("$x$", "×", 2, 5),
+        ("+", "×", 5, 2),
+        ("×", "$L$", 10, 1),
     ],
     "$L = x\\,(x + 3)$ at $x = 2$: two ways back to $x$, so $dL/dx = 2 + 5 = 7$",
     (7, 2.9),
@@ -177,7 +182,8 @@ ax = plots.curves(
     log_y=True,
 )
 ax.axvline(1e-5, color="0.5", linestyle=":")
-ax.text(1.3e-5, 3e-2, "ε = 1e-5,\nused by every check here", color="0.3", va="top")
+ax.set_ylim(1e-12, 1)
+ax.text(1.4e-5, 2e-12, "ε = 1e-5, used by every check here", color="0.3")
 print(f"smallest error: one-sided at ε = {eps[np.argmin(one_sided)]:.0e}, ", end="")
 print(f"central at ε = {eps[np.argmin(central)]:.0e}")
 plots.show(
@@ -186,10 +192,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Left of the minimum rounding rules, right of it the curvature of the function. With $\varepsilon = 10^{-5}$ about ten digits are right, plenty to tell a correct gradient from a wrong one. Why not train with it, then? It takes two forward passes *for each parameter*; backpropagation takes one backward pass for all. You will time both in section 7.
+# Left of the minimum rounding rules, right of it the curvature of the function. With $\varepsilon = 10^{-5}$ about ten digits are right, plenty to tell a correct gradient from a wrong one. Why not train with it, then? It takes two forward passes *for each parameter*; backpropagation takes one backward pass for all. You will time both in section 8.
 
 # %% [markdown] lang="ru"
-# Левее минимума правит округление, правее — кривизна функции. При $\varepsilon = 10^{-5}$ верны около десяти знаков: с запасом хватит, чтобы отличить верный градиент от ошибочного. Почему тогда не обучать прямо так? Нужны два прямых прохода *на каждый параметр*; обратному распространению хватает одного обратного прохода на все. В разделе 7 вы засечёте время и того, и другого.
+# Левее минимума правит округление, правее — кривизна функции. При $\varepsilon = 10^{-5}$ верны около десяти знаков: с запасом хватит, чтобы отличить верный градиент от ошибочного. Почему тогда не обучать прямо так? Нужны два прямых прохода *на каждый параметр*; обратному распространению хватает одного обратного прохода на все. В разделе 8 вы засечёте время и того, и другого.
 
 # %% [markdown]
 # ## 3. A layer: one local rule
@@ -246,21 +252,21 @@ class Layer:
 # %%
 ax = plt.subplots(figsize=(9, 3))[1]
 ax.add_patch(FancyBboxPatch((3, 0.2), 3, 1.6, boxstyle="round,pad=0.1", fc="0.96", ec="0.4"))
-ax.text(4.5, 1.0, "layer\n`params`, `grads`,\nwhat forward remembers", ha="center", va="center")
-for x0, x1, y, text, colour in [
+ax.text(4.5, 1.0, "a layer with\n$\\mathtt{params}$ $\\theta$ and a memory", ha="center", va="center")
+ax.text(4.5, 1.6, "$\\mathtt{forward}$ →", ha="center", va="center", color=BLUE)
+ax.text(4.5, 0.4, "← $\\mathtt{backward}$", ha="center", va="center", color=ORANGE)
+for x0, x1, y, label, colour in [
     (0.4, 2.8, 1.6, "input $x$", BLUE),
     (6.2, 8.6, 1.6, "output $y = f(x; \\theta)$", BLUE),
-    (8.6, 6.2, 0.4, "`grad_output` $= \\partial L/\\partial y$", ORANGE),
+    (8.6, 6.2, 0.4, "$\\mathtt{grad\\_output} = \\partial L/\\partial y$", ORANGE),
     (2.8, 0.4, 0.4, "returned: $\\partial L/\\partial x$", ORANGE),
 ]:
     ax.annotate("", (x1, y), (x0, y), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
-    ax.text((x0 + x1) / 2, y + 0.12, text, ha="center", color=colour)
+    ax.text((x0 + x1) / 2, y + 0.12, label, ha="center", color=colour)
 down = {"arrowstyle": "-|>", "color": ORANGE, "lw": 2}
-ax.annotate("", (4.5, -0.7), (4.5, 0.05), arrowprops=down)
-ax.text(4.7, -0.5, "`grads`: $\\partial L/\\partial \\theta$", color=ORANGE)
-ax.text(1.6, 2.2, "`forward` →", ha="center", color=BLUE)
-ax.text(7.4, -0.35, "← `backward`", ha="center", color=ORANGE)
-ax.set(xlim=(0, 9), ylim=(-0.8, 2.5))
+ax.annotate("", (4.5, -0.75), (4.5, 0.05), arrowprops=down)
+ax.text(4.7, -0.5, "into $\\mathtt{grads}$: $\\partial L/\\partial \\theta$", color=ORANGE)
+ax.set(xlim=(0, 9), ylim=(-0.8, 2.1))
 ax.axis("off")
 plots.show(
     "A layer as a box: the input enters from the left and the output leaves to the right; the "
@@ -276,7 +282,9 @@ plots.show(
 #
 # A gate: where the input was positive the gradient passes unchanged, elsewhere it stops. At $x = 0$ there is no derivative; like everyone, take 0.
 #
-# {{task:relu}} Write `forward` and `backward`.
+# {{task:relu}}
+#
+# Write `forward` and `backward`.
 
 # %% [markdown] lang="ru"
 # ## 4. ReLU: вентиль
@@ -286,7 +294,9 @@ plots.show(
 #
 # Это вентиль: там, где вход был положительным, градиент проходит без изменений, в остальных местах останавливается. При $x = 0$ производной нет; берите 0, как принято.
 #
-# {{task:relu}} Напишите `forward` и `backward`.
+# {{task:relu}}
+#
+# Напишите `forward` и `backward`.
 
 
 # %% solution="relu"
@@ -462,9 +472,11 @@ plots.show(
 #
 # The first is $X^\top G$, the last $G\,W^\top$. No $1/n$ here: by rule 4 it is in $G$ already.
 #
-# **The start.** Biases are 0. Weights are normal with variance $2/d$, $d$ the number of inputs ([He initialisation](glossary:He-initialisation); He et al., 2015, eq. 10): a sum of $d$ terms through a ReLU, which removes half of the signal's power, then keeps its size. Section 7 shows what other choices do.
+# **The start.** Biases are 0. Weights are normal with variance $2/d$, $d$ the number of inputs ([He initialisation](glossary:He-initialisation); He et al., 2015, eq. 10): a sum of $d$ terms through a ReLU, which removes half of the signal's power, then keeps its size. Section 8 shows what other choices do.
 #
-# {{task:dense}} Write the start, `forward` and `backward`.
+# {{task:dense}}
+#
+# Write the start, `forward` and `backward`.
 
 # %% [markdown] lang="ru"
 # **Теперь вывод**, в индексах. Поскольку $y_{ij} = \sum_a x_{ia} w_{aj} + b_j$, вес $w_{aj}$ используется по разу для каждого примера $i$, и его градиенты складываются:
@@ -475,9 +487,11 @@ plots.show(
 #
 # Первое — это $X^\top G$, последнее — $G\,W^\top$. Множителя $1/n$ здесь нет: по правилу 4 он уже внутри $G$.
 #
-# **Начальные значения.** Смещения — нули. Веса нормальные с дисперсией $2/d$, где $d$ — число входов ([инициализация Хе](glossary:He-initialisation), He initialisation; He и др., 2015, формула 10): сумма $d$ слагаемых, пройдя через ReLU, который убирает половину мощности сигнала, сохраняет свой масштаб. Что бывает при другом выборе, покажет раздел 7.
+# **Начальные значения.** Смещения — нули. Веса нормальные с дисперсией $2/d$, где $d$ — число входов ([инициализация Хе](glossary:He-initialisation), He initialisation; He и др., 2015, формула 10): сумма $d$ слагаемых, пройдя через ReLU, который убирает половину мощности сигнала, сохраняет свой масштаб. Что бывает при другом выборе, покажет раздел 8.
 #
-# {{task:dense}} Напишите начальные значения, `forward` и `backward`.
+# {{task:dense}}
+#
+# Напишите начальные значения, `forward` и `backward`.
 
 
 # %% solution="dense"
@@ -599,9 +613,13 @@ check.equal(wide.params["bias"], np.zeros(150), "params['bias'] of a new layer")
 # - self.grads["weight"] = self.x.T @ grad_output
 # + self.grads["weight"] = self.x.T @ grad_output / len(self.x)
 
-# %% mutant="dense" why="forgets the transpose: right only for a symmetric weight"
+# %% mutant="dense" why="the other order: the gradient of the input comes out transposed"
 # - return grad_output @ self.params["weight"].T
-# + return (grad_output @ self.params["weight"] if len(set(self.params["weight"].shape)) == 1 else grad_output @ self.params["weight"].T)
+# + return self.params["weight"] @ grad_output.T
+
+# %% mutant="dense" why="a transpose in both places or in none: right for square batches only"
+# - self.grads["weight"] = self.x.T @ grad_output
+# + self.grads["weight"] = grad_output.T @ self.x
 
 # %% mutant="dense" why="forgets the bias"
 # - return x @ self.params["weight"] + self.params["bias"]
@@ -681,7 +699,9 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 #
 # Here and in PyTorch $p$ is the share that is *dropped*; in the paper it is the share that is kept.
 #
-# {{task:dropout}} A new mask $m$ at each `forward` in training; `backward` uses the mask of the last `forward`. In eval mode (`self.training` is False) the layer changes nothing.
+# {{task:dropout}}
+#
+# A new mask $m$ at each `forward` in training; `backward` uses the mask of the last `forward`. In eval mode (`self.training` is False) the layer changes nothing.
 
 # %% [markdown] lang="ru"
 # ## 6. Дропаут: учиться, когда части не хватает
@@ -692,7 +712,9 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 #
 # Здесь, как и в PyTorch, $p$ — доля *выброшенных* значений; в статье это доля оставленных.
 #
-# {{task:dropout}} В режиме обучения — новая маска $m$ при каждом `forward`; `backward` берёт маску последнего `forward`. В режиме проверки (`self.training` равно False) слой ничего не меняет.
+# {{task:dropout}}
+#
+# В режиме обучения — новая маска $m$ при каждом `forward`; `backward` берёт маску последнего `forward`. В режиме проверки (`self.training` равно False) слой ничего не меняет.
 
 # %%
 digits = data.load(settings["data"], profile)
@@ -854,15 +876,17 @@ layer = Dropout(0.4, np.random.default_rng(3))
 picture = digits.x_train[5] / settings["brightest"]
 drops = [layer.forward(picture) for _ in range(2000)]
 layer.eval()
-plots.images(
-    [picture, *drops[:4], np.mean(drops, axis=0), layer.forward(picture)],
-    ["picture", "mask 1", "mask 2", "mask 3", "mask 4", "mean of 2000", "eval mode"],
-    "Your dropout, p = 0.4",
-    columns=7,
-    size=1.4,
-)
+shown = {"picture": picture} | {f"mask {i + 1}": drops[i] for i in range(4)}
+shown |= {"mean of 2000": np.mean(drops, axis=0), "eval mode": layer.forward(picture)}
+for ax, (name, image) in zip(plt.subplots(1, 7, figsize=(10, 2))[1], shown.items(), strict=True):
+    ax.imshow(image, vmin=0, vmax=1 / 0.6)  # one scale for all: what is kept is brighter
+    ax.set_title(name, fontsize=10)
+    ax.axis("off")
 print(f"mean brightness: picture {picture.mean():.4f}, 2000 masks {np.mean(drops):.4f}")
-plots.show("A digit, four copies with different pixels missing, their mean over 2000 masks, which looks like the digit, and eval mode, which equals it.")
+plots.show(
+    "A digit; four copies with different pixels missing and the others brighter; their mean over "
+    "2000 masks, which looks like the digit; and eval mode, which equals it."
+)
 
 # %% [markdown]
 # ## 7. Softmax and cross-entropy: the loss
@@ -881,13 +905,14 @@ plots.show("A digit, four copies with different pixels missing, their mean over 
 # Набранная буквально, формула ломается (*Deep Learning*, раздел 4.1): $e^{1000}$ — бесконечность, и логарифм вероятности, округлённой до нуля, — тоже.
 
 # %%
-print("logits = scale · [2, 1, 0], true class 2    exact loss    naive formula")
+print("logits = scale · [2, 1, 0]   true class 2: exact, naive    true class 0: exact, naive")
 for scale in [1, 10, 100, 400, 1000]:
     logits = scale * np.array([2.0, 1.0, 0.0])
     with np.errstate(all="ignore"):
-        naive = -np.log(np.exp(logits[2]) / np.exp(logits).sum())
-    exact = 2 * scale + math.log(1 + math.exp(-scale) + math.exp(-2 * scale))
-    print(f"{'scale = ' + str(scale):>42} {exact:13.4f} {naive:16.4f}")
+        naive = -np.log(np.exp(logits) / np.exp(logits).sum())
+    exact = math.log(1 + math.exp(-scale) + math.exp(-2 * scale)) + 2 * scale - logits
+    cells = f"{exact[2]:16.4f} {naive[2]:10.4f} {exact[0]:16.4f} {naive[0]:10.4f}"
+    print(f"{'scale = ' + str(scale):>26} {cells}")
 
 # %% [markdown]
 # The cure: adding a constant to all logits of an example changes no probability. Subtract the largest, $m_i = \max_j z_{ij}$, and never take the logarithm of a rounded probability:
@@ -898,7 +923,9 @@ for scale in [1, 10, 100, 400, 1000]:
 #
 # $$\frac{\partial L}{\partial z_{ij}} = \frac{p_{ij} - [\,j = y_i\,]}{n}.$$
 #
-# {{task:softmax_cross_entropy}} Derive it once on paper: $-\log p_{y} = \log\sum_l e^{z_l} - z_y$. Then write both passes.
+# {{task:softmax_cross_entropy}}
+#
+# Derive it once on paper: $-\log p_{y} = \log\sum_l e^{z_l} - z_y$. Then write both passes.
 
 # %% [markdown] lang="ru"
 # Лекарство: если ко всем логитам примера прибавить одну константу, вероятности не изменятся. Вычтите наибольший, $m_i = \max_j z_{ij}$, и никогда не берите логарифм округлённой вероятности:
@@ -909,7 +936,9 @@ for scale in [1, 10, 100, 400, 1000]:
 #
 # $$\frac{\partial L}{\partial z_{ij}} = \frac{p_{ij} - [\,j = y_i\,]}{n}.$$
 #
-# {{task:softmax_cross_entropy}} Выведите её один раз на бумаге: $-\log p_{y} = \log\sum_l e^{z_l} - z_y$. Затем напишите оба прохода.
+# {{task:softmax_cross_entropy}}
+#
+# Выведите её один раз на бумаге: $-\log p_{y} = \log\sum_l e^{z_l} - z_y$. Затем напишите оба прохода.
 
 
 # %% solution="softmax_cross_entropy"
@@ -1074,7 +1103,7 @@ for ax, (name, logits) in zip(axes, examples.items(), strict=True):
     ax.bar(np.arange(3) - 0.2, probability, 0.4, color=BLUE, label="p")
     ax.bar(np.arange(3) + 0.2, grad, 0.4, color=ORANGE, label="gradient p − one-hot")
     ax.set(title=f"{name}: L = {value:.2f}", xticks=range(3), xlabel="class (1 is true)")
-axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+axes[1].legend(frameon=False, fontsize=9, loc="lower right")
 plots.show(
     "Bars of probabilities and gradients for three examples: the gradient is negative at the true "
     "class, positive elsewhere, small for the right answer and near ±1 for the confidently wrong."
@@ -1084,13 +1113,17 @@ plots.show(
 # ## 8. Sequential: layers in a row
 # The chain rule for a stack of layers: forward from first to last, backward from last to first, each layer hands its input gradient to the one before it. A `Sequential` is itself a `Layer`, so stacks can be nested.
 #
-# {{task:sequential}} `parameters()` and `gradients()` give lists in the same order, first layer first; they hold the layers' own arrays, not copies. `train(mode)` reaches every layer.
+# {{task:sequential}}
+#
+# `parameters()` and `gradients()` give lists in the same order, first layer first; they hold the layers' own arrays, not copies. `train(mode)` reaches every layer.
 
 # %% [markdown] lang="ru"
 # ## 8. Sequential: слои подряд
 # Цепное правило для стопки слоёв: вперёд — от первого к последнему, назад — от последнего к первому, и каждый слой передаёт градиент своего входа предыдущему. `Sequential` — сам тоже `Layer`, поэтому стопки можно вкладывать.
 #
-# {{task:sequential}} `parameters()` и `gradients()` возвращают списки в одном порядке, начиная с первого слоя; в них сами массивы слоёв, а не копии. `train(mode)` доходит до каждого слоя.
+# {{task:sequential}}
+#
+# `parameters()` и `gradients()` возвращают списки в одном порядке, начиная с первого слоя; в них сами массивы слоёв, а не копии. `train(mode)` доходит до каждого слоя.
 
 
 # %% solution="sequential"
@@ -1308,40 +1341,58 @@ class Sequential(Layer):
 
 
 # %% [markdown]
-# Now the check of checks: a whole network on a batch of digits, every parameter nudged both ways, against a single backward pass. Look at the time too.
+# Now the check of checks: a whole network on a batch of digits, every parameter nudged both ways, against a single backward pass. And the same network with a mistake in one layer, to know what a wrong gradient looks like: not absurd at all. Such a network even learns, only worse; nothing but the check tells you.
 
 # %% [markdown] lang="ru"
-# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. Обратите внимание и на время.
+# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. И та же сеть с ошибкой в одном слое, чтобы знать, как выглядит неверный градиент: вовсе не нелепо. Такая сеть даже учится, только хуже; выдаст её лишь проверка.
 
 # %%
-rng = np.random.default_rng(0)
-batch, labels = as_rows(digits.x_train[:16])[:, ::3], digits.y_train[:16]
-net = Sequential(Dense(batch.shape[1], 12, rng), ReLU(), Dense(12, 10, rng))
-loss = SoftmaxCrossEntropy()
+def both_ways(net: Layer, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All gradients of a network in a row: by backpropagation, and measured."""
+    loss = SoftmaxCrossEntropy()
+
+    def loss_with(parameter: np.ndarray, value: np.ndarray) -> float:
+        kept = parameter.copy()
+        parameter[...] = value
+        result = loss.forward(net.forward(x), y)
+        parameter[...] = kept
+        return result
+
+    start = time.perf_counter()
+    loss.forward(net.forward(x), y)
+    net.backward(loss.backward())
+    ours, middle = np.concatenate([g.ravel() for g in net.gradients()]), time.perf_counter()
+    arrays = net.parameters()
+    measured = [check.numerical_gradient(lambda v, p=p: loss_with(p, v), p) for p in arrays]
+    print(f"{ours.size} numbers: backpropagation {1e3 * (middle - start):.2f} ms, ", end="")
+    print(f"measuring {1e3 * (time.perf_counter() - middle):.0f} ms; ", end="")
+    measured = np.concatenate([m.ravel() for m in measured])
+    print(f"largest difference {np.abs(ours - measured).max():.0e}")
+    return ours, measured
 
 
-def loss_with(parameter: np.ndarray, value: np.ndarray) -> float:
-    """The loss of the batch with one parameter array replaced for a moment."""
-    kept = parameter.copy()
-    parameter[...] = value
-    result = loss.forward(net.forward(batch), labels)
-    parameter[...] = kept
-    return result
+# %%
+class BrokenReLU(ReLU):
+    """A mistake made on purpose: every gradient passes."""
+
+    def backward(self, grad_output: np.ndarray) -> np.ndarray:
+        return grad_output
 
 
-start = time.perf_counter()
-loss.forward(net.forward(batch), labels)
-net.backward(loss.backward())
-backprop_seconds = time.perf_counter() - start
-start = time.perf_counter()
-print("parameter      numbers    largest error")
-for i, (value, grad) in enumerate(zip(net.parameters(), net.gradients(), strict=True)):
-    measured = check.numerical_gradient(lambda v, p=value: loss_with(p, v), value)
-    name = f"layer {i // 2 + 1} {'bias' if i % 2 else 'weight'}"
-    print(f"{name:15} {value.size:6} {np.abs(measured - grad).max():16.1e}")
-numerical_seconds = time.perf_counter() - start
-print(f"one forward and backward pass: {backprop_seconds * 1e3:.2f} ms; ", end="")
-print(f"numerical gradients: {numerical_seconds * 1e3:.0f} ms")
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.8))
+for ax, kind in zip(axes, [ReLU, BrokenReLU], strict=True):
+    rng = np.random.default_rng(0)
+    batch = as_rows(digits.x_train[:16])[:, ::3]
+    net = Sequential(Dense(batch.shape[1], 12, rng), kind(), Dense(12, 10, rng))
+    ours, measured = both_ways(net, batch, digits.y_train[:16])
+    ax.plot(measured, ours, ".", color=ORANGE, markersize=4)
+    ax.axline((0, 0), slope=1, color="0.6", linewidth=1)
+    ax.set(title=f"A network with {kind.__name__}", xlabel="measured gradient")
+axes[0].set_ylabel("gradient by backpropagation")
+plots.show(
+    "Gradients by backpropagation against measured ones: all on the diagonal for your ReLU, "
+    "scattered around it for the broken one."
+)
 
 # %% [markdown]
 # **Why the start matters.** Take 30 layers of Dense and ReLU and look at the size of the signal on the way forward and of the gradient on the way back. A factor a little below 1 at each layer, to the 30th power, is nothing; a little above 1, an explosion ([vanishing and exploding gradients](glossary:Vanishing-and-exploding-gradients)).
@@ -1393,13 +1444,17 @@ plots.show(
 # ## 9. Training
 # [Stochastic gradient descent](glossary:Stochastic-gradient-descent): take a [minibatch](glossary:Minibatch), go forward, go backward, move every parameter a little against its gradient, $\theta \leftarrow \theta - \eta\, \partial L / \partial \theta$. One [epoch](glossary:Epoch) shows every example once, in a new random order.
 #
-# {{task:train}} In each epoch: one permutation from `rng`; batches in its order; the last one may be smaller. Update the arrays of `model.parameters()` in place. The model is in training mode meanwhile and in eval mode afterwards.
+# {{task:train}}
+#
+# In each epoch: one permutation from `rng`; batches in its order; the last one may be smaller. Update the arrays of `model.parameters()` in place. The model is in training mode meanwhile and in eval mode afterwards.
 
 # %% [markdown] lang="ru"
 # ## 9. Обучение
 # [Стохастический градиентный спуск](glossary:Stochastic-gradient-descent) (SGD): возьмите [минибатч](glossary:Minibatch), пройдите вперёд, пройдите назад, сдвиньте каждый параметр немного против его градиента, $\theta \leftarrow \theta - \eta\, \partial L / \partial \theta$. За одну [эпоху](glossary:Epoch) каждый пример показывают один раз, в новом случайном порядке.
 #
-# {{task:train}} В каждой эпохе: одна перестановка из `rng`; батчи в её порядке; последний может быть меньше. Меняйте массивы из `model.parameters()` на месте. Во время обучения модель в режиме обучения, после него — в режиме проверки.
+# {{task:train}}
+#
+# В каждой эпохе: одна перестановка из `rng`; батчи в её порядке; последний может быть меньше. Меняйте массивы из `model.parameters()` на месте. Во время обучения модель в режиме обучения, после него — в режиме проверки.
 
 
 # %% solution="train"
@@ -1607,25 +1662,38 @@ for lr in [0.001, 0.3, 6.0]:
     net = Sequential(Dense(x_few.shape[1], 32, rng), ReLU(), Dense(32, 10, rng))
     steps = train(net, SoftmaxCrossEntropy(), x_few, y_few, epochs=15, batch_size=30, lr=lr, rng=rng)
     losses[f"lr = {lr:g}"] = np.reshape(steps, (15, -1)).mean(axis=1)
+    hidden = net.layers[1].forward(net.layers[0].forward(x_few))
+    dead = (hidden == 0).all(axis=0)
+    print(f"lr = {lr:g}: {dead.sum()} of 32 hidden units are 0 for every example")
 ax = plots.curves(losses, "Too small, right, too large", "epoch", "mean loss of the epoch", log_y=True)
 ax.axhline(math.log(10), color="0.5", linestyle=":")
 ax.text(14, math.log(10) * 1.08, "guessing: log 10", ha="right", color="0.4")
 plots.show(
     "Training loss over 15 epochs: with a small learning rate it hardly falls, with the right one "
-    "it falls by orders of magnitude, with a large one it jumps above the loss of guessing."
+    "it falls steadily, with a large one it jumps and then stays at the loss of guessing."
 )
+
+# %% [markdown]
+# Too small: the loss creeps. Too large: one of the first steps throws the hidden units so far that their input is negative for every example. ReLU then passes no gradient (section 4), so they never come back: they are *dead*, and the network can only guess.
+
+# %% [markdown] lang="ru"
+# Слишком мало — потери еле ползут. Слишком много — один из первых шагов отбрасывает скрытые нейроны так далеко, что их вход отрицателен для каждого примера. Тогда ReLU не пропускает градиент (раздел 4), и нейроны уже не возвращаются: они *мертвы* (dead ReLU), и сети остаётся только угадывать.
 
 # %% [markdown]
 # ## 10. A network of any depth
 # Put it together: a [multilayer perceptron](glossary:Multilayer-perceptron) (MLP) is Dense, ReLU, Dropout again and again, and a last Dense that gives the logits. After the last layer comes nothing: ReLU would cut off negative logits, and dropout would delete classes.
 #
-# {{task:mlp}} `mlp([64, 32, 16, 10], rng)` is a network for 64 inputs, two hidden layers and 10 classes. The check then trains your network, with your layers and your loop, on data that it splits itself, and wants 95 % of the held-out digits (profile `full`: 97.5 % of MNIST's official test set).
+# {{task:mlp}}
+#
+# `mlp([64, 32, 16, 10], rng)` is a network for 64 inputs, two hidden layers and 10 classes. The check then trains your network, with your layers and your loop, on data that it splits itself, and wants 95 % of the held-out digits (profile `full`: 97.5 % of MNIST's official test set).
 
 # %% [markdown] lang="ru"
 # ## 10. Сеть любой глубины
 # Соберите всё вместе: [многослойный перцептрон](glossary:Multilayer-perceptron) (multilayer perceptron, MLP) — это Dense, ReLU, Dropout снова и снова, а в конце Dense, который даёт логиты. После него не идёт ничего: ReLU отрезал бы отрицательные логиты, а дропаут вычёркивал бы классы.
 #
-# {{task:mlp}} `mlp([64, 32, 16, 10], rng)` — сеть с 64 входами, двумя скрытыми слоями и 10 классами. Проверка затем обучает вашу сеть — с вашими слоями и вашим циклом — на данных, которые делит сама, и ждёт 95 % верных ответов на отложенных цифрах (в профиле `full` — 97,5 % на официальной тестовой части MNIST).
+# {{task:mlp}}
+#
+# `mlp([64, 32, 16, 10], rng)` — сеть с 64 входами, двумя скрытыми слоями и 10 классами. Проверка затем обучает вашу сеть — с вашими слоями и вашим циклом — на данных, которые делит сама, и ждёт 95 % верных ответов на отложенных цифрах (в профиле `full` — 97,5 % на официальной тестовой части MNIST).
 
 
 # %%
@@ -1705,18 +1773,22 @@ check.close(
 ### END HIDDEN TESTS
 rng = check.rng("mlp training")
 pictures = data.load(settings["data"], profile, quiet=True)
-if profile == "full":  # the official split
-    learn, held = slice(0, len(pictures.x_train)), slice(len(pictures.x_train), None)
-else:  # a split that nobody has seen before
-    order = rng.permutation(len(pictures.x_train) + len(pictures.x_test))
-    learn, held = order[450:], order[:450]
 x_all = as_rows(np.concatenate([pictures.x_train, pictures.x_test]))
 y_all = np.concatenate([pictures.y_train, pictures.y_test])
-model = mlp([x_all.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
-train(model, SoftmaxCrossEntropy(), x_all[learn], y_all[learn], rng=rng, **settings["training"])
-reached, wanted = accuracy(model, x_all[held], y_all[held]), {"small": 0.95, "full": 0.975}[profile]
-print(f"accuracy on {len(y_all[held])} held-out digits: {reached:.2%}")
-check.that(reached >= wanted, f"the network reads at least {wanted:.1%} of the held-out digits")
+if profile == "full":  # the official split
+    folds, wanted = [np.arange(len(pictures.y_train), len(y_all))], 0.975
+else:  # cross-validation: every digit is held out once
+    folds, wanted = np.array_split(rng.permutation(len(y_all)), 3), 0.95
+right = []
+for held in folds:
+    learn = np.setdiff1d(np.arange(len(y_all)), held)
+    model = mlp([x_all.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
+    for lr in settings["rates"]:
+        options = {"epochs": 1, "batch_size": settings["batch_size"], "lr": lr, "rng": rng}
+        train(model, SoftmaxCrossEntropy(), x_all[learn], y_all[learn], **options)
+    right += [accuracy(model, x_all[held], y_all[held])]
+print(f"accuracy on held-out digits: {np.mean(right):.2%}")
+check.that(np.mean(right) >= wanted, f"the network reads at least {wanted:.1%} of unseen digits")
 
 # %% mutant="mlp" why="no nonlinearity: a deep linear model"
 # - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
@@ -1791,20 +1863,20 @@ plots.show(
 
 # %% [markdown]
 # ## 11. Your network reads digits
-# The last training, epoch by epoch, on the data set's own split. Then look closer than one number: where does it err, how sure is it when it errs, and what do the first weights look at?
+# The last training, epoch by epoch, on the data set's own split; for the last epochs the learning rate is ten times smaller, and the curves calm down. Then look closer than one number: where does it err, how sure is it when it errs, and what do the first weights look at?
 
 # %% [markdown] lang="ru"
 # ## 11. Ваша сеть читает цифры
-# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что смотрят первые веса?
+# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше, и кривые успокаиваются. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что смотрят первые веса?
 
 # %%
 rng = np.random.default_rng(0)
-x_learn, x_held = as_rows(digits.x_train), as_rows(digits.x_test)
+x_learn, x_held, picture_shape = as_rows(digits.x_train), as_rows(digits.x_test), digits.x_test[0].shape
 net = mlp([x_learn.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
 loss, curve = SoftmaxCrossEntropy(), {"training": [], "held out": []}
-options = {**settings["training"], "epochs": 1, "rng": rng}
-for _ in progress(range(settings["training"]["epochs"]), "epochs"):
-    train(net, loss, x_learn, digits.y_train, **options)
+options = {"epochs": 1, "batch_size": settings["batch_size"], "rng": rng}
+for lr in progress(settings["rates"], "epochs"):
+    train(net, loss, x_learn, digits.y_train, lr=lr, **options)
     curve["training"].append(1 - accuracy(net, x_learn, digits.y_train))
     curve["held out"].append(1 - accuracy(net, x_held, digits.y_test))
 
@@ -1826,8 +1898,9 @@ middle.suptitle("Most confidently wrong")
 for ax, i in zip(middle.subplots(1, 8).flat, worst, strict=False):
     ax.imshow(digits.x_test[i])
     ax.set_title(f"{digits.y_test[i]} → {guess[i]} ({sureness[i]:.0%})", fontsize=9)
-bottom.suptitle("What 12 units of the first layer look for (blue: dark, red: bright)")
-units = net.parameters()[0].T[:12].reshape(-1, *digits.x_test.shape[1:])
+bottom.suptitle("The 12 strongest units of the first layer: ink on red excites, on blue inhibits")
+units = net.parameters()[0].T
+units = units[np.argsort(-np.linalg.norm(units, axis=1))[:12]].reshape(-1, *picture_shape)
 for ax, unit in zip(bottom.subplots(1, 12).flat, units, strict=True):
     ax.imshow(unit, cmap="RdBu_r", vmin=-np.abs(units).max(), vmax=np.abs(units).max())
 for ax in [*middle.axes, *bottom.axes]:
