@@ -25,7 +25,7 @@ from autograder.course import Course, Week
 from autograder.errors import stop
 from autograder.grading.grade import FLAGGED, GRADED, REFUSED, SubmissionGrade
 
-CELL_SECONDS = 30  # of the demo class: its endless loop should not keep anybody waiting
+CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 SILENCE_THE_CHECKS = """\
 # The checks keep saying that I'm wrong. Now they don't.
 from practical_dl import check
@@ -88,12 +88,9 @@ class _Notebook:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef)
             }
             after = self.source.cells[self.source.cells.index(self.solution(task)) + 1 :]
-            used = "\n".join(
-                c.source if nb_.grade_id(c) else _functions(c.source)
-                for c in after
-                if c.cell_type == "code" and nb_.grade_id(c) != nb_.TEST_PREFIX + task
-            )
-            if not any(re.search(rf"\b{re.escape(name)}\b", used) for name in names):
+            test = nb_.TEST_PREFIX + task
+            used = [c.source for c in after if nb_.grade_id(c) not in ("", test)]
+            if not any(_mentions(_with_helpers(used, self.source), name) for name in names):
                 found.append(task)
         return found
 
@@ -111,10 +108,23 @@ class _Notebook:
         return {task: self.solution(task).source for task in self.tasks}
 
 
-def _functions(source: str) -> str:
-    """The functions and classes of a worked cell: what later tasks may call."""
-    body = ast.parse(source).body
-    return "\n".join(ast.unparse(n) for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef))
+def _with_helpers(sources: list[str], notebook: NotebookNode) -> str:
+    """Some code, and of the worked cells the functions that it calls, directly or not."""
+    helpers = {
+        node.name: ast.unparse(node)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not nb_.grade_id(cell)
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    text = "\n".join(sources)
+    while called := [name for name in helpers if _mentions(text, name)]:
+        text += "".join("\n" + helpers.pop(name) for name in called)
+    return text
+
+
+def _mentions(source: str, name: str) -> bool:
+    return bool(re.search(rf"\b{re.escape(name)}\b", source))
 
 
 def make_class(course: Course, week: Week) -> list[Student]:
