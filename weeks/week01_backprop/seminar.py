@@ -813,7 +813,7 @@ plots.show(
 # "Is it an 8?" is a question with a rare yes. Whoever always says no is right nine times out of ten. Two
 # other numbers see through it: [precision](glossary:Precision), how many of the alarms are true, and
 # [recall](glossary:Recall), how many of the true ones were found. [F1](glossary:F1) is their harmonic
-# mean ([van Rijsbergen, 1979](https://dl.acm.org/doi/book/10.5555/539927), ch. 7, as $1 - E$ with
+# mean ([van Rijsbergen, 1979](https://www.dcs.gla.ac.uk/Keith/Chapter.7/Ch.7.html), ch. 7, as $1 - E$ with
 # $\alpha = 1/2$; named F in [Chinchor, 1992](https://aclanthology.org/M92-1002/)):
 #
 # $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
@@ -829,7 +829,7 @@ plots.show(
 # случаях из десяти. Его выдают два других числа: [точность](glossary:Precision) (precision) — какая доля
 # тревог верна, и [полнота](glossary:Recall) (recall) — какую долю восьмёрок нашли.
 # [F1-мера](glossary:F1) — их среднее гармоническое
-# ([van Rijsbergen, 1979](https://dl.acm.org/doi/book/10.5555/539927), гл. 7, как $1 - E$ при
+# ([van Rijsbergen, 1979](https://www.dcs.gla.ac.uk/Keith/Chapter.7/Ch.7.html), гл. 7, как $1 - E$ при
 # $\alpha = 1/2$; буква F — у [Chinchor, 1992](https://aclanthology.org/M92-1002/)):
 #
 # $$P_c = \frac{TP_c}{TP_c + FP_c}, \qquad R_c = \frac{TP_c}{TP_c + FN_c}, \qquad F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\,TP_c}{2\,TP_c + FP_c + FN_c}$$
@@ -1191,8 +1191,9 @@ plots.show(
 # {{task:cross_entropy}}
 #
 # [Перекрёстная энтропия](glossary:Cross-entropy) (cross-entropy) задаёт каждому примеру один вопрос:
-# насколько вероятным вы считали истинный класс? Ответы берут со знаком минус под логарифмом и усредняют.
-# Равномерное угадывание среди $c$ классов стоит $\log c$, уверенная ошибка — столько, каков разрыв логитов.
+# насколько вероятным вы считали истинный класс? От ответа берут логарифм со знаком минус и усредняют по
+# примерам. Равномерное угадывание среди $c$ классов стоит $\log c$, уверенная ошибка — столько, каков
+# разрыв логитов.
 #
 # $$L = -\frac{1}{n} \sum_{i=1}^{n} \log p_{i,\,y_i}$$
 
