@@ -321,8 +321,6 @@ def _judge(
     if passed and variant.kind == "planted":
         message = f"the test of {proof.task!r} passes on this mutant: {variant.text}"
         report(variant.line, "mutant-survives", message)
-    if variant.kind == "planted" and event["ename"] in ("SyntaxError", "IndentationError"):
-        report(variant.line, "mutant", f"this mutant is no valid Python: {event['evalue']}")
 
 
 def run_worker(
@@ -348,7 +346,7 @@ def run_worker(
     )
     end = functools.partial(os.killpg, process.pid, signal.SIGKILL)
     assert process.stdin and process.stdout
-    finished = late = False
+    ended = late = False
 
     def stop_it() -> None:
         nonlocal late
@@ -358,7 +356,7 @@ def run_worker(
     try:
         process.stdin.write(json.dumps(job))
         process.stdin.close()
-        while True:
+        while not ended:
             watch = threading.Timer(SILENT_SECONDS, stop_it)
             watch.daemon = True
             watch.start()
@@ -369,8 +367,8 @@ def run_worker(
             if not line:
                 break
             event = json.loads(line)
-            finished = event["event"] == "end"
-            if not finished:
+            ended = event["event"] == "end"
+            if not ended:
                 yield event
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -380,6 +378,6 @@ def run_worker(
     if late:
         message = f"a cell ran longer than {SILENT_SECONDS:g} s and was stopped"
         problems.append(Problem(file, "", "reference", message))
-    elif not finished:
+    elif not ended:
         message = "the process that ran it ended before the last cell: does a cell leave Python?"
         problems.append(Problem(file, "", "reference", message))
