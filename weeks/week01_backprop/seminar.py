@@ -991,19 +991,19 @@ plots.curves(
 )
 plots.show(
     "Left: both detectors have over 90 percent accuracy, but one finds no eight. Right: as the "
-    "threshold rises, recall falls to nearly 0 and precision rises, while accuracy stays near 0.9."
+    "threshold rises, recall falls to nearly 0, precision rises, and accuracy settles near 0.9."
 )
 print("never says yes:", dict(zip(names, np.round(never, 3).tolist(), strict=True)))
 print("threshold 1/2: ", dict(zip(names, np.round(half, 3).tolist(), strict=True)))
 
 # %% [markdown]
-# Accuracy sees almost no difference between a detector and no detector; on the right it stays high
-# while recall falls to almost nothing. Which threshold you want is a decision about costs, not about
+# Accuracy sees almost no difference between a detector and no detector; for the higher thresholds on the
+# right it stays near 0.9 while recall falls to almost nothing. Which threshold you want is a decision about costs, not about
 # mathematics: a missed tumour and a false alarm do not cost the same ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
 
 # %% [markdown] lang="ru"
-# Доля верных ответов почти не видит разницы между детектором и его отсутствием; справа она остаётся
-# высокой, пока полнота падает почти до нуля. Какой порог вам нужен — вопрос о цене ошибок, а не о
+# Доля верных ответов почти не видит разницы между детектором и его отсутствием; при высоких
+# порогах справа она держится около 0,9, пока полнота падает почти до нуля. Какой порог вам нужен — вопрос о цене ошибок, а не о
 # математике: пропущенная опухоль и ложная тревога стоят по-разному ([Saito & Rehmsmeier, 2015](https://doi.org/10.1371/journal.pone.0118432)).
 
 # %% [markdown]
@@ -1519,14 +1519,14 @@ print("gradient by w, measured: ", measured)
 # %% [markdown]
 # ## 8. Train it, and measure
 # One neuron can look for eights. For a picture $x$ with target $t$ (1 for an 8, else 0) take the loss
-# $(a - t)^2$, as Rumelhart et al. did; then $2 (a - t)$ arrives at the neuron from the right, your
+# $(a - t)^2$, as Rumelhart et al. did (they halve it); then $2 (a - t)$ arrives at the neuron from the right, your
 # function sends it to $w$ and $b$, and they take a step against the [gradient](glossary:Gradient). The
 # [learning rate](glossary:learning-rate) $\eta$ decides the rest: try three.
 
 # %% [markdown] lang="ru"
 # ## 8. Обучить и измерить
 # Один нейрон может искать восьмёрки. Для картинки $x$ с ответом $t$ (1 для восьмёрки, иначе 0) возьмём
-# потери $(a - t)^2$, как у Румельхарта и соавторов; тогда справа в нейрон приходит $2 (a - t)$, ваша
+# потери $(a - t)^2$, как у Румельхарта и соавторов (у них — с половиной); тогда справа в нейрон приходит $2 (a - t)$, ваша
 # функция передаёт это $w$ и $b$, и они делают шаг против [градиента](glossary:Gradient) (gradient).
 # Остальное решает [шаг обучения](glossary:learning-rate) (learning rate) $\eta$: попробуем три.
 
