@@ -165,7 +165,7 @@ plots.show("Six features as maps of the plane: two slopes, two valleys, a saddle
 
 # %% [markdown] lang="ru"
 # ## 2. Логистическая регрессия
-# [Логистическая регрессия](glossary:Logistic-regression) (logistic regression) превращает счёт $w \cdot x$ в вероятность с помощью сигмоиды $\sigma(z) = 1/(1 + e^{-z})$. При метках $\pm 1$ вероятность верной метки равна $\sigma(m)$, где $m = y\, w \cdot x$ — **отступ** (margin): он положителен, если ответ верен, и велик, если ответ уверенный. Потери — среднее от $-\log \sigma(m)$ плюс штраф L2:
+# [Логистическая регрессия](glossary:Logistic-regression) (logistic regression) превращает оценку $w \cdot x$ в вероятность с помощью сигмоиды $\sigma(z) = 1/(1 + e^{-z})$. При метках $\pm 1$ вероятность верной метки равна $\sigma(m)$, где $m = y\, w \cdot x$ — **отступ** (margin): он положителен, если ответ верен, и велик, если ответ уверенный. Потери — среднее от $-\log \sigma(m)$ плюс штраф L2:
 #
 # $$L(w) = \frac1n \sum_{i=1}^n \log\left(1 + e^{-m_i}\right) + \frac{\lambda}{2} \|w\|^2, \qquad m_i = y_i\, w \cdot x_i$$
 #
@@ -689,10 +689,18 @@ beta = rng.uniform(0.6, 0.95)
 w, v = rng.normal(size=shape), np.zeros(shape)
 parameter = torch.tensor(w)
 optimiser = torch.optim.SGD([parameter], lr=0.1, momentum=beta)
+calls = []
+
+
+def field(w):
+    calls.append(w)
+    return scale * w + np.sin(w + shift)
+
+
 for t in range(1, 16):
     lr = rng.uniform(0.02, 0.2)
     old = w.copy(), v.copy()
-    new = momentum(w, lambda w: scale * w + np.sin(w + shift), v, lr, beta)
+    new = momentum(w, field, v, lr, beta)
     check.equal(w, old[0], "w after momentum(w, ...)", why="the inputs stay as they were")
     check.equal(
         v, old[1], "v after momentum(w, gradient, v, ...)", why="the inputs stay as they were"
@@ -707,6 +715,12 @@ for t in range(1, 16):
         f"momentum, step {t}: w",
         why="it goes the way of torch's SGD(momentum), also when lr changes",
     )
+check.equal(
+    len(calls),
+    15,
+    "how often momentum asks for a gradient in 15 steps",
+    why="once a step: asked again, a minibatch gradient might differ",
+)
 before, w, v = w, *momentum(w, lambda w: scale * w, np.zeros(shape), 0.1, beta)
 for t in range(2, 9):
     slow = w - 0.1 * scale * w + beta * (w - before)
@@ -944,10 +958,18 @@ eps = rng.uniform(0.1, 0.5)
 w, s = rng.normal(size=shape), np.zeros(shape)
 parameter = torch.tensor(w)
 optimiser = torch.optim.Adagrad([parameter], lr=0.1, eps=eps)
+calls = []
+
+
+def field(w):
+    calls.append(w)
+    return scale * w + np.sin(w + shift)
+
+
 for t in range(1, 16):
     lr = rng.uniform(0.02, 0.5)
     old = w.copy(), s.copy()
-    new = adagrad(w, lambda w: scale * w + np.sin(w + shift), s, lr, eps)
+    new = adagrad(w, field, s, lr, eps)
     check.equal(w, old[0], "w after adagrad(w, ...)", why="the inputs stay as they were")
     check.equal(
         s, old[1], "s after adagrad(w, gradient, s, ...)", why="the inputs stay as they were"
@@ -959,6 +981,12 @@ for t in range(1, 16):
     check.close(
         w, parameter.numpy(), f"adagrad, step {t}: w", why="it goes the way of torch's Adagrad"
     )
+check.equal(
+    len(calls),
+    15,
+    "how often adagrad asks for a gradient in 15 steps",
+    why="once a step: asked again, a minibatch gradient might differ",
+)
 w, s = np.array([5.0, 1.0]), np.zeros(2)
 for t in range(1, 9):
     before, (w, s) = w, adagrad(w, lambda w: np.array([0.0, -7.0]), s, 0.3)
@@ -1074,10 +1102,18 @@ rho, eps = rng.uniform(0.6, 0.95), rng.uniform(0.1, 0.5)
 w, s = rng.normal(size=shape), np.zeros(shape)
 parameter = torch.tensor(w)
 optimiser = torch.optim.RMSprop([parameter], lr=0.1, alpha=rho, eps=eps)
+calls = []
+
+
+def field(w):
+    calls.append(w)
+    return scale * w + np.sin(w + shift)
+
+
 for t in range(1, 16):
     lr = rng.uniform(0.02, 0.5)
     old = w.copy(), s.copy()
-    new = rmsprop(w, lambda w: scale * w + np.sin(w + shift), s, lr, rho, eps)
+    new = rmsprop(w, field, s, lr, rho, eps)
     check.equal(w, old[0], "w after rmsprop(w, ...)", why="the inputs stay as they were")
     check.equal(
         s, old[1], "s after rmsprop(w, gradient, s, ...)", why="the inputs stay as they were"
@@ -1089,6 +1125,12 @@ for t in range(1, 16):
     check.close(
         w, parameter.numpy(), f"rmsprop, step {t}: w", why="it goes the way of torch's RMSprop"
     )
+check.equal(
+    len(calls),
+    15,
+    "how often rmsprop asks for a gradient in 15 steps",
+    why="once a step: asked again, a minibatch gradient might differ",
+)
 s, size = np.zeros(1), rng.uniform(2, 5)
 for t in range(1, 9):
     s = rmsprop(np.zeros(1), lambda w: w + size, s, 0.1, rho)[1]
@@ -1130,6 +1172,10 @@ check.close(
 # - s = rho * s + (1 - rho) * g**2
 # - return w - lr * g / (np.sqrt(s) + eps), s
 # + return w - lr * g / (np.sqrt(s) + eps), rho * s + (1 - rho) * g**2
+
+# %% mutant="rmsprop" why="asks for the gradient twice"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + return w - lr * gradient(w) / (np.sqrt(s) + eps), s
 
 
 # %% alternative="rmsprop" why="moves the average towards the new square"
@@ -1224,6 +1270,13 @@ check.close(w, [-0.1, 0.1], "the first step of adam from 0", why="it is -lr time
 ### BEGIN HIDDEN TESTS
 import torch
 
+still = adam(np.ones(2), lambda w: np.array([0.0, 1e-8]), (zero, zero, 0), 1.0)[0]
+check.close(
+    still,
+    [1.0, 0.5],
+    "adam with its own eps",
+    why="eps is 1e-8 unless told, outside the root; no step where the gradient is 0",
+)
 rng = check.rng("adam")
 shape = (3, 2)
 scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
@@ -1231,10 +1284,18 @@ beta1, beta2, eps = rng.uniform(0.6, 0.8), rng.uniform(0.9, 0.97), rng.uniform(0
 w, state = rng.normal(size=shape), (np.zeros(shape), np.zeros(shape), 0)
 parameter = torch.tensor(w)
 optimiser = torch.optim.Adam([parameter], lr=0.1, betas=(beta1, beta2), eps=eps)
+calls = []
+
+
+def field(w):
+    calls.append(w)
+    return scale * w + np.sin(w + shift)
+
+
 for t in range(1, 21):
     lr = rng.uniform(0.02, 0.5)
     old = w.copy(), state[0].copy(), state[1].copy()
-    new = adam(w, lambda w: scale * w + np.sin(w + shift), state, lr, beta1, beta2, eps)
+    new = adam(w, field, state, lr, beta1, beta2, eps)
     check.equal(w, old[0], "w after adam(w, ...)", why="the inputs stay as they were")
     check.equal(
         state[0],
@@ -1267,12 +1328,11 @@ for t in range(1, 9):
         f"adam with its own betas, step {t}: the move",
         why="the corrected averages weigh past gradients by beta^age and divide by the weights",
     )
-still = adam(np.ones(2), lambda w: np.array([0.0, 1e-8]), (zero, zero, 0), 1.0)[0]
-check.close(
-    still,
-    [1.0, 0.5],
-    "adam with its own eps",
-    why="eps is 1e-8 unless told; no step where the gradient is 0",
+check.equal(
+    len(calls),
+    20,
+    "how often adam asks for a gradient in 20 steps",
+    why="once a step: asked again, a minibatch gradient might differ",
 )
 ### END HIDDEN TESTS
 
