@@ -6,7 +6,9 @@ files of a week, and `write` puts trees on disk, whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -235,8 +237,8 @@ def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
         file = f"weeks/{week.folder}/{entry.name}.py"
         try:
             content = (course.root / file).read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            message = "course.toml lists this notebook, but the file is not there"
+        except OSError as error:
+            message = f"course.toml lists this notebook, but it can't be read: {error.strerror}"
             problems.append(Problem(file, "", "missing-file", message))
             continue
         except UnicodeDecodeError as error:
@@ -360,6 +362,8 @@ def write(root: Path, folders: Iterable[Path], files: Files) -> None:
                 for folder, old, stood in reversed(swapped):
                     if old.exists() or not stood:
                         shutil.rmtree(folder, ignore_errors=True)
+                        with contextlib.suppress(OSError):  # parents that we made, now empty
+                            os.removedirs(folder.parent)
                         _move(old, folder)
                 raise
     except OSError as error:
@@ -384,27 +388,28 @@ def record(course: Course, week: Week, files: Files, db_url: str) -> None:
     from nbgrader.api import Gradebook
     from sqlalchemy.exc import SQLAlchemyError
 
+    problems = []
     try:
         with Gradebook(db_url) as gradebook:
             gradebook.update_or_create_assignment(week.folder)
+        for entry in week.notebooks:
+            path = Path("source") / week.folder / f"{entry.name}.ipynb"
+            resources = {
+                "nbgrader": {"notebook": entry.name, "assignment": week.folder, "db_url": db_url}
+            }
+            source = nbformat.reads(files[path].decode(), as_version=4)
+            to_gradebook = [*steps.TO_GRADER, steps.SaveCells]
+            try:
+                steps.apply(to_gradebook, source, course.languages[0], resources)
+            except RuntimeError:
+                message = (
+                    "its graded cells changed, but the gradebook holds submissions of it; give the "
+                    "notebook a new name, or delete its submissions: "
+                    f"nbgrader db assignment remove {week.folder}"
+                )
+                problems.append(Problem(str(path), "", "gradebook", message))
     except SQLAlchemyError as error:
         message = f"can't be used: {getattr(error, 'orig', error)}"
-        raise stop(db_url, "", "gradebook", message) from None
-    problems = []
-    for entry in week.notebooks:
-        path = Path("source") / week.folder / f"{entry.name}.ipynb"
-        resources = {
-            "nbgrader": {"notebook": entry.name, "assignment": week.folder, "db_url": db_url}
-        }
-        source = nbformat.reads(files[path].decode(), as_version=4)
-        try:
-            steps.apply([*steps.TO_GRADER, steps.SaveCells], source, course.languages[0], resources)
-        except RuntimeError:
-            message = (
-                "its graded cells changed, but the gradebook holds submissions of it; give the "
-                "notebook a new name, or delete its submissions: "
-                f"nbgrader db assignment remove {week.folder}"
-            )
-            problems.append(Problem(str(path), "", "gradebook", message))
+        problems.append(Problem(db_url, "", "gradebook", message))
     if problems:
         raise CourseError(problems)
