@@ -322,10 +322,12 @@ def explain(error: BaseException, frames: list[tuple[str, str, int, str]]) -> st
             return f"Not attempted: {task} is still to be written."
     if not test:
         return None
-    cell, source, number, function = frames[-1]
+    # The test's own functions and comprehensions are no code of the student's.
+    theirs = [frame for frame in frames if frame[1] != frames[0][1]]
+    cell, source, number, function = (theirs or frames)[-1]
     line = (source.splitlines()[number - 1 : number] or [""])[0].strip()
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if len(frames) == 1:
+    if not theirs:
         return (
             f"Wrong: {test[1]}: this line of the check could not use what your code gave it:\n"
             f"  {line}\n  {what}"

@@ -157,7 +157,10 @@ def decision_regions(
         np.meshgrid(np.linspace(low[0], high[0], 150), np.linspace(low[1], high[1], 150)), -1
     )
     z = np.asarray(predict(grid.reshape(-1, 2)), dtype=float).reshape(grid.shape[:2])
-    ax.contourf(grid[..., 0], grid[..., 1], z, levels=20, cmap="RdBu_r", alpha=0.55)
+    # A classifier that always says the same has that class's colour, and no range of its own.
+    scale = z if z.min() < z.max() else np.append(y, z.flat[0])
+    levels = np.linspace(scale.min(), scale.max(), 21)
+    ax.contourf(grid[..., 0], grid[..., 1], z, levels=levels, cmap="RdBu_r", alpha=0.55)
     ax.scatter(x[:, 0], x[:, 1], c=y, cmap="RdBu_r", edgecolors="white", linewidths=0.6, s=24)
     ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
     ax.grid(False)

@@ -323,6 +323,15 @@ def test_raised(shell: InteractiveShell) -> None:
     )
 
 
+def test_the_tests_own_functions_are_not_the_students(shell: InteractiveShell) -> None:
+    inside = "total = sum(len(pair) for pair in double(3.0))\ncheck.done('double')"
+    said = outcome(shell, SOLUTION.format(body="return [1]"), inside)
+    assert said.startswith("Wrong: double: this line of the check could not use")
+    inside = "def oracle(x):\n    return len(x)\n\ndouble(oracle)\ncheck.done('double')"
+    said = outcome(shell, SOLUTION.format(body="return x(1)"), inside)
+    assert said.startswith("Your code raised: double: TypeError") and "    return x(1)\n" in said
+
+
 def test_wrong(shell: InteractiveShell) -> None:
     assert outcome(shell, SOLUTION.format(body="return x"), TEST) == (
         "Wrong: double(3.0): it doubles\n  got 3, expected 6\n"
