@@ -90,7 +90,8 @@ def draw_graph(nodes: dict, edges: list, title: str, size: tuple) -> None:
         arrow = {"arrowstyle": "-|>", "color": "0.4", "shrinkA": 15, "shrinkB": 15}
         ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
-        box = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 10}
+        white = {"fc": "white", "ec": "none", "pad": 0.6}
+        box = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "bbox": white}
         ax.annotate(f"{value:g}", middle, color=BLUE, va="bottom", **box)
         box["xytext"] = (0, -4)
         ax.annotate(f"{gradient:g}", middle, color=ORANGE, va="top", **box)
@@ -183,7 +184,7 @@ ax = plots.curves(
 )
 ax.axvline(1e-5, color="0.5", linestyle=":")
 ax.set_ylim(1e-12, 1)
-ax.text(1.4e-5, 2e-12, "ε = 1e-5, used by every check here", color="0.3")
+ax.text(1.4e-5, 2e-12, "ε = 1e-5, used by the checks", color="0.3", fontsize=9)
 print(f"smallest error: one-sided at ε = {eps[np.argmin(one_sided)]:.0e}, ", end="")
 print(f"central at ε = {eps[np.argmin(central)]:.0e}")
 plots.show(
@@ -341,13 +342,13 @@ for shape in [(1, 1), (4, 7), (3, 2, 5)]:
     layer = ReLU()
     expected = np.array([max(0.0, v) for v in given.ravel()]).reshape(shape)
     check.close(layer.forward(given), expected, "ReLU().forward(x)", why="it is max(0, x)")
+    check.equal(given, kept, "x after forward", why="forward leaves its argument as it was")
     check.gradient(
         lambda z, g=upstream: np.sum(ReLU().forward(z) * g),
         given,
         layer.backward(upstream),
         "ReLU().backward(grad_output)",
     )
-    check.equal(given, kept, "x after forward", why="forward leaves its argument as it was")
     check.equal(
         upstream, kept_upstream, "grad_output after backward", why="it is left as it was"
     )
@@ -447,7 +448,8 @@ products = [
     ),
 ]  # fmt: skip
 names = {n: "n", d: "d", k: "k"}
-for ax, (title, *matrices) in zip(plt.subplots(1, 3, figsize=(11, 2.8))[1], products, strict=True):
+figure, axes = plt.subplots(1, 3, figsize=(11, 2.4), width_ratios=[9.7, 11.7, 10.7])
+for ax, (title, *matrices) in zip(axes, products, strict=True):
     left = 0.0
     for (label, rows, columns, colour), sign in zip(matrices, ["=", "", ""], strict=True):
         ax.add_patch(Rectangle((left, -rows / 2), columns, rows, fc=colour, ec=colour, alpha=0.25))
@@ -456,7 +458,7 @@ for ax, (title, *matrices) in zip(plt.subplots(1, 3, figsize=(11, 2.8))[1], prod
         ax.text(left + columns / 2, -rows / 2 - 0.25, below, ha="center", va="top", fontsize=9)
         ax.text(left + columns + 0.45, 0, sign, ha="center", va="center")
         left += columns + 0.9
-    ax.set(title=title, xlim=(-0.3, 12), ylim=(-3.5, 2.8), aspect="equal")
+    ax.set(title=title, xlim=(-0.4, left - 0.4), ylim=(-3.6, 2.7), aspect="equal")
     ax.axis("off")
 plots.show(
     "Three matrix products as rectangles of matching sides: n by d times d by k gives n by k; "
@@ -781,8 +783,16 @@ check.close(
     "forward(x) / x where it is not 0",
     why="what is kept is divided by 1 - p",
 )
-check.that(abs(dropped.mean() - p) < 0.02, "the share of zeros is p")
-check.that(abs(mask.mean() - 1) < 0.03, "the mean of the mask is 1: the expected value stays")
+check.that(
+    abs(dropped.mean() - p) < 0.02,
+    "the share of zeros is p",
+    details=f"{dropped.mean():.1%} of the values are 0, p is {p:.1%}",
+)
+check.that(
+    abs(mask.mean() - 1) < 0.03,
+    "the mean of the mask is 1: the expected value stays",
+    details=f"its mean is {mask.mean():.3f}",
+)
 for axis in (0, 1):
     worst = np.abs(dropped.mean(axis=axis) - p).max()
     check.that(worst < 0.3, "every element has its own draw, not each row or column")
@@ -807,18 +817,20 @@ check.equal(
     "forward of a second layer with the same seed",
     why="all randomness comes from rng",
 )
-other = rng.normal(size=(3, 2, 4))
 layer.eval()
-check.equal(layer.forward(other), other, "forward(x) in eval mode", why="nothing is dropped")
+check.equal(layer.forward(given), given, "forward(x) in eval mode", why="nothing is dropped")
 check.equal(
-    layer.backward(other),
-    other,
+    layer.backward(upstream),
+    upstream,
     "backward in eval mode",
     why="forward changed nothing, so the gradient passes unchanged",
 )
 layer.train()
 check.that((layer.forward(given) == 0).any(), "after train() the layer drops again")
-check.equal(Dropout(0.0, rng).forward(other), other, "Dropout(0, rng).forward(x)")
+other = rng.normal(size=(3, 2, 4))
+check.equal(
+    Dropout(0.0, rng).forward(other), other, "Dropout(0, rng).forward(x)", why="p = 0 drops nothing"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="dropout" why="does not rescale"
@@ -979,7 +991,7 @@ check.close(
     loss.forward(np.array([[1000.0, 0.0]]), np.array([1])),
     1000.0,
     "forward([[1000, 0]], [1])",
-    why="large logits do not overflow",
+    why="exact for large logits: no overflow, no logarithm of a rounded probability",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("softmax_cross_entropy")
@@ -1173,9 +1185,9 @@ class Sequential(Layer):
 
 # %% test="sequential" points=1 difficulty=2 minutes=10
 class Line(Layer):
-    """y = slope * x + shift, element by element: a layer to test with."""
+    """y = slope * x + shift, a slope and a shift for each column: a layer to test with."""
 
-    def __init__(self, slope: float, shift: float) -> None:
+    def __init__(self, slope, shift) -> None:
         super().__init__()
         self.params = {"slope": np.array(slope), "shift": np.array(shift)}
 
@@ -1184,26 +1196,39 @@ class Line(Layer):
         return self.params["slope"] * x + self.params["shift"]
 
     def backward(self, grad_output):
-        self.grads = {"slope": np.sum(grad_output * self.x), "shift": np.sum(grad_output)}
+        slope = (grad_output * self.x).sum(axis=0)
+        self.grads = {"slope": slope, "shift": grad_output.sum(axis=0)}
         return grad_output * self.params["slope"]
 
 
-class Square(Layer):
-    """y = x ** 2, a layer without parameters."""
+class RollSquare(Layer):
+    """Each column moves one to the right and is squared; no parameters."""
 
     def forward(self, x):
-        self.x = x
-        return x**2
+        self.rolled = np.roll(x, 1, axis=1)
+        return self.rolled**2
 
     def backward(self, grad_output):
-        return 2 * self.x * grad_output
+        return np.roll(2 * self.rolled * grad_output, -1, axis=1)
 
 
-net = Sequential(Line(2.0, 1.0), Square(), Line(3.0, 0.0))
-check.close(net.forward(np.array([[1.0]])), [[27.0]], "forward: 3 · (2 · 1 + 1)²")
-check.close(net.backward(np.array([[1.0]])), [[36.0]], "backward: 3 · 2 · (2 · 1 + 1) · 2")
-check.close(net.parameters(), [2, 1, 3, 0], "parameters()", why="first layer first")
-check.close(net.gradients(), [18, 18, 9, 1], "gradients()", why="in the order of parameters()")
+net = Sequential(Line([2.0, 5.0], [1.0, 0.0]), RollSquare(), Line([3.0, 1.0], [0.0, 0.0]))
+check.close(
+    net.forward(np.ones((1, 2))),
+    [[75, 9]],
+    "forward([[1, 1]])",
+    why="the layers give [3, 5], then [25, 9], then [75, 9]",
+)
+check.close(
+    net.backward(np.ones((1, 2))),
+    [[12, 150]],
+    "backward([[1, 1]])",
+    why="on the way back the gradient is [3, 1], then [6, 30], then [12, 150]",
+)
+check.close(net.parameters(), [[2, 5], [1, 0], [3, 1], [0, 0]], "parameters()", why="first layer first")
+check.close(
+    net.gradients(), [[6, 30], [6, 30], [25, 9], [1, 1]], "gradients()", why="in the order of parameters()"
+)
 net.eval()
 check.that(not any(layer.training for layer in net.layers), "eval() reaches every layer")
 ### BEGIN HIDDEN TESTS
@@ -1215,14 +1240,14 @@ check.equal(Sequential().parameters(), [], "Sequential().parameters()")
 for depth in (1, 2, 5):
     layers = []
     for _ in range(depth):
-        layers += [Line(*rng.uniform(0.4, 0.9, size=2)), Square()]
+        layers += [Line(rng.uniform(0.3, 0.7, 3), rng.uniform(0.2, 0.5, 3)), RollSquare()]
     inner = Sequential(*layers[2:])
     net = Sequential(*layers[:2], inner)  # a stack in a stack
     values = [layer.params[name] for layer in layers[::2] for name in ("slope", "shift")]
 
     def by_hand(x, numbers):
-        for slope, shift in numbers.reshape(-1, 2):
-            x = (slope * x + shift) ** 2
+        for slope, shift in numbers.reshape(-1, 2, 3):
+            x = (slope * x + shift)[:, [2, 0, 1]] ** 2
         return x
 
     for _ in range(2):  # the second pass must not see anything of the first
@@ -1863,16 +1888,17 @@ plots.show(
 
 # %% [markdown]
 # ## 11. Your network reads digits
-# The last training, epoch by epoch, on the data set's own split; for the last epochs the learning rate is ten times smaller, and the curves calm down. Then look closer than one number: where does it err, how sure is it when it errs, and what do the first weights look at?
+# The last training, epoch by epoch, on the data set's own split; for the last epochs the learning rate is ten times smaller, and the curves calm down. Then look closer than one number: where does it err, how sure is it when it errs, and what did the first weights learn to look at?
 
 # %% [markdown] lang="ru"
 # ## 11. Ваша сеть читает цифры
-# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше, и кривые успокаиваются. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что смотрят первые веса?
+# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше, и кривые успокаиваются. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что научились смотреть первые веса?
 
 # %%
 rng = np.random.default_rng(0)
 x_learn, x_held, picture_shape = as_rows(digits.x_train), as_rows(digits.x_test), digits.x_test[0].shape
 net = mlp([x_learn.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
+start = net.parameters()[0].copy()
 loss, curve = SoftmaxCrossEntropy(), {"training": [], "held out": []}
 options = {"epochs": 1, "batch_size": settings["batch_size"], "rng": rng}
 for lr in progress(settings["rates"], "epochs"):
@@ -1892,14 +1918,18 @@ np.add.at(matrix, (digits.y_test, guess), 1)
 figure = plt.figure(figsize=(11, 8.2))
 top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
 axes = top.subplots(1, 2)
-plots.curves(curve, "Share of errors", "epoch", "errors", log_y=True, ax=axes[0])
+epochs = range(1, len(settings["rates"]) + 1)
+plots.curves(
+    {name: (epochs, errors) for name, errors in curve.items()},
+    "Share of errors", "epoch", "share", log_y=True, ax=axes[0],
+)  # fmt: skip
 plots.confusion(matrix, digits.classes, f"Held out: {1 - curve['held out'][-1]:.2%} right", ax=axes[1])
 middle.suptitle("Most confidently wrong")
 for ax, i in zip(middle.subplots(1, 8).flat, worst, strict=False):
     ax.imshow(digits.x_test[i])
     ax.set_title(f"{digits.y_test[i]} → {guess[i]} ({sureness[i]:.0%})", fontsize=9)
-bottom.suptitle("The 12 strongest units of the first layer: ink on red excites, on blue inhibits")
-units = net.parameters()[0].T
+bottom.suptitle("What training added to the weights of 12 units of the first layer (red: more, blue: less)")
+units = (net.parameters()[0] - start).T
 units = units[np.argsort(-np.linalg.norm(units, axis=1))[:12]].reshape(-1, *picture_shape)
 for ax, unit in zip(bottom.subplots(1, 12).flat, units, strict=True):
     ax.imshow(unit, cmap="RdBu_r", vmin=-np.abs(units).max(), vmax=np.abs(units).max())
@@ -1908,8 +1938,8 @@ for ax in [*middle.axes, *bottom.axes]:
 print(f"{len(wrong)} of {len(guess)} held-out digits are wrong")
 plots.show(
     "Error curves of training and held-out digits that fall over the epochs, a confusion matrix "
-    "with nearly everything on its diagonal, the most confidently wrong digits, and first-layer "
-    "weights as small pictures of strokes."
+    "with nearly everything on its diagonal, the most confidently wrong digits, and the change of "
+    "twelve units' first-layer weights as small pictures."
 )
 
 # %% [markdown]
