@@ -28,7 +28,7 @@ from practical_dl import check, data, plots, progress, seed_everything
 
 settings = {
     "small": {"points": 400, "epochs": 20, "rates": 16, "pictures": "digits"},
-    "full": {"points": 8000, "epochs": 40, "rates": 31, "pictures": "mnist"},
+    "full": {"points": 8000, "epochs": 5, "rates": 31, "pictures": "mnist"},
 }[profile]
 
 # %% [markdown]
@@ -55,8 +55,10 @@ x_test, y_test = rings(1000, seed_everything(1))
 
 figure, ax = plt.subplots(figsize=(5.5, 4))
 for label, marker in [(-1, "o"), (1, "^")]:
-    ax.scatter(*x_train[y_train == label].T, s=14, marker=marker, label=f"$y = {label:+d}$")
-ax.set(title=f"{len(x_train)} generated training points", xlabel="$x_0$", ylabel="$x_1$")
+    ax.scatter(
+        *x_train[:400][y_train[:400] == label].T, s=14, marker=marker, label=f"$y = {label:+d}$"
+    )
+ax.set(title=f"400 of {len(x_train)} generated training points", xlabel="$x_0$", ylabel="$x_1$")
 ax.legend(frameon=False)
 plots.show("Two classes on the plane: a disc of one class inside a slanted oval ring of the other")
 
@@ -146,7 +148,7 @@ figure, axes = plt.subplots(2, 3, figsize=(8, 4.4), sharex=True, sharey=True)
 names = ["x_0", "x_1", "x_0^2", "x_1^2", "x_0 x_1", "1"]
 for ax, feature, name in zip(axes.flat, features, names, strict=True):
     ax.contourf(grid[..., 0], grid[..., 1], feature, levels=15, cmap="PuOr", vmin=-12, vmax=12)
-    ax.scatter(*x_train.T, c=y_train, s=2, cmap="gray", vmin=-1, vmax=1.5)
+    ax.scatter(*x_train[:400].T, c=y_train[:400], s=2, cmap="gray", vmin=-1, vmax=1.5)
     ax.set_title(f"feature ${name}$", fontsize=10)
     ax.grid(False)
 figure.supxlabel("$x_0$", fontsize=10)
@@ -1050,6 +1052,42 @@ series = dict(zip(names, np.array(rates).T, strict=True))
 title = "Adagrad, lr = 0.5: every feature has its own rate, and all of them only fall"
 plots.curves(series, title, "step", "rate of the coordinate", log_y=True)
 plots.show("Adagrad's effective rates of six coordinates: up to several times apart, all falling")
+
+# %% [markdown]
+# A rate per coordinate is a strong medicine, but only where the trouble lies along the coordinates. Turn the ravine by 45 degrees: for SGD nothing changes, its path just turns too. Adagrad sees two coordinates that are equally steep, gives them equal rates, and has lost its advantage.
+
+# %% [markdown] lang="ru"
+# Свой шаг для каждой координаты — сильное средство, но лишь тогда, когда беда направлена вдоль координат. Повернём овраг на 45 градусов. Для SGD не меняется ничего: путь просто поворачивается вместе с оврагом. А Adagrad видит две одинаково крутые координаты, даёт им одинаковые шаги и теряет своё преимущество.
+
+# %%
+turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)
+
+
+def turned(w):
+    return ravine(w @ turn.T)
+
+
+def turned_gradient(w):
+    return turn.T @ ravine_gradient(turn @ w)
+
+
+runs = {
+    "Adagrad": descend(adagrad, START, ravine_gradient, np.zeros(2), 1.0, 60),
+    "Adagrad, turned": descend(adagrad, turn.T @ START, turned_gradient, np.zeros(2), 1.0, 60),
+    "SGD": descend(sgd, START, ravine_gradient, (), 0.07, 60),
+    "SGD, turned": descend(sgd, turn.T @ START, turned_gradient, (), 0.07, 60),
+}
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
+draw_path(axes[0], ravine, runs["Adagrad"], "Adagrad on the ravine", (-5, 5, -4, 4))
+draw_path(axes[1], turned, runs["Adagrad, turned"], "The ravine turned", (-5, 5, -4, 4))
+for name, path in runs.items():
+    style = "--" if "turned" in name else "-"
+    axes[2].semilogy((turned if "turned" in name else ravine)(path), style, label=name)
+axes[2].set(title="Adagrad: lr = 1, SGD: lr = 0.07", xlabel="step", ylabel="loss")
+axes[2].legend(frameon=False)
+plots.show(
+    "Adagrad is fast on the ravine and slow on the turned one; SGD's two loss curves coincide"
+)
 
 # %% [markdown]
 # ### RMSProp
@@ -2031,13 +2069,13 @@ plots.show("Gradient descent on whitened components falls much faster than on ra
 # ## 6. Which learning rate?
 # The question you will meet in every project. Below, each optimiser trains your classifier from the same start with the same minibatches, for a whole range of rates. A good optimiser has not only a deep valley but a **wide** one: then a rough guess will do.
 #
-# The lower pictures show the same six on Beale's function, a curved valley with steep walls. Each has the best rate of its own small sweep.
+# Give the same sweep more epochs and all valleys widen: the choice matters most when the budget of steps is tight. The lower pictures show the same six on Beale's function, a curved valley with steep walls. Each has the best rate of its own small sweep.
 
 # %% [markdown] lang="ru"
 # ## 6. Какой шаг обучения взять?
 # Этот вопрос встретится вам в каждом проекте. Ниже каждый метод обучает ваш классификатор из одной и той же точки на одних и тех же минибатчах, для целого диапазона шагов. У хорошего метода долина не только глубокая, но и **широкая**: тогда хватит грубой догадки.
 #
-# Внизу те же шестеро на функции Била — изогнутой долине с крутыми стенами. У каждого лучший шаг из собственного небольшого перебора.
+# Дайте тому же перебору больше эпох, и все долины станут шире: выбор важнее всего, когда шагов мало. Внизу те же шестеро на функции Била — изогнутой долине с крутыми стенами. У каждого лучший шаг из собственного небольшого перебора.
 
 
 # %%
