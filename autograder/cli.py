@@ -80,7 +80,7 @@ def build(
         raise CourseError(problems)
     folders = build_.folders_of(course, weeks)
     if check:
-        if found := build_.differences(course.root, folders, files):
+        if found := build_.differences(course.root, folders, files) + build_.strays(course):
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return

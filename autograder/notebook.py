@@ -16,7 +16,8 @@ from nbformat import NotebookNode
 
 KEY = "practical_dl"
 TEST_PREFIX = "test-"
-HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
+# As nbgrader does, we look for these words anywhere in a line.
+HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
 
 def ours(node: Any) -> dict[str, Any]:
@@ -54,9 +55,9 @@ def hidden_regions(source: str) -> list[str]:
     """The lines of a test cell's hidden tests, without blank lines and markers."""
     lines, inside = [], False
     for line in source.split("\n"):
-        if line.strip() == HIDDEN[0]:
+        if HIDDEN[0] in line:
             inside = True
-        elif line.strip() == HIDDEN[1]:
+        elif HIDDEN[1] in line:
             inside = False
         elif inside and line.strip():
             lines.append(line.strip())
@@ -67,9 +68,9 @@ def without_hidden(source: str) -> str:
     """A test cell as students see it."""
     lines, inside = [], False
     for line in source.split("\n"):
-        if line.strip() == HIDDEN[0]:
+        if HIDDEN[0] in line:
             inside = True
-        elif line.strip() == HIDDEN[1]:
+        elif HIDDEN[1] in line:
             inside = False
         elif not inside:
             lines.append(line)

@@ -207,6 +207,7 @@ def test_an_answer_is_graded_by_hand(notebooks: dict[str, NotebookNode]) -> None
 
 def test_plain_nbgrader_cells_pass_through() -> None:
     own = nbgrader_cell("assert True\n### BEGIN HIDDEN TESTS\nassert 1\n### END HIDDEN TESTS")
+    own = own.replace("### BEGIN", "# == BEGIN")  # nbgrader knows it in any form
     essay = nbgrader_cell("# Write here.", grade_id="own-essay", solution=True, locked=False)
     found = three(tiny_text((PRINT, own + essay + PRINT)))
     for tree in TREES:
@@ -214,7 +215,10 @@ def test_plain_nbgrader_cells_pass_through() -> None:
         assert (test.cell_type, text.cell_type) == ("code", "markdown")
         assert test.metadata.nbgrader.points == text.metadata.nbgrader.points == 2
     assert cell(found["release/en"], "own").source == "assert True"
-    assert "assert 1" in cell(found["source"], "own").source
+    source = cell(found["source"], "own").source
+    assert (
+        nb_.hidden_regions(source) == ["assert 1"] and nb_.without_hidden(source) == "assert True"
+    )
 
 
 def test_a_task_may_be_called_like_our_own_cells() -> None:

@@ -52,6 +52,7 @@ RU = '# %% [markdown] lang="ru"\n'
 # rule, then the edit of a file. What is built is built again, so the trees agree.
 CASES: list[tuple[str, Edit]] = [
     ("hidden-tests", (NOTEBOOK, HIDDEN, "")),
+    ("hidden-tests", (NOTEBOOK, HIDDEN, HIDDEN.replace("check.", "# check."))),  # an empty region
     ("mutants", (NOTEBOOK, MUTANT, "")),
     ("rubric", (NOTEBOOK, PRINT, ANSWER + PRINT)),
     # A twin is missing, comes first, comes twice, comes too late, or speaks another language.
@@ -167,6 +168,17 @@ def test_trees_that_are_not_built_are_a_problem(tmp_path: Path) -> None:
     course = tiny_course(copy_tiny(tmp_path / "course"))
     problems = lint.lint_week(course, course.weeks[0], run=False)
     assert rules_of(problems) == {"built"} and len(problems) == 9
+
+
+def test_a_week_that_the_schedule_does_not_know_is_a_problem(tmp_path: Path) -> None:
+    root = built(copy_tiny(tmp_path / "course"))
+    edit(root, ("weeks/week02_new/new.py", None, "x"), ("source/week00_old/old.ipynb", None, "{}"))
+    course = tiny_course(root)
+    problems = lint.lint_week(course, course.weeks[0], run=False)
+    assert {(p.file, p.rule) for p in problems} == {
+        ("weeks/week02_new", "unlisted"),
+        ("source/week00_old", "built"),
+    }
 
 
 def test_ruff_that_says_nothing_is_a_problem(

@@ -267,6 +267,15 @@ def test_a_cell_that_prints_does_not_disturb() -> None:
     assert not problems and len(proofs) == 3
 
 
+def test_a_notebook_runs_in_a_copy_of_its_folder(tmp_path: Path) -> None:
+    """Its helpers are there, and what it writes is not built."""
+    root = edit(copy_tiny(tmp_path / "курс № 1"), (f"weeks/{WEEK}/helper.py", None, "VALUE = 3\n"))
+    before = sorted((root / "weeks" / WEEK).rglob("*"))
+    use = "# %%\nfrom helper import VALUE\n\nopen('left.txt', 'w').write(str(VALUE))\n"
+    _, problems = prove([tiny_text((PRINT, use))], root)
+    assert not problems and sorted((root / "weeks" / WEEK).rglob("*")) == before
+
+
 # -- Which, and how many at once --------------------------------------------------------------
 
 

@@ -59,6 +59,8 @@ CASES = [
     ("nbgrader", ONE_MORE, PLAIN.replace('"own"', '""') + ONE_MORE),
     ("nbgrader", ONE_MORE, PLAIN.replace('"points": 1', '"points": "1"') + ONE_MORE),
     ("nbgrader", ONE_MORE, PLAIN.replace("# %%", "# %% [markdown]") + ONE_MORE),
+    ("nbgrader", ONE_MORE, PLAIN + "# BEGIN HIDDEN TESTS\n\n" + ONE_MORE),
+    ("nbgrader", ONE_MORE, PLAIN + "### BEGIN SOLUTION\n### END SOLUTION\n\n" + ONE_MORE),
     ("nbgrader", ONE_MORE, "# %% nbgrader=3\nx = 1\n\n" + ONE_MORE),
     ("duplicate-id", ONE_MORE, SOLVED + ONE_MORE),
     ("duplicate-id", ONE_MORE, '# %% test="line" points=1\npass\n\n' + ONE_MORE),
@@ -104,7 +106,6 @@ CASES = [
     ("test", "### END HIDDEN TESTS\n", '### END HIDDEN TESTS\ncheck.done("line")\n'),
     ("magic", PRINT, "%matplotlib inline"),
     ("magic", PRINT, "!ls"),
-    ("magic", PRINT, "# !ls"),  # jupytext makes a shell command of it
     ("python", PRINT, "print(line(np.arange(3.0), 2.0, 1.0)"),
     ("python", PRINT, "if True:"),
     ("python", PRINT, "(" * 300 + ")" * 300),
@@ -196,6 +197,13 @@ def test_a_markdown_cell_may_stand_in_quotes() -> None:
     """The percent format's other way to write prose."""
     text = tiny_text(("# ## A distance\n# {{task:distance}}", '"""\n## A distance\n"""'))
     assert "## A distance" in [cell.source for cell in text.cells]
+
+
+@pytest.mark.parametrize("comment", ["# !ls", "# %d is a number", "# cat both", "# ls", "#!x"])
+def test_a_comment_stays_a_comment(comment: str) -> None:
+    """jupytext alone would make commands of these."""
+    text = tiny_text((PRINT, f"{comment}\n{PRINT}"))
+    assert f"{comment}\n{PRINT}" in [cell.source for cell in text.cells]
 
 
 def test_an_operator_may_open_a_line() -> None:

@@ -337,6 +337,20 @@ def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Probl
     return problems
 
 
+def strays(course: Course) -> list[Problem]:
+    """Folders of weeks that course.toml does not know, as texts or built."""
+    known = {week.folder for week in course.weeks}
+    problems = []
+    for tree in ("weeks", "source", *(f"release/{language}" for language in course.languages)):
+        for path in sorted((course.root / tree).glob("*/")):
+            if path.is_dir() and path.name not in known and not _skipped(Path(path.name)):
+                rule, message = "built", "no week of course.toml builds this folder: delete it"
+                if tree == "weeks":
+                    rule, message = "unlisted", "list this week in course.toml"
+                problems.append(Problem(f"{tree}/{path.name}", "", rule, message))
+    return problems
+
+
 def folders_of(course: Course, weeks: Iterable[Week]) -> list[Path]:
     """The built folders of weeks, relative to the root."""
     trees = [Path("source"), *(Path("release") / language for language in course.languages)]

@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.authoring.mutants import run_worker
-from autograder.authoring.text import BEGIN_HIDDEN, Cell, Text
+from autograder.authoring.text import Cell, Text
 from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem
 
@@ -46,6 +46,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
     except CourseError as error:
         return error.problems
     problems += build.differences(course.root, build.folders_of(course, [week]), files)
+    problems += build.strays(course)
     for text in texts:
         name = f"{week.folder}/{text.name}.ipynb"
         source = files[Path("source") / name].decode()
@@ -65,7 +66,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
 def tested(text: Text, course: Course) -> Iterator[Problem]:
     """Every autograded task has hidden tests and at least three mutants."""
     for task, test in text.tests.items():
-        if BEGIN_HIDDEN not in test.source:
+        if all(line.startswith("#") for line in nb_.hidden_regions(test.source)):
             yield Problem(text.file, test.place, "hidden-tests", f"{task!r} has no hidden tests")
         count = len(text.of("mutant", task))
         if count < MINIMUM_MUTANTS:

@@ -13,9 +13,11 @@ import difflib
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -326,7 +328,18 @@ def _judge(
 def run_worker(
     job: dict[str, Any], folder: Path, file: str, problems: list[Problem]
 ) -> Iterator[dict[str, Any]]:
-    """Run a job of `prover` in a process of its own and yield its events."""
+    """Run a job of `prover` in a process of its own and yield its events.
+
+    It runs in a copy of the week's folder: what a notebook writes must not be built.
+    """
+    with tempfile.TemporaryDirectory(prefix="prover-", ignore_cleanup_errors=True) as temporary:
+        copy_ = Path(shutil.copytree(folder, Path(temporary) / folder.name))
+        yield from _run_worker(job, copy_, file, problems)
+
+
+def _run_worker(
+    job: dict[str, Any], folder: Path, file: str, problems: list[Problem]
+) -> Iterator[dict[str, Any]]:
     environment = {
         **os.environ,
         # One thread: a fork must not inherit a pool of them.

@@ -39,6 +39,8 @@ _PLAIN_KEYS = {
     "code": frozenset({"tags", "nbgrader"}),
     "markdown": frozenset({"lang", "nbgrader"}),
 }
+# A comment stays one: jupytext would make a command of `# cat ...` and of `# %d ...`.
+_FORMAT = {"extension": ".py", "format_name": "percent", "comment_magics": False}
 # What jupytext itself leaves in the metadata of a cell.
 _JUPYTEXT_KEYS = frozenset({"lines_to_next_cell", "lines_to_end_of_cell_marker", "cell_marker"})
 # Python and jupytext break a line there, editors and git don't: line numbers would be off.
@@ -112,7 +114,7 @@ def parse(text: str, week: str, name: str) -> tuple[Text, list[Problem]]:
     markers, wrong = _markers(text, file)
     problems += wrong
     try:
-        raw_cells = jupytext.reads(text, fmt="py:percent").cells
+        raw_cells = jupytext.reads(text, fmt=_FORMAT).cells
     except Exception as error:  # a marker's value that jupytext did not expect
         raw_cells = []
         lines = text.split("\n")
@@ -161,7 +163,7 @@ def _markers(text: str, file: str) -> tuple[list[int], list[Problem]]:
 
 def _readable(marker: str) -> bool:
     try:
-        jupytext.reads(marker + "\n", fmt="py:percent")
+        jupytext.reads(marker + "\n", fmt=_FORMAT)
     except Exception:
         return False
     return True
@@ -230,6 +232,16 @@ def _wrong_nbgrader(raw: Any) -> str:
             return f"nbgrader[{key!r}] must be a {kind.__name__}, not {meta.get(key)!r}"
     if meta["grade"] and _is_no_number(meta.get("points")):
         return f"nbgrader['points'] must be a number from 0 to 1000, not {meta.get('points')!r}"
+    for region, allowed in (
+        ("SOLUTION", meta["solution"]),
+        ("HIDDEN TESTS", meta["grade"]),
+        ("MARK SCHEME", meta["grade"] or meta.get("task", False)),
+    ):
+        marks = re.findall(rf"(BEGIN|END) {region}", raw.source)
+        if marks and not allowed:
+            return f"a region {region} has no place in a cell of this kind"
+        if marks != ["BEGIN", "END"] * (len(marks) // 2):
+            return f"BEGIN {region} and END {region} do not pair up"
     try:
         MetadataValidator().validate_cell(raw)
     except Exception as error:
