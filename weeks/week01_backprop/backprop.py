@@ -39,10 +39,10 @@ settings = {
     "full": {
         "data": "mnist",  # 28 x 28 pixels with values 0..255
         "brightest": 255,
-        "hidden": [512, 256],
+        "hidden": [256, 128],
         "dropout": 0.2,
         "batch_size": 128,
-        "rates": 12 * [0.1] + 3 * [0.01],
+        "rates": 12 * [0.1] + 4 * [0.01],
     },
 }[profile]
 
@@ -251,6 +251,7 @@ class Layer:
 
 
 # %%
+# Drawing only: you need not read this cell.
 ax = plt.subplots(figsize=(9, 3))[1]
 ax.add_patch(FancyBboxPatch((3, 0.2), 3, 1.6, boxstyle="round,pad=0.1", fc="0.96", ec="0.4"))
 ax.text(4.5, 1.0, "a layer with\n$\\mathtt{params}$ $\\theta$ and a memory", ha="center", va="center")
@@ -435,16 +436,17 @@ plots.show("ReLU is 0 for negative x and x for positive; its derivative jumps fr
 # **Сначала формы.** $\partial L/\partial W$ обязан быть $d \times k$; из $X$ и $G$ подходит только $X^\top G$. $\partial L/\partial X$ обязан быть $n \times d$; подходит только $G\,W^\top$. Вот откуда берутся транспонирования:
 
 # %%
+# Drawing only: you need not read this cell.
 n, d, k = 5, 3, 2
 products = [
     ("forward: $Y = XW$", ("$Y$", n, k, BLUE), ("$X$", n, d, BLUE), ("$W$", d, k, BLUE)),
     (
-        "$\\partial L/\\partial W = X^\\top G$",
-        ("$\\partial L/\\partial W$", d, k, ORANGE), ("$X^\\top$", d, n, BLUE), ("$G$", n, k, ORANGE),
+        "$\\partial L/\\partial W = X^T G$",
+        ("$\\partial L/\\partial W$", d, k, ORANGE), ("$X^T$", d, n, BLUE), ("$G$", n, k, ORANGE),
     ),
     (
-        "$\\partial L/\\partial X = G\\,W^\\top$",
-        ("$\\partial L/\\partial X$", n, d, ORANGE), ("$G$", n, k, ORANGE), ("$W^\\top$", k, d, BLUE),
+        "$\\partial L/\\partial X = G\\,W^T$",
+        ("$\\partial L/\\partial X$", n, d, ORANGE), ("$G$", n, k, ORANGE), ("$W^T$", k, d, BLUE),
     ),
 ]  # fmt: skip
 names = {n: "n", d: "d", k: "k"}
@@ -458,7 +460,7 @@ for ax, (title, *matrices) in zip(axes, products, strict=True):
         ax.text(left + columns / 2, -rows / 2 - 0.25, below, ha="center", va="top", fontsize=9)
         ax.text(left + columns + 0.45, 0, sign, ha="center", va="center")
         left += columns + 0.9
-    ax.set(title=title, xlim=(-0.4, left - 0.4), ylim=(-3.6, 2.7), aspect="equal")
+    ax.set(title=title, xlim=(-0.4, left), ylim=(-3.6, 2.7), aspect="equal")
     ax.axis("off")
 plots.show(
     "Three matrix products as rectangles of matching sides: n by d times d by k gives n by k; "
@@ -694,7 +696,7 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 
 # %% [markdown]
 # ## 6. Dropout: learning with missing parts
-# The pictures that you will classify at the end are loaded here. [Dropout](glossary:Dropout) (Srivastava et al., 2014) zeroes each value with probability $p$ while the network trains, so that no unit can rely on one other unit. What is left is divided by $1 - p$ at once (the paper's section 10), so that the expected value stays and nothing changes at test time:
+# [Dropout](glossary:Dropout) (Srivastava et al., 2014) zeroes each value with probability $p$ while the network trains, so that no unit can rely on one other unit. What is left is divided by $1 - p$ at once (the paper's section 10), so that the expected value stays and nothing changes at test time:
 #
 # $$m_{ij} = \begin{cases} 0 & \text{with probability } p \\ \frac{1}{1-p} & \text{otherwise} \end{cases}
 # \qquad y = m \odot x, \qquad \frac{\partial L}{\partial x} = m \odot \frac{\partial L}{\partial y}.$$
@@ -707,7 +709,7 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 
 # %% [markdown] lang="ru"
 # ## 6. Дропаут: учиться, когда части не хватает
-# Здесь загружаются картинки, которые вы в конце будете распознавать. [Дропаут](glossary:Dropout) (dropout; Srivastava и др., 2014) во время обучения обнуляет каждое значение с вероятностью $p$, чтобы ни один нейрон не полагался на какой-то один другой. Оставшееся сразу делят на $1 - p$ (раздел 10 статьи): среднее не меняется, и при проверке делать ничего не нужно:
+# [Дропаут](glossary:Dropout) (dropout; Srivastava и др., 2014) во время обучения обнуляет каждое значение с вероятностью $p$, чтобы ни один нейрон не полагался на какой-то один другой. Оставшееся сразу делят на $1 - p$ (раздел 10 статьи): среднее не меняется, и при проверке делать ничего не нужно:
 #
 # $$m_{ij} = \begin{cases} 0 & \text{с вероятностью } p \\ \frac{1}{1-p} & \text{иначе} \end{cases}
 # \qquad y = m \odot x, \qquad \frac{\partial L}{\partial x} = m \odot \frac{\partial L}{\partial y}.$$
@@ -717,14 +719,6 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 # {{task:dropout}}
 #
 # В режиме обучения — новая маска $m$ при каждом `forward`; `backward` берёт маску последнего `forward`. В режиме проверки (`self.training` равно False) слой ничего не меняет.
-
-# %%
-digits = data.load(settings["data"], profile)
-
-
-def as_rows(images: np.ndarray) -> np.ndarray:
-    """Pictures (n, h, w) -> rows (n, h * w) with values from 0 to 1."""
-    return images.reshape(len(images), -1) / settings["brightest"]
 
 
 # %% solution="dropout"
@@ -883,6 +877,21 @@ class Dropout(Layer):
         return self.mask * grad_output
 
 
+# %% [markdown]
+# Here are the pictures that your network will read at the end. One of them shows what your dropout does: in each mask other pixels are missing, the rest is brighter, and on average nothing has changed.
+
+# %% [markdown] lang="ru"
+# Вот картинки, которые ваша сеть в конце научится читать. На одной из них видно, что делает ваш дропаут: под каждой маской пропали свои пиксели, остальные стали ярче, а в среднем ничего не изменилось.
+
+# %%
+digits = data.load(settings["data"], profile)
+
+
+def as_rows(images: np.ndarray) -> np.ndarray:
+    """Pictures (n, h, w) -> rows (n, h * w) with values from 0 to 1."""
+    return images.reshape(len(images), -1) / settings["brightest"]
+
+
 # %%
 layer = Dropout(0.4, np.random.default_rng(3))
 picture = digits.x_train[5] / settings["brightest"]
@@ -921,7 +930,7 @@ print("logits = scale · [2, 1, 0]   true class 2: exact, naive    true class 0:
 for scale in [1, 10, 100, 400, 1000]:
     logits = scale * np.array([2.0, 1.0, 0.0])
     with np.errstate(all="ignore"):
-        naive = -np.log(np.exp(logits) / np.exp(logits).sum())
+        naive = -np.log(np.exp(logits) / np.exp(logits).sum()) + 0.0
     exact = math.log(1 + math.exp(-scale) + math.exp(-2 * scale)) + 2 * scale - logits
     cells = f"{exact[2]:16.4f} {naive[2]:10.4f} {exact[0]:16.4f} {naive[0]:10.4f}"
     print(f"{'scale = ' + str(scale):>26} {cells}")
@@ -1366,10 +1375,10 @@ class Sequential(Layer):
 
 
 # %% [markdown]
-# Now the check of checks: a whole network on a batch of digits, every parameter nudged both ways, against a single backward pass. And the same network with a mistake in one layer, to know what a wrong gradient looks like: not absurd at all. Such a network even learns, only worse; nothing but the check tells you.
+# Now the check of checks: a whole network on a batch of digits, every parameter nudged both ways, against a single backward pass. And the same network with a mistake in one layer, to know what a wrong gradient looks like: not absurd at all. Many of its numbers are right, those of the layer after the mistake; only the check tells you about the others.
 
 # %% [markdown] lang="ru"
-# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. И та же сеть с ошибкой в одном слое, чтобы знать, как выглядит неверный градиент: вовсе не нелепо. Такая сеть даже учится, только хуже; выдаст её лишь проверка.
+# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. И та же сеть с ошибкой в одном слое, чтобы знать, как выглядит неверный градиент: вовсе не нелепо. Многие его числа верны — градиенты слоя, который стоит после ошибки; об остальных вам скажет только проверка.
 
 # %%
 def both_ways(net: Layer, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -1895,47 +1904,49 @@ plots.show(
 # Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше, и кривые успокаиваются. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что научились смотреть первые веса?
 
 # %%
+# Drawing only: you need not read this cell.
+def portrait(curve: dict, logits: np.ndarray, change: np.ndarray) -> None:
+    """curve: errors by epoch. logits: of the held-out pictures. change: of the first weights."""
+    guess, truth, pictures = logits.argmax(axis=1), digits.y_test, digits.x_test
+    sure = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    wrong = np.flatnonzero(guess != truth)
+    worst = wrong[np.argsort(-sure[wrong])][:8]
+    matrix = np.zeros((10, 10), dtype=int)
+    np.add.at(matrix, (truth, guess), 1)
+    figure = plt.figure(figsize=(11, 8.2))
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
+    left, right = top.subplots(1, 2)
+    epochs = range(1, len(settings["rates"]) + 1)
+    curve = {name: (epochs, errors) for name, errors in curve.items()}
+    plots.curves(curve, "Share of errors", "epoch", "share", log_y=True, ax=left)
+    title = f"Held out: {np.mean(guess == truth):.2%} right"
+    plots.confusion(matrix, digits.classes, title, ax=right)
+    middle.suptitle(f"Most confidently wrong, of {len(wrong)}: true → guessed")
+    for ax, i in zip(middle.subplots(1, 8).flat, worst, strict=False):
+        ax.imshow(pictures[i])
+        ax.set_title(f"{truth[i]} → {guess[i]} ({sure[i]:.0%})", fontsize=9)
+    bottom.suptitle("What training added to the weights of 12 units of the first layer")
+    units = change.T[np.argsort(-np.linalg.norm(change, axis=0))[:12]]
+    for ax, unit in zip(bottom.subplots(1, 12).flat, units, strict=True):
+        limit = np.abs(unit).max()
+        ax.imshow(unit.reshape(pictures.shape[1:]), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    for ax in [*middle.axes, *bottom.axes]:
+        ax.axis("off")
+
+
+# %%
 rng = np.random.default_rng(0)
-x_learn, x_held, picture_shape = as_rows(digits.x_train), as_rows(digits.x_test), digits.x_test[0].shape
+x_learn, x_held = as_rows(digits.x_train), as_rows(digits.x_test)
 net = mlp([x_learn.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
 start = net.parameters()[0].copy()
-loss, curve = SoftmaxCrossEntropy(), {"training": [], "held out": []}
+curve = {"training": [], "held out": []}
 options = {"epochs": 1, "batch_size": settings["batch_size"], "rng": rng}
 for lr in progress(settings["rates"], "epochs"):
-    train(net, loss, x_learn, digits.y_train, lr=lr, **options)
+    train(net, SoftmaxCrossEntropy(), x_learn, digits.y_train, lr=lr, **options)
     curve["training"].append(1 - accuracy(net, x_learn, digits.y_train))
     curve["held out"].append(1 - accuracy(net, x_held, digits.y_test))
-
-logits = net.forward(x_held)
-guess = logits.argmax(axis=1)
-sureness = np.exp(logits - logits.max(axis=1, keepdims=True))
-sureness = (sureness / sureness.sum(axis=1, keepdims=True)).max(axis=1)
-wrong = np.flatnonzero(guess != digits.y_test)
-worst = wrong[np.argsort(-sureness[wrong])][:8]
-matrix = np.zeros((10, 10), dtype=int)
-np.add.at(matrix, (digits.y_test, guess), 1)
-
-figure = plt.figure(figsize=(11, 8.2))
-top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
-axes = top.subplots(1, 2)
-epochs = range(1, len(settings["rates"]) + 1)
-plots.curves(
-    {name: (epochs, errors) for name, errors in curve.items()},
-    "Share of errors", "epoch", "share", log_y=True, ax=axes[0],
-)  # fmt: skip
-plots.confusion(matrix, digits.classes, f"Held out: {1 - curve['held out'][-1]:.2%} right", ax=axes[1])
-middle.suptitle("Most confidently wrong")
-for ax, i in zip(middle.subplots(1, 8).flat, worst, strict=False):
-    ax.imshow(digits.x_test[i])
-    ax.set_title(f"{digits.y_test[i]} → {guess[i]} ({sureness[i]:.0%})", fontsize=9)
-bottom.suptitle("What training added to the weights of 12 units of the first layer (red: more, blue: less)")
-units = (net.parameters()[0] - start).T
-units = units[np.argsort(-np.linalg.norm(units, axis=1))[:12]].reshape(-1, *picture_shape)
-for ax, unit in zip(bottom.subplots(1, 12).flat, units, strict=True):
-    ax.imshow(unit, cmap="RdBu_r", vmin=-np.abs(units).max(), vmax=np.abs(units).max())
-for ax in [*middle.axes, *bottom.axes]:
-    ax.axis("off")
-print(f"{len(wrong)} of {len(guess)} held-out digits are wrong")
+print(f"errors: training {curve['training'][-1]:.2%}, held out {curve['held out'][-1]:.2%}")
+portrait(curve, net.forward(x_held), net.parameters()[0] - start)
 plots.show(
     "Error curves of training and held-out digits that fall over the epochs, a confusion matrix "
     "with nearly everything on its diagonal, the most confidently wrong digits, and the change of "
