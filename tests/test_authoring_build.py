@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import subprocess
@@ -265,6 +266,19 @@ def test_helper_files_are_copied(tmp_path: Path) -> None:
     for tree in TREES:
         assert set(tree_of(root / tree / WEEK)) == names
         assert (root / tree / WEEK / "data" / "точки.bin").read_bytes() == b"\0\xff\r\n"
+
+
+def test_a_readmes_links_lead_to_the_same_files_from_every_tree(tmp_path: Path) -> None:
+    root = copy_tiny(tmp_path / "course")
+    links = [f"../../release/ru/{WEEK}/tiny.ipynb", "../../docs/glossary.md", "README.ru.md"]
+    edit(root, (f"weeks/{WEEK}/README.md", None, " ".join(f"[x]({link})" for link in links)))
+    built(root)
+    for tree in ("weeks", *TREES):
+        folder = root / tree / WEEK
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        targets = [(folder / t).resolve() for t in re.findall(r"\]\((.*?)\)", text)]
+        assert all(target.is_file() for target in targets)
+        assert targets[:2] == [(root / "weeks" / WEEK / link).resolve() for link in links[:2]]
 
 
 def ids(notebook: NotebookNode) -> list[str]:

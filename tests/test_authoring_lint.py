@@ -78,6 +78,8 @@ CASES: list[tuple[str, Edit]] = [
     ("link", (NOTEBOOK, "glossary:Gradient", "javascript:alert(1)")),
     ("link", (NOTEBOOK, "glossary:Gradient", "https://localhost")),
     ("link", ("docs/glossary.ru.md", "## Gradient", "## Something")),
+    ("link", (f"weeks/{WEEK}/README.md", "# Week 1", "# Week 1\n[Nothing](nowhere.md)")),
+    ("link", (f"weeks/{WEEK}/README.md", "Week 1", f"[It](../../release/en/{WEEK}/no.ipynb)")),
     ("points", (COURSE, "bonus = 1", "bonus = 2")),
     ("points", (NOTEBOOK, '# %% test="double" points=1', '# %% test="double" points=0.5')),
     ("points", (NOTEBOOK, '# %% test="double" points=1 bonus=true', '# %% test="double" points=0')),
@@ -112,6 +114,9 @@ def test_every_rule_has_a_case() -> None:
 
 
 FINE = [
+    (f"weeks/{WEEK}/README.md", "# Week 1", "# Week 1\n[It](tiny.ipynb), [too](README.ru.md#x)"),
+    (f"weeks/{WEEK}/README.md", "# Week 1", f"[It](../../release/ru/{WEEK}/tiny.ipynb)"),
+    (f"weeks/{WEEK}/README.md", "# Week 1", "[Words](../../docs/glossary.md#gradient)"),
     (NOTEBOOK, "# $$y = ax + b$$", "# ![A line.](README.md)"),
     (NOTEBOOK, "# $$y = ax + b$$", '# <img src="README.md" alt="A line.">'),
     (NOTEBOOK, PRINT, DRAW + 'plots.show("A line that rises.")\n'),

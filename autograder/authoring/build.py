@@ -307,8 +307,15 @@ def build_week(course: Course, week: Week) -> Files:
     for relative in helpers(course, week):
         content = (course.root / "weeks" / week.folder / relative).read_bytes()
         for tree in trees:
-            files[tree / week.folder / relative] = content
+            deeper = relative.suffix == ".md" and tree.parts[0] == "release"
+            files[tree / week.folder / relative] = _one_deeper(content) if deeper else content
     return files
+
+
+def _one_deeper(content: bytes) -> bytes:
+    """The links of a README, which work in weeks/ and source/, from a folder of a release."""
+    content = content.replace(b"](../../", b"](../../../")
+    return content.replace(b"](../../../release/", b"](../../")
 
 
 # -- Disk and gradebook -----------------------------------------------------------------------

@@ -152,10 +152,9 @@ def prose(text: Text, course: Course) -> Iterator[Problem]:
             if task not in tasks:
                 message = f"there is no task {task!r}: write {{{{task:ID}}}}"
                 yield Problem(text.file, cell.place, "task-line", message)
-        for target in re.findall(r"\]\(\s*([^)\s]+)", cell.source):
-            message = _dead_link(target, text, course, [headings[k] for k in languages])
-            if message:
-                yield Problem(text.file, cell.place, "link", message)
+        glossaries = [headings[language] for language in languages]
+        for message in _dead_links(cell.source, course.root / "weeks" / text.week, glossaries):
+            yield Problem(text.file, cell.place, "link", message)
     for task in sorted(tasks.keys() - set.intersection(*named.values())):
         message = f"say what the task is worth: write {{{{task:{task}}}}} above it"
         yield Problem(text.file, tasks[task].place, "task-line", message)
@@ -167,22 +166,27 @@ def _glossary(root: Path, suffix: str) -> set[str]:
     return {build.anchor(h) for h in re.findall(r"^## (.+)$", content, flags=re.M)}
 
 
-def _dead_link(target: str, text: Text, course: Course, glossaries: list[set[str]]) -> str:
-    if target.startswith("glossary:"):
-        term = target.removeprefix("glossary:")
-        if all(build.anchor(term) in headings for headings in glossaries):
-            return ""
-        return f"docs/glossary has no heading {term!r} in this language"
-    if re.match(r"https?://[\w.-]+\.\w+([/?#]|$)", target) or target.startswith("#"):
-        return ""
-    if ":" in target.split("/")[0]:
-        return f"{target!r} is no https link and no file of the week"
-    if (course.root / "weeks" / text.week / target.split("#")[0]).exists():
-        return ""
-    if re.fullmatch(r"[\w-]+\.ipynb", target):
-        sibling = course.root / "weeks" / text.week / Path(target).with_suffix(".py")
-        return "" if sibling.is_file() else f"there is no notebook {target!r} in this week"
-    return f"there is no file {target!r} in weeks/{text.week}"
+_LINK = re.compile(r"\]\(\s*([^)\s]+)")
+
+
+def _dead_links(source: str, folder: Path, glossaries: list[set[str]]) -> Iterator[str]:
+    """What is wrong with the links of a markdown text in the folder of a week."""
+    for target in _LINK.findall(source):
+        if target.startswith("glossary:"):
+            term = target.removeprefix("glossary:")
+            if not all(build.anchor(term) in headings for headings in glossaries):
+                yield f"docs/glossary has no heading {term!r} in this language"
+        elif re.match(r"https?://[\w.-]+\.\w+([/?#]|$)", target) or target.startswith("#"):
+            continue
+        elif ":" in target.split("/")[0]:
+            yield f"{target!r} is no https link and no file of the week"
+        else:
+            # A release need not be built yet: its files are those of weeks/.
+            path = folder / re.sub(r"^\.\./\.\./release/[a-z]{2}/", "../", target.split("#")[0])
+            if path.suffix == ".ipynb":
+                path = path.with_suffix(".py")
+            if not path.exists():
+                yield f"there is no {target!r}, seen from weeks/{folder.name}"
 
 
 def points(texts: list[Text], week: Week) -> Iterator[Problem]:
@@ -208,12 +212,20 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
 
 
 def week_files(course: Course, week: Week) -> Iterator[Problem]:
-    """Every week has a README in every language."""
+    """Every week has a README in every language, and its links resolve."""
+    folder = course.root / "weeks" / week.folder
     for language in course.languages:
         name = "README.md" if language == "en" else f"README.{language}.md"
-        if not (course.root / "weeks" / week.folder / name).is_file():
-            message = "every week needs a README in every language"
-            yield Problem(f"weeks/{week.folder}/{name}", "", "readme", message)
+        file = f"weeks/{week.folder}/{name}"
+        try:
+            content = (folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            message = "every week needs a README in every language, as UTF-8 text"
+            yield Problem(file, "", "readme", message)
+            continue
+        for number, line in enumerate(content.split("\n"), 1):
+            for message in _dead_links(line, folder, []):
+                yield Problem(file, f"line {number}", "link", message)
 
 
 def ruff(course: Course, week: Week) -> Iterator[Problem]:
