@@ -1815,11 +1815,11 @@ else:  # cross-validation: every digit is held out once
     folds, wanted = np.array_split(rng.permutation(len(y_all)), 3), 0.95
 right = []
 for held in folds:
-    learn = np.setdiff1d(np.arange(len(y_all)), held)
+    x_learn, y_learn = np.delete(x_all, held, axis=0), np.delete(y_all, held)
     model = mlp([x_all.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
     for lr in settings["rates"]:
         options = {"epochs": 1, "batch_size": settings["batch_size"], "lr": lr, "rng": rng}
-        train(model, SoftmaxCrossEntropy(), x_all[learn], y_all[learn], **options)
+        train(model, SoftmaxCrossEntropy(), x_learn, y_learn, **options)
     right += [accuracy(model, x_all[held], y_all[held])]
 print(f"accuracy on held-out digits: {np.mean(right):.2%}")
 check.that(np.mean(right) >= wanted, f"the network reads at least {wanted:.1%} of unseen digits")
