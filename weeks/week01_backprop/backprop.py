@@ -718,7 +718,7 @@ plots.show("Six small matrices of a dense layer as heat maps; each gradient has 
 #
 # {{task:dropout}}
 #
-# В режиме обучения — новая маска $m$ при каждом `forward`; `backward` берёт маску последнего `forward`. В режиме проверки (`self.training` равно False) слой ничего не меняет.
+# В режиме обучения — новая маска $m$ при каждом `forward`; `backward` берёт маску последнего `forward`. В режиме проверки (eval mode, `self.training` равно False) слой ничего не меняет.
 
 
 # %% solution="dropout"
@@ -1484,7 +1484,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 9. Обучение
-# [Стохастический градиентный спуск](glossary:Stochastic-gradient-descent) (SGD): возьмите [минибатч](glossary:Minibatch), пройдите вперёд, пройдите назад, сдвиньте каждый параметр немного против его градиента, $\theta \leftarrow \theta - \eta\, \partial L / \partial \theta$. За одну [эпоху](glossary:Epoch) каждый пример показывают один раз, в новом случайном порядке.
+# [Стохастический градиентный спуск](glossary:Stochastic-gradient-descent) (stochastic gradient descent, SGD): возьмите [минибатч](glossary:Minibatch) (minibatch), пройдите вперёд, пройдите назад, сдвиньте каждый параметр немного против его градиента, $\theta \leftarrow \theta - \eta\, \partial L / \partial \theta$. За одну [эпоху](glossary:Epoch) (epoch) каждый пример показывают один раз, в новом случайном порядке.
 #
 # {{task:train}}
 #
@@ -1886,7 +1886,7 @@ for ax, hidden in zip(axes, [[], [32], [32, 32], [32, 32, 32]], strict=True):
     rng = np.random.default_rng(1)
     net = mlp([2, *hidden, 2], rng)
     train(net, SoftmaxCrossEntropy(), x_toy, y_toy, epochs=150, batch_size=32, lr=0.15, rng=rng)
-    title = f"{len(hidden)} hidden: {accuracy(net, x_toy, y_toy):.0%}"
+    title = f"{len(hidden)} hidden layers: {accuracy(net, x_toy, y_toy):.0%}"
     plots.decision_regions(
         lambda z, net=net: 1 / (1 + np.exp(net.forward(z) @ [1.0, -1.0])), x_toy, y_toy, title, ax=ax
     )
