@@ -111,13 +111,12 @@ def parse(text: str, week: str, name: str) -> tuple[Text, list[Problem]]:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
     problems = list(_wrong_characters(text, file))
     text = _STRANGE.sub(" ", text)
-    markers, wrong = _markers(text, file)
+    lines = text.split("\n")
+    markers, wrong = _markers(lines, file)
     problems += wrong
     try:
         raw_cells = jupytext.reads(text, fmt=_FORMAT).cells
     except Exception as error:  # a marker's value that jupytext did not expect
-        raw_cells = []
-        lines = text.split("\n")
         places = [f"line {n}" for n in markers if not _readable(lines[n - 1])] or [""]
         problems += [
             Problem(file, place, "marker", f"jupytext can't read this: {error}") for place in places
@@ -130,7 +129,7 @@ def parse(text: str, week: str, name: str) -> tuple[Text, list[Problem]]:
     cells = [
         cell
         for raw, line in zip(raw_cells, markers, strict=False)
-        for cell in _cell(raw, line, text.split("\n")[line - 1], file, problems)
+        for cell in _cell(raw, line, lines[line - 1], file, problems)
     ]
     problems += _check_form(cells, file)
     return Text(week, name, file, digest, tuple(cells)), problems
@@ -143,11 +142,11 @@ def _wrong_characters(text: str, file: str) -> Iterator[Problem]:
             yield Problem(file, f"line {number}", "character", message)
 
 
-def _markers(text: str, file: str) -> tuple[list[int], list[Problem]]:
+def _markers(lines: list[str], file: str) -> tuple[list[int], list[Problem]]:
     """The numbers of the lines that open a cell, and what only looks like such a line."""
     numbers, problems = [], []
     parser = StringParser("python")  # jupytext's own: a marker inside a string is none
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if _OPENS.match(line):
             if parser.is_quoted():
                 message = "this `# %%` stands inside a string: it opens no cell"
