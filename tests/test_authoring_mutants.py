@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 import subprocess
 import sys
 import textwrap
@@ -342,6 +343,24 @@ def test_the_command_says_nothing_wrong_of_what_is_right(tmp_path: Path) -> None
     root = copy_tiny(tmp_path / "course")
     done = autograder(root, "week01", "--notebook", "tiny", "--task", "double")
     assert (done.returncode, done.stderr) == (0, "") and "survivor" not in done.stdout
+
+
+def test_an_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    wait = f"# %%\nimport time\n\nopen({str(began)!r}, 'w').close()\ntime.sleep(100)\n"
+    root = edit(copy_tiny(tmp_path / "course"), (NOTEBOOK, PRINT, wait))
+    line = [sys.executable, "-m", "autograder", "mutants"]
+    with subprocess.Popen(
+        line, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        start = time.monotonic()
+        while not began.exists() and time.monotonic() - start < 50:
+            time.sleep(0.1)
+        assert began.exists()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode and "Traceback" not in said
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from nbformat import NotebookNode
 
 from autograder import notebook as nb_
 from autograder.authoring import build
-from autograder.authoring.mutants import run_worker
+from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem
@@ -54,7 +53,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
             path = Path("release") / language / name
             problems += leaks(source, files[path].decode(), str(path))
     if run:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with workers(os.cpu_count()) as pool:
             for found in pool.map(lambda text: untouched(text, course), texts):
                 problems += found
     return problems

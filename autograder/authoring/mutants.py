@@ -10,7 +10,6 @@ import ast
 import contextlib
 import copy
 import difflib
-import functools
 import json
 import os
 import shutil
@@ -239,7 +238,7 @@ def prove(
     tasks = sorted({task for text in texts for task in text.solutions})
     if only and only not in tasks:
         raise stop("weeks", only, "unknown-task", f"there is only: {', '.join(tasks)}")
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    with workers(jobs) as pool:
         results = list(pool.map(lambda t: _prove_one(t, root, generated, only, on_event), texts))
     return [p for proofs, _ in results for p in proofs], [q for _, found in results for q in found]
 
@@ -325,6 +324,27 @@ def _judge(
         report(variant.line, "mutant-survives", message)
 
 
+_running: set[subprocess.Popen] = set()
+
+
+@contextlib.contextmanager
+def workers(jobs: int | None) -> Iterator[ThreadPoolExecutor]:
+    """A pool for calls of `run_worker`; an interrupt ends their processes, too."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                _kill(process)
+            raise
+
+
+def _kill(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def run_worker(
     job: dict[str, Any], folder: Path, file: str, problems: list[Problem]
 ) -> Iterator[dict[str, Any]]:
@@ -357,14 +377,14 @@ def _run_worker(
         encoding="utf-8",
         start_new_session=True,  # what it starts ends with it
     )
-    end = functools.partial(os.killpg, process.pid, signal.SIGKILL)
+    _running.add(process)
     assert process.stdin and process.stdout
     ended = late = False
 
     def stop_it() -> None:
         nonlocal late
         late = True
-        end()
+        _kill(process)
 
     try:
         process.stdin.write(json.dumps(job))
@@ -384,8 +404,8 @@ def _run_worker(
             if not ended:
                 yield event
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            end()
+        _running.discard(process)
+        _kill(process)
         process.wait()
         process.stdout.close()
     if late:
