@@ -2170,9 +2170,9 @@ for name, losses in sweep.items():
 # %% [markdown]
 # **What to take along.** Sweep the learning rate on a log scale before anything else. Momentum moves the valley to smaller rates: compare two optimisers each at *its own* best rate, never at a shared one. Adaptive methods care less about the scales of the features, and their rate has a meaning of its own: the length of a step.
 #
-# Next: in the notebook on [backpropagation](backprop.ipynb) you derive the gradients of whole networks; any of your optimisers can train them.
+# Your network from [backprop](backprop.ipynb) takes plain SGD steps. Give it one of these: only its training loop changes.
 
 # %% [markdown] lang="ru"
 # **Что взять с собой.** Прежде всего переберите шаг обучения по логарифмической шкале. Импульс сдвигает долину к меньшим шагам, поэтому сравнивайте методы каждый при *его* лучшем шаге, а не при общем. Адаптивным методам не так важен масштаб признаков, а их шаг обучения имеет собственный смысл: это длина шага по каждой координате.
 #
-# Дальше: в тетради об [обратном распространении](backprop.ipynb) вы выводите градиенты целых сетей, и обучать их может любой из ваших методов.
+# Ваша сеть из [backprop](backprop.ipynb) делает шаги простого SGD. Дайте ей один из этих методов: изменится только цикл обучения.
