@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -288,6 +289,17 @@ TEST = """
 check.close(double(3.0), 6.0, "double(3.0)", why="it doubles")
 check.done("double")
 """
+
+
+def test_lines_run_tells_a_loop_from_a_vectorised_call() -> None:
+    x = np.arange(1000.0)
+    assert check.lines_run(lambda: x + 1) < 5
+    assert check.lines_run(lambda: [value + 1 for value in x]) >= 1000
+    assert check.lines_run(lambda: list(map(lambda value: value + 1, x))) >= 1000
+    trace = sys.gettrace()
+    with pytest.raises(ZeroDivisionError):
+        check.lines_run(lambda: 1 / 0)
+    assert sys.gettrace() is trace
 
 
 @pytest.fixture

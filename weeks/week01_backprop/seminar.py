@@ -132,14 +132,12 @@ check.that(
     np.isfinite(pairwise_distances(far, far)).all(),
     "pairwise_distances(x, x) has no NaN: rounding must not leave a negative number under the root",
 )
-many = rng.normal(size=(1000, 3))
-start = time.process_time()
-pairwise_distances(many, many)
-seconds = time.process_time() - start
+many = rng.normal(size=(100, 3))
+lines = check.lines_run(lambda: pairwise_distances(many, many))
 check.that(
-    seconds < 0.5,
-    "pairwise_distances of 1000 x 1000 points takes under half a second: no loop over pairs",
-    details=f"it took {seconds:.2f} s",
+    lines < 1000,
+    "pairwise_distances of 100 x 100 points runs under 1000 lines of Python: no loop",
+    details=f"it ran {lines}",
 )
 ### BEGIN HIDDEN TESTS
 for n, m, d in [(1, 1, 1), (4, 7, 3), (6, 2, 9), (3, 3, 3)]:
