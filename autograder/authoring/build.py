@@ -403,6 +403,7 @@ def _move(source: Path, target: Path) -> None:
 def record(course: Course, week: Week, files: Files, db_url: str) -> None:
     """Record a week's graded cells in the gradebook, as `nbgrader generate_assignment` does.
 
+    Before `write`: a notebook that stands in source/ as it is and in the gradebook is left alone.
     Raises CourseError where submissions already stand on other cells.
     """
     import nbformat
@@ -412,9 +413,14 @@ def record(course: Course, week: Week, files: Files, db_url: str) -> None:
     problems = []
     try:
         with Gradebook(db_url) as gradebook:
-            gradebook.update_or_create_assignment(week.folder)
+            assignment = gradebook.update_or_create_assignment(week.folder)
+            recorded = {notebook.name for notebook in assignment.notebooks}
         for entry in week.notebooks:
             path = Path("source") / week.folder / f"{entry.name}.ipynb"
+            written = course.root / path
+            same = written.is_file() and written.read_bytes() == files[path]
+            if same and entry.name in recorded:
+                continue
             resources = {
                 "nbgrader": {"notebook": entry.name, "assignment": week.folder, "db_url": db_url}
             }
