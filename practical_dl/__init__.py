@@ -4,9 +4,9 @@ It stands alone: NumPy, matplotlib, scikit-learn, pooch and tqdm are all it need
 only where the notebook has imported it.
 """
 
-from practical_dl import check, data, plots
+from practical_dl import check, data, drawings, plots
 from practical_dl._progress import progress
 from practical_dl._seed import seed_everything
 
 __version__ = "2026.1.0"
-__all__ = ["check", "data", "plots", "progress", "seed_everything"]
+__all__ = ["check", "data", "drawings", "plots", "progress", "seed_everything"]

@@ -17,6 +17,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+# Okabe & Ito's palette: told apart with any kind of colour vision.
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+VALUE, GRADIENT = PALETTE[:2]  # in every drawing of a computation
+
 plt.rcParams.update(
     {
         "axes.grid": True,
@@ -26,10 +30,7 @@ plt.rcParams.update(
         "figure.figsize": (7.0, 4.0),
         "grid.alpha": 0.3,
         "image.cmap": "gray",
-        # Okabe & Ito's palette: told apart with any kind of colour vision.
-        "axes.prop_cycle": plt.cycler(
-            color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-        ),
+        "axes.prop_cycle": plt.cycler(color=PALETTE),
     }
 )
 
@@ -164,4 +165,44 @@ def decision_regions(
     ax.scatter(x[:, 0], x[:, 1], c=y, cmap="RdBu_r", edgecolors="white", linewidths=0.6, s=24)
     ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
     ax.grid(False)
+    return ax
+
+
+def graph(
+    nodes: Mapping[str, tuple[float, float]],
+    edges: Sequence[tuple[str, str, float, float | None]],
+    title: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    digits: int = 3,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a computation graph with the values (above) and the gradients (below) on its edges.
+
+    nodes: places by name. edges: (from, to, value, gradient or None). labels: what stands in a node
+    whose name does not say it; names must differ, signs need not. digits: significant ones.
+    """
+    width, height = (np.ptp(side) for side in zip(*nodes.values(), strict=True))
+    ax = ax or plt.subplots(figsize=(1.05 * width + 1, 0.85 * height + 1))[1]
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    for tail, head, value, gradient in edges:
+        (x0, y0), (x1, y1) = nodes[tail], nodes[head]
+        arrow = {"arrowstyle": "-|>", "color": "0.4", "shrinkA": 15, "shrinkB": 15}
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
+        # A little nearer to the tail: where edges meet, their numbers must not.
+        middle = (x0 + 0.45 * (x1 - x0), y0 + 0.45 * (y1 - y0))
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "bbox": white}
+        text = f"{value:.{digits}g}"
+        ax.annotate(text, middle, xytext=(0, 4), color=VALUE, va="bottom", **style)
+        if gradient is not None:
+            text = f"{gradient:.{digits}g}"
+            ax.annotate(text, middle, xytext=(0, -4), color=GRADIENT, va="top", **style)
+    for name, (x, y) in nodes.items():
+        box = {"boxstyle": "circle,pad=0.35", "facecolor": "white", "edgecolor": "0.4"}
+        text = (labels or {}).get(name, name)
+        ax.text(x, y, text, ha="center", va="center", fontsize=12, bbox=box)
+    across, up = zip(*nodes.values(), strict=True)
+    ax.set(xlim=(min(across) - 0.4, max(across) + 0.4), ylim=(min(up) - 0.5, max(up) + 0.5))
+    ax.set_title(title)
+    ax.axis("off")
     return ax

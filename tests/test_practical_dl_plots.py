@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from practical_dl import plots
+from practical_dl import drawings, plots
 
 matplotlib.use("agg")
 
@@ -116,3 +116,33 @@ def test_decision_regions() -> None:
     ax = plots.decision_regions(predict, x, np.array([0, 1]), "Regions")
     assert asked == [(150 * 150, 2)]
     np.testing.assert_array_equal(ax.collections[-1].get_offsets(), x)
+
+
+def test_graph_puts_values_above_and_gradients_below_its_edges() -> None:
+    edges = [("x", "f", 2.0, -0.12345), ("f", "y", 4.0, None)]
+    ax = plots.graph({"x": (0, 0), "f": (1, 1), "y": (2, 0)}, edges, "f", labels={"f": "²"})
+    shown = {text.get_text(): text for text in ax.texts}
+    assert {"x", "²", "y", "2", "-0.123", "4"} <= set(shown)
+    assert shown["2"].get_color() == plots.VALUE and shown["2"].get_va() == "bottom"
+    assert shown["-0.123"].get_color() == plots.GRADIENT and shown["-0.123"].get_va() == "top"
+    (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
+    assert low < 0 < 1 < high and left < 0 < 2 < right
+
+
+def test_drawings_draw_something(published: list) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels, pictures = (
+        rng.normal(size=(40, 3)),
+        rng.integers(3, size=40),
+        np.ones((40, 4, 4)),
+    )
+    change = rng.normal(size=(16, 20))
+    for draw in (
+        drawings.layer,
+        drawings.dense_products,
+        lambda: drawings.classifier({"train": [0.5, 0.1]}, logits, labels, pictures, change),
+    ):
+        draw()
+        plots.show("A drawing.")
+        data = published[-1][0]["image/png"]
+        assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).std() > 5

@@ -21,12 +21,10 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from practical_dl import check, data, plots, progress, seed_everything
+from practical_dl import check, data, drawings, plots, progress, seed_everything
 
 seed_everything(0)
-BLUE, ORANGE = "#0072B2", "#D55E00"  # in every drawing: blue for values, orange for gradients
 settings = {
     "small": {
         "data": "digits",  # 8 x 8 pixels with values 0..16
@@ -81,31 +79,7 @@ nudged = (max(0.0, (w + 0.001) * x + b) - t) ** 2
 print(f"w + 0.001 changes L by {nudged - neuron_loss:.5f}, about 0.001 * dL/dw")
 
 # %%
-# Drawing only: you need not read this cell.
-def draw_graph(nodes: dict, edges: list, title: str, size: tuple) -> None:
-    """nodes: {label: (x, y)}. edges: (from, to, value, gradient)."""
-    ax = plt.subplots(figsize=size)[1]
-    for tail, head, value, gradient in edges:
-        (x0, y0), (x1, y1) = nodes[tail], nodes[head]
-        arrow = {"arrowstyle": "-|>", "color": "0.4", "shrinkA": 15, "shrinkB": 15}
-        ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
-        middle = ((x0 + x1) / 2, (y0 + y1) / 2)
-        white = {"fc": "white", "ec": "none", "pad": 0.6}
-        box = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "bbox": white}
-        ax.annotate(f"{value:g}", middle, color=BLUE, va="bottom", **box)
-        box["xytext"] = (0, -4)
-        ax.annotate(f"{gradient:g}", middle, color=ORANGE, va="top", **box)
-    for label, (x0, y0) in nodes.items():
-        style = {"boxstyle": "circle,pad=0.35", "fc": "white", "ec": "0.4"}
-        ax.text(x0, y0, label, ha="center", va="center", fontsize=12, bbox=style)
-    ax.set_title(title)
-    across, up = zip(*nodes.values(), strict=True)
-    ax.set(xlim=(min(across) - 0.4, max(across) + 0.4), ylim=(min(up) - 0.5, max(up) + 0.5))
-    ax.axis("off")
-
-
-# %%
-draw_graph(
+plots.graph(
     {
         "$w$": (0, 1), "$x$": (0, -1), "×": (1.2, 0), "$b$": (1.2, -1.6), "+": (2.4, 0),
         "relu": (3.6, 0), "$t$": (3.6, -1.6), "−": (4.8, 0), "$(·)^2$": (6, 0), "$L$": (7.2, 0),
@@ -122,7 +96,6 @@ draw_graph(
         ("$(·)^2$", "$L$", neuron_loss, 1.0),
     ],
     "Value of each edge (blue, above) and gradient of L with respect to it (orange, below)",
-    (10, 3.6),
 )
 plots.show(
     "Computation graph of one neuron: values flow right to the loss 2.25, gradients flow back "
@@ -140,7 +113,7 @@ plots.show(
 # И ещё одно правило. **Если значение использовано дважды, его градиенты складываются**: изменение доходит до $L$ обоими путями (Goodfellow и др., *Deep Learning*, раздел 6.5). Им объясняется каждая сумма в этой тетради: вес слоя используется по разу для каждого примера батча.
 
 # %%
-draw_graph(
+plots.graph(
     {"3": (0, 1), "$x$": (0, -0.6), "+": (1.5, 0.6), "×": (3, -0.1), "$L$": (4.3, -0.1)},
     [
         ("3", "+", 3, 2),
@@ -150,7 +123,6 @@ draw_graph(
         ("×", "$L$", 10, 1),
     ],
     "$L = x\\,(x + 3)$ at $x = 2$: two ways back to $x$, so $dL/dx = 2 + 5 = 7$",
-    (7, 2.9),
 )
 plots.show("Computation graph in which x is used twice; its gradients 2 and 5 add up to 7.")
 
@@ -251,25 +223,7 @@ class Layer:
 
 
 # %%
-# Drawing only: you need not read this cell.
-ax = plt.subplots(figsize=(9, 3))[1]
-ax.add_patch(FancyBboxPatch((3, 0.2), 3, 1.6, boxstyle="round,pad=0.1", fc="0.96", ec="0.4"))
-ax.text(4.5, 1.0, "a layer with\n$\\mathtt{params}$ $\\theta$ and a memory", ha="center", va="center")
-ax.text(4.5, 1.6, "$\\mathtt{forward}$ →", ha="center", va="center", color=BLUE)
-ax.text(4.5, 0.4, "← $\\mathtt{backward}$", ha="center", va="center", color=ORANGE)
-for x0, x1, y, label, colour in [
-    (0.4, 2.8, 1.6, "input $x$", BLUE),
-    (6.2, 8.6, 1.6, "output $y = f(x; \\theta)$", BLUE),
-    (8.6, 6.2, 0.4, "$\\mathtt{grad\\_output} = \\partial L/\\partial y$", ORANGE),
-    (2.8, 0.4, 0.4, "returned: $\\partial L/\\partial x$", ORANGE),
-]:
-    ax.annotate("", (x1, y), (x0, y), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
-    ax.text((x0 + x1) / 2, y + 0.12, label, ha="center", color=colour)
-down = {"arrowstyle": "-|>", "color": ORANGE, "lw": 2}
-ax.annotate("", (4.5, -0.75), (4.5, 0.05), arrowprops=down)
-ax.text(4.7, -0.5, "into $\\mathtt{grads}$: $\\partial L/\\partial \\theta$", color=ORANGE)
-ax.set(xlim=(0, 9), ylim=(-0.8, 2.1))
-ax.axis("off")
+drawings.layer()
 plots.show(
     "A layer as a box: the input enters from the left and the output leaves to the right; the "
     "gradient of the output enters from the right, the gradient of the input leaves to the left, "
@@ -417,7 +371,7 @@ values = layer.forward(line)
 slopes = layer.backward(np.ones_like(line))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
 plots.curves({"y": (line, values)}, "your forward", "x", "max(0, x)", ax=axes[0])
-axes[1].plot(line, slopes, color=ORANGE)
+axes[1].plot(line, slopes, color=plots.GRADIENT)
 axes[1].set(title="your backward for grad_output = 1", xlabel="x", ylabel="gradient that passes")
 axes[1].text(-1.5, 0.15, "stopped", ha="center")
 axes[1].text(1.5, 1.15, "passed", ha="center")
@@ -436,32 +390,7 @@ plots.show("ReLU is 0 for negative x and x for positive; its derivative jumps fr
 # **Сначала формы.** $\partial L/\partial W$ обязан быть $d \times k$; из $X$ и $G$ подходит только $X^\top G$. $\partial L/\partial X$ обязан быть $n \times d$; подходит только $G\,W^\top$. Вот откуда берутся транспонирования:
 
 # %%
-# Drawing only: you need not read this cell.
-n, d, k = 5, 3, 2
-products = [
-    ("forward: $Y = XW$", ("$Y$", n, k, BLUE), ("$X$", n, d, BLUE), ("$W$", d, k, BLUE)),
-    (
-        "$\\partial L/\\partial W = X^T G$",
-        ("$\\partial L/\\partial W$", d, k, ORANGE), ("$X^T$", d, n, BLUE), ("$G$", n, k, ORANGE),
-    ),
-    (
-        "$\\partial L/\\partial X = G\\,W^T$",
-        ("$\\partial L/\\partial X$", n, d, ORANGE), ("$G$", n, k, ORANGE), ("$W^T$", k, d, BLUE),
-    ),
-]  # fmt: skip
-names = {n: "n", d: "d", k: "k"}
-figure, axes = plt.subplots(1, 3, figsize=(11, 2.4), width_ratios=[9.7, 11.7, 10.7])
-for ax, (title, *matrices) in zip(axes, products, strict=True):
-    left = 0.0
-    for (label, rows, columns, colour), sign in zip(matrices, ["=", "", ""], strict=True):
-        ax.add_patch(Rectangle((left, -rows / 2), columns, rows, fc=colour, ec=colour, alpha=0.25))
-        ax.text(left + columns / 2, 0, label, ha="center", va="center", color=colour)
-        below = f"{names[rows]}×{names[columns]}"
-        ax.text(left + columns / 2, -rows / 2 - 0.25, below, ha="center", va="top", fontsize=9)
-        ax.text(left + columns + 0.45, 0, sign, ha="center", va="center")
-        left += columns + 0.9
-    ax.set(title=title, xlim=(-0.4, left), ylim=(-3.6, 2.7), aspect="equal")
-    ax.axis("off")
+drawings.dense_products()
 plots.show(
     "Three matrix products as rectangles of matching sides: n by d times d by k gives n by k; "
     "d by n times n by k gives d by k; n by k times k by d gives n by d."
@@ -1121,8 +1050,8 @@ for ax, (name, logits) in zip(axes, examples.items(), strict=True):
     value = loss.forward(np.array([logits]), np.array([1]))
     grad = loss.backward()[0]
     probability = grad + np.eye(3)[1]
-    ax.bar(np.arange(3) - 0.2, probability, 0.4, color=BLUE, label="p")
-    ax.bar(np.arange(3) + 0.2, grad, 0.4, color=ORANGE, label="gradient p − one-hot")
+    ax.bar(np.arange(3) - 0.2, probability, 0.4, color=plots.VALUE, label="p")
+    ax.bar(np.arange(3) + 0.2, grad, 0.4, color=plots.GRADIENT, label="gradient p − one-hot")
     ax.set(title=f"{name}: L = {value:.2f}", xticks=range(3), xlabel="class (1 is true)")
 axes[1].legend(frameon=False, fontsize=9, loc="lower right")
 plots.show(
@@ -1419,7 +1348,7 @@ for ax, kind in zip(axes, [ReLU, BrokenReLU], strict=True):
     batch = as_rows(digits.x_train[:16])[:, ::3]
     net = Sequential(Dense(batch.shape[1], 12, rng), kind(), Dense(12, 10, rng))
     ours, measured = both_ways(net, batch, digits.y_train[:16])
-    ax.plot(measured, ours, ".", color=ORANGE, markersize=4)
+    ax.plot(measured, ours, ".", color=plots.GRADIENT, markersize=4)
     ax.axline((0, 0), slope=1, color="0.6", linewidth=1)
     ax.set(title=f"A network with {kind.__name__}", xlabel="measured gradient")
 axes[0].set_ylabel("gradient by backpropagation")
@@ -1904,37 +1833,6 @@ plots.show(
 # Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше, и кривые успокаиваются. А затем посмотрите пристальнее, чем на одно число: где сеть ошибается, насколько она при этом уверена и на что научились смотреть первые веса?
 
 # %%
-# Drawing only: you need not read this cell.
-def portrait(curve: dict, logits: np.ndarray, change: np.ndarray) -> None:
-    """curve: errors by epoch. logits: of the held-out pictures. change: of the first weights."""
-    guess, truth, pictures = logits.argmax(axis=1), digits.y_test, digits.x_test
-    sure = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
-    wrong = np.flatnonzero(guess != truth)
-    worst = wrong[np.argsort(-sure[wrong])][:8]
-    matrix = np.zeros((10, 10), dtype=int)
-    np.add.at(matrix, (truth, guess), 1)
-    figure = plt.figure(figsize=(11, 8.2))
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
-    left, right = top.subplots(1, 2)
-    epochs = range(1, len(settings["rates"]) + 1)
-    curve = {name: (epochs, errors) for name, errors in curve.items()}
-    plots.curves(curve, "Share of errors", "epoch", "share", log_y=True, ax=left)
-    title = f"Held out: {np.mean(guess == truth):.2%} right"
-    plots.confusion(matrix, digits.classes, title, ax=right)
-    middle.suptitle(f"Most confidently wrong, of {len(wrong)}: true → guessed")
-    for ax, i in zip(middle.subplots(1, 8).flat, worst, strict=False):
-        ax.imshow(pictures[i])
-        ax.set_title(f"{truth[i]} → {guess[i]} ({sure[i]:.0%})", fontsize=9)
-    bottom.suptitle("What training added to the weights of 12 units of the first layer")
-    units = change.T[np.argsort(-np.linalg.norm(change, axis=0))[:12]]
-    for ax, unit in zip(bottom.subplots(1, 12).flat, units, strict=True):
-        limit = np.abs(unit).max()
-        ax.imshow(unit.reshape(pictures.shape[1:]), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    for ax in [*middle.axes, *bottom.axes]:
-        ax.axis("off")
-
-
-# %%
 rng = np.random.default_rng(0)
 x_learn, x_held = as_rows(digits.x_train), as_rows(digits.x_test)
 net = mlp([x_learn.shape[1], *settings["hidden"], 10], rng, settings["dropout"])
@@ -1946,7 +1844,8 @@ for lr in progress(settings["rates"], "epochs"):
     curve["training"].append(1 - accuracy(net, x_learn, digits.y_train))
     curve["held out"].append(1 - accuracy(net, x_held, digits.y_test))
 print(f"errors: training {curve['training'][-1]:.2%}, held out {curve['held out'][-1]:.2%}")
-portrait(curve, net.forward(x_held), net.parameters()[0] - start)
+change = net.parameters()[0] - start
+drawings.classifier(curve, net.forward(x_held), digits.y_test, digits.x_test, change)
 plots.show(
     "Error curves of training and held-out digits that fall over the epochs, a confusion matrix "
     "with nearly everything on its diagonal, the most confidently wrong digits, and the change of "

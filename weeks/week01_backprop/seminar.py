@@ -1326,42 +1326,26 @@ def neuron(x: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
     return 1 / (1 + np.exp(-(x @ w + b)))
 
 
-def draw_neuron(x, w, b, gradients=None):
-    """Draw a neuron with two inputs: values above the edges, gradients (x, w, b) below them."""
-    leaves = {"x1": (0, 5.6), "w1": (0, 4.2), "x2": (0, 2.8), "w2": (0, 1.4), "b": (0, 0)}
-    nodes = {"p1": (2.4, 4.9), "p2": (2.4, 2.1), "sum": (4.6, 2.8), "act": (6.4, 2.8)}
-    places = leaves | nodes | {"a": (8, 2.8)}
-    signs = {"p1": "×", "p2": "×", "sum": "+", "act": "σ"}
+def draw_neuron(x, w, b, title, gradients=None):
+    """The graph of a neuron with two inputs. gradients: of a with respect to x, w and b."""
+    places = {"x1": (0, 5.2), "w1": (0, 3.9), "x2": (0, 2.6), "w2": (0, 1.3), "b": (0, 0)}
+    places |= {"p1": (2.4, 4.55), "p2": (2.4, 1.95), "sum": (4.6, 2.6), "act": (6.4, 2.6)}
     ends = {"x1": "p1", "w1": "p1", "x2": "p2", "w2": "p2", "b": "sum"}
     ends |= {"p1": "sum", "p2": "sum", "sum": "act", "act": "a"}
-    (x1, x2), (w1, w2), a = x, w, neuron(x, w, b)
-    values = dict(zip(ends, [x1, w1, x2, w2, b, w1 * x1, w2 * x2, w @ x + b, a], strict=True))
-    slopes = {}
+    values = [*np.ravel(np.stack([x, w], axis=1)), b, *(w * x), w @ x + b, neuron(x, w, b)]
+    slopes = [None] * 9
     if gradients is not None:
-        (gx1, gx2), (gw1, gw2), gb = gradients
+        grad_x, grad_w, grad_b = gradients
         # An addition passes its gradient on: both products and the sum get that of b.
-        slopes = dict(zip(ends, [gx1, gw1, gx2, gw2, gb, gb, gb, gb, 1.0], strict=True))
-    ax = plt.subplots(figsize=(9.0, 4.8))[1]
-    for start, end in ends.items():
-        p, q = np.array(places[start]), np.array(places[end])
-        arrow = {"arrowstyle": "->", "color": "grey", "shrinkA": 13, "shrinkB": 14}
-        ax.annotate("", q, p, arrowprops=arrow)
-        mx, my = p + (q - p) * (0.4 if start in leaves else 0.5)
-        style = {"ha": "center", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}
-        ax.text(mx, my + 0.12, f"{values[start]:.2f}", color="#0072B2", va="bottom", **style)
-        if start in slopes:
-            ax.text(mx, my - 0.12, f"{slopes[start]:.3f}", color="#D55E00", va="top", **style)
-    for name, (px, py) in places.items():
-        box = {"boxstyle": "circle", "facecolor": "#F0F0F0"} if name in nodes else None
-        ax.text(px, py, signs.get(name, name), ha="center", va="center", fontsize=13, bbox=box)
-    ax.set(xlim=(-0.4, 8.3), ylim=(-0.5, 6.1))
-    ax.axis("off")
-    return ax
+        slopes = [*np.ravel(np.stack([grad_x, grad_w], axis=1)), *[grad_b] * 4, 1.0]
+    edges = [(*edge, v, g) for edge, v, g in zip(ends.items(), values, slopes, strict=True)]
+    labels = {"p1": "×", "p2": "×", "sum": "+", "act": "σ"}
+    plots.graph(places | {"a": (8, 2.6)}, edges, title, labels=labels)
 
 
 # %%
 x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
-draw_neuron(x, w, b).set_title("Forward: values (blue)")
+draw_neuron(x, w, b, "Forward: values (blue)")
 plots.show(
     "A graph of a neuron: two products and a bias are added to 0.50, the sigmoid turns it into 0.62."
 )
@@ -1494,9 +1478,7 @@ def neuron_gradients(
 # %%
 x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
 gradients = neuron_gradients(x, w, b)
-draw_neuron(x, w, b, gradients).set_title(
-    "Forward: values (blue). Backward: gradients of a (orange)"
-)
+draw_neuron(x, w, b, "Forward: values (blue). Backward: gradients of a (orange)", gradients)
 plots.show(
     "The same graph: under each edge stands its gradient; the products swap their factors, the sum "
     "copies 0.235."
