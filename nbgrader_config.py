@@ -17,6 +17,7 @@ from autograder import steps
 from autograder.grading.preprocessors import (
     CleanFeedback,
     ExecuteSubmission,
+    FitPictures,
     GraftSubmission,
     TolerantExporter,
 )
@@ -38,4 +39,9 @@ c.Autograde.autograde_preprocessors = [
     CheckCellMetadata,
 ]
 
-c.GenerateFeedback.preprocessors = [GetGrades, CleanFeedback, CSSHTMLHeaderPreprocessor]
+c.GenerateFeedback.preprocessors = [
+    GetGrades,
+    CleanFeedback,
+    CSSHTMLHeaderPreprocessor,
+    FitPictures,
+]

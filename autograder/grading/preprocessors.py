@@ -20,7 +20,7 @@ from autograder import notebook as nb_
 from autograder.execution.execute import Limits
 from autograder.grading import intake
 from autograder.grading.graft import graft
-from autograder.grading.run import apply_result, job_of, run
+from autograder.grading.run import apply_result, job_of, run, tampered_with
 
 
 class TolerantExporter(NotebookExporter):
@@ -90,9 +90,11 @@ class ExecuteSubmission(_FromSource):
         source, folder = self.source_of(resources)
         job = job_of(nb, source, helper_files(folder), self.limits)
         result = run(job, Path(self.cache), sandbox=not self.unsafe)
-        verdicts = apply_result(nb, result)
+        apply_result(nb, result)
         ours = nb.metadata[nb_.KEY]
-        ours["flags"] = [*ours["flags"], *(v.flag for v in verdicts if v.flag)]
+        if tasks := tampered_with(result):
+            what = "pass on a planted mistake: they were tampered with"
+            ours["flags"].append(f"the checks of {', '.join(tasks)} {what}")
         if result.message:
             ours["flags"].append(result.message)
         ours["sandboxed"] = result.sandboxed
@@ -119,6 +121,15 @@ class CleanFeedback(NbGraderPreprocessor):
                 cell.outputs = [new_output("stream", name="stdout", text=message)]
             elif cell.cell_type == "code":
                 cell.outputs = [_redacted(output, secret) for output in cell.outputs]
+        return nb, resources
+
+
+class FitPictures(NbGraderPreprocessor):
+    """Keep wide pictures within a feedback page."""
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        """Add one rule to the styles that CSSHTMLHeaderPreprocessor has gathered."""
+        resources["inlining"]["css"].append("img { max-width: 100%; height: auto; }")
         return nb, resources
 
 

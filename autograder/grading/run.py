@@ -69,13 +69,20 @@ def run(job: Job, cache: Path, *, sandbox: bool = True, again: bool = False) -> 
     return result
 
 
+def tampered_with(result: Result) -> list[str]:
+    """The tasks whose checks passed on a planted mistake.
+
+    Where one check no longer notices a mistake, none of the notebook's can be believed.
+    """
+    return [task for task, ended in result.controls.items() if ended == "survived"]
+
+
 def apply_result(notebook: NotebookNode, result: Result) -> tuple[Verdict, ...]:
     """Put what ran into the grafted notebook: outputs, and at each test cell its verdict."""
     executed = nbformat.from_dict(result.notebook)
     outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
     outcomes = {outcome.cell_id: outcome for outcome in result.cells}
-    # Where one check no longer notices a mistake, none of the notebook's can be believed.
-    tampered = [task for task, ended in result.controls.items() if ended == "survived"]
+    tampered = tampered_with(result)
     verdicts = []
     tests = {cell.id for cell in nb_.test_cells(notebook).values()}
     for cell in notebook.cells:

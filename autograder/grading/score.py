@@ -19,14 +19,12 @@ class Verdict:
     """How a task ended. score: share of its points, 0 to 1.
 
     status: correct, partial, wrong, not attempted, stopped or tampered. message: for the student.
-    flag: for the teacher, "" for none.
     """
 
     task: str
     score: float
     status: str
     message: str
-    flag: str = ""
 
 
 def judge(
@@ -52,8 +50,7 @@ def judge(
         return Verdict(task, 0.0, "wrong", _own_line(cell) or f"Wrong: {evalue or ename}")
     if tampered:
         message = f"{task}: the checks could not be trusted in this notebook."
-        flag = f"the checks of {task} pass on a planted mistake: they were tampered with"
-        return Verdict(task, 0.0, "tampered", message, flag if task in tampered else "")
+        return Verdict(task, 0.0, "tampered", message)
     share, message = _partial(cell)
     if share < 1.0:
         return Verdict(task, share, "partial", f"{task}: {share:.0%} of the points. {message}")
