@@ -38,20 +38,20 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
     problems += points(texts, week)
     problems += week_files(course, week)
     problems += ruff(course, week)
-    if problems:  # what follows needs a week that builds
-        return problems
     try:
         files = build.build_week(course, week)
     except CourseError as error:
-        return error.problems
-    problems += build.differences(course.root, build.folders_of(course, [week]), files)
-    problems += build.strays(course)
+        return problems + [p for p in error.problems if p not in problems]
     for text in texts:
         name = f"{week.folder}/{text.name}.ipynb"
         source = files[Path("source") / name].decode()
         for language in course.languages:
             path = Path("release") / language / name
             problems += leaks(source, files[path].decode(), str(path))
+    if problems:  # built trees and the untouched version would only say the same again
+        return problems
+    problems += build.differences(course.root, build.folders_of(course, [week]), files)
+    problems += build.strays(course)
     if run:
         with workers(os.cpu_count()) as pool:
             for found in pool.map(lambda text: untouched(text, course), texts):
