@@ -70,30 +70,14 @@ def build(
     from autograder.authoring import build as build_
 
     course, weeks = _load(root, week)
-    files, problems = {}, []
-    for one in weeks:
-        try:
-            files.update(build_.build_week(course, one))
-        except CourseError as error:
-            problems += error.problems
-    if problems:
-        raise CourseError(problems)
-    folders = build_.folders_of(course, weeks)
     if check:
+        files, folders = build_.build_weeks(course, weeks), build_.folders_of(course, weeks)
         if found := build_.differences(course.root, folders, files) + build_.strays(course):
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return
-    # The gradebook first: it may refuse, and then the trees stay as they are.
-    for one in weeks:
-        build_.record(course, one, files, f"sqlite:///{course.root / 'gradebook.db'}")
-    build_.write(course.root, folders, files)
+    files = build_.build(course, weeks)
     console.print(f"Built {len(files)} files of {len(weeks)} week(s).")
-
-
-@app.callback()
-def _course() -> None:
-    """Build, prove, run and grade the course."""
 
 
 @app.command()

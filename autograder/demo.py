@@ -247,9 +247,7 @@ def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
     with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
         config.write(f"\nc.ExecuteSubmission.cell_seconds = {CELL_SECONDS}\n")
     demo = course_.load(root)
-    files = build.build_week(demo, week)
-    build.write(root, build.folders_of(demo, (week,)), files)
-    build.record(demo, week, files, f"sqlite:///{root / 'gradebook.db'}")
+    build.build(demo, [week])
     students = make_class(demo, week)
     for student in students:
         folder = root / "submitted" / student.name / week.folder

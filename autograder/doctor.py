@@ -157,7 +157,7 @@ def built(root: Path) -> Finding:
 
     try:
         loaded = course_.load(root)
-        files = {k: v for week in loaded.weeks for k, v in build.build_week(loaded, week).items()}
+        files = build.build_weeks(loaded, loaded.weeks)
     except CourseError as error:
         return Finding("built trees", False, _first(error.problems), "correct it")
     problems = build.differences(root, build.folders_of(loaded, loaded.weeks), files)

@@ -7,7 +7,7 @@ place for stands in `metadata.practical_dl`: a cell's `lang`, a test's `bonus`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,30 +51,26 @@ def test_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     }
 
 
-def hidden_regions(source: str) -> list[str]:
-    """The lines of a test cell's hidden tests, without blank lines and markers."""
-    lines, inside = [], False
+def _lines(source: str) -> Iterator[tuple[str, bool]]:
+    """The lines of a test cell without the markers, each with whether it is hidden."""
+    inside = False
     for line in source.split("\n"):
         if HIDDEN[0] in line:
             inside = True
         elif HIDDEN[1] in line:
             inside = False
-        elif inside and line.strip():
-            lines.append(line.strip())
-    return lines
+        else:
+            yield line, inside
+
+
+def hidden_regions(source: str) -> list[str]:
+    """The lines of a test cell's hidden tests, without blank lines and markers."""
+    return [line.strip() for line, hidden in _lines(source) if hidden and line.strip()]
 
 
 def without_hidden(source: str) -> str:
     """A test cell as students see it."""
-    lines, inside = [], False
-    for line in source.split("\n"):
-        if HIDDEN[0] in line:
-            inside = True
-        elif HIDDEN[1] in line:
-            inside = False
-        elif not inside:
-            lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(line for line, hidden in _lines(source) if not hidden)
 
 
 def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNode]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rules import copy_tiny
 
 from autograder import doctor
 
@@ -70,7 +71,6 @@ def chromium() -> str:
 def tiny(tmp_path: Path) -> Path:
     """A copy of the tiny course (one week, one notebook) with this repository's nbgrader_config."""
     folder = tmp_path / "tiny"
-    ignore = shutil.ignore_patterns(".*_cache")
-    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "tiny", folder, ignore=ignore)
+    copy_tiny(folder)
     shutil.copy(REPOSITORY / "nbgrader_config.py", folder)
     return folder

@@ -72,9 +72,8 @@ def tree_of(root: Path) -> dict[str, bytes]:
 def built(root: Path) -> Path:
     """Build a tiny course on disk, without a gradebook."""
     course = tiny_course(root)
-    for week in course.weeks:
-        files = build.build_week(course, week)
-        build.write(root, build.folders_of(course, [week]), files)
+    files = build.build_weeks(course, course.weeks)
+    build.write(root, build.folders_of(course, course.weeks), files)
     return root
 
 

@@ -335,9 +335,9 @@ def test_check_finds_each_difference(
     root = built(copy_tiny(tmp_path / "course"))
     course = tiny_course(root)
     folders = build.folders_of(course, course.weeks)
-    assert not build.differences(root, folders, build.build_week(course, course.weeks[0]))
+    assert not build.differences(root, folders, build.build_weeks(course, course.weeks))
     edit(root, (file, old, new))
-    files = build.build_week(course, course.weeks[0])
+    files = build.build_weeks(course, course.weeks)
     problems = build.differences(root, folders, files)
     assert rules_of(problems) == {"built"} and all(message in p.message for p in problems)
     places = [file.replace("weeks/", f"{t}/") for t in TREES] if "weeks/" in file else [file]
@@ -484,7 +484,7 @@ def test_our_steps_hold_all_of_nbgraders() -> None:
 def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
     root = edit(copy_tiny(tmp_path / "course"), (NOTEBOOK, PRINT, ANSWER + PRINT))
     course = tiny_course(root)
-    files = build.build_week(course, course.weeks[0])
+    files = build.build_weeks(course, course.weeks)
     url = f"sqlite:///{root / 'gradebook.db'}"
     for _ in range(2):  # idempotent
         build.record(course, course.weeks[0], files, url)
@@ -515,7 +515,7 @@ def test_changed_cells_with_submissions_are_refused(tmp_path: Path) -> None:
     text = (root / NOTEBOOK).read_text(encoding="utf-8").replace('"double"', '"twice"')
     (root / NOTEBOOK).write_text(text.replace("task:double", "task:twice"), encoding="utf-8")
     course = tiny_course(root)
-    files = build.build_week(course, course.weeks[0])
+    files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] its graded cells changed"):
         build.record(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
     line = [sys.executable, "-m", "autograder", "build"]
@@ -530,7 +530,7 @@ def test_a_file_that_is_no_gradebook_is_told(tmp_path: Path) -> None:
     root = copy_tiny(tmp_path / "course")
     (root / "gradebook.db").write_text("no database at all, but long enough" * 100)
     course = tiny_course(root)
-    files = build.build_week(course, course.weeks[0])
+    files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] can't be used"):
         build.record(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rules import WEEK, copy_tiny
 
 from autograder import course as course_
 from autograder import demo
@@ -27,7 +28,6 @@ from autograder.grading.grade import SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-WEEK = "week01_tiny"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Class:
 @pytest.fixture(scope="module")
 def tiny_class(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     root = tmp_path_factory.mktemp("class") / "tiny"
-    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "tiny", root)
+    copy_tiny(root)
     shutil.copy(REPOSITORY / "nbgrader_config.py", root)
     course = course_.load(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +148,8 @@ def test_nbgrader_autograde_gives_the_same_scores(tiny_class: Class, tmp_path: P
     done = nbgrader(root, "autograde", WEEK, "--create")
     assert done.returncode == 0, done.stderr
     course = course_.load(root)
-    theirs = [grade_.read_grade(course, course.weeks[0], s.name) for s in tiny_class.students]
+    names = [s.name for s in tiny_class.students]
+    theirs = grade_.read_grades(course, course.weeks[0], names)
     for ours, grade in zip(tiny_class.grades, theirs, strict=True):
         assert [n.tasks for n in grade.notebooks] == [n.tasks for n in ours.notebooks]
         assert grade.status == ours.status
@@ -250,7 +251,8 @@ def test_formgrader_shows_the_class_and_grades_one(
         page.locator("a", has_text="Submission #").first.click()
         page.wait_for_selector("text=/Two functions|Две функции/")  # formgrader shuffles them
         browser.close()
-    regraded = grade_.read_grade(tiny_class.course, tiny_class.course.weeks[0], "mistake-1")
+    course = tiny_class.course
+    (regraded,) = grade_.read_grades(course, course.weeks[0], ["mistake-1"])
     before = by_student(tiny_class.grades)["mistake-1"]
     assert [n.tasks for n in regraded.notebooks] == [n.tasks for n in before.notebooks]
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from rules import tiny_course
 
-from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.grading.graft import graft
 
-TINY = Path(__file__).parent / "fixtures" / "tiny"
-
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, NotebookNode]:
-    course = course_.load(TINY)
-    files = build.build_week(course, course.weeks[0])
+    course = tiny_course()
+    files = build.build_weeks(course, course.weeks)
     return {
         path.parent.parent.as_posix(): nbformat.reads(content.decode(), as_version=4)
         for path, content in files.items()

@@ -1,6 +1,6 @@
 """weeks/ -> source/ -> release/{en,ru}/: the same text gives the same bytes.
 
-Pure functions turn a Text into a source notebook and that into a release; `build_week` gathers the
+Pure functions turn a Text into a source notebook and that into a release; `build_weeks` gathers the
 files of a week, and `write` puts trees on disk, whole or not at all.
 """
 
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def to_source(text: Text, course: Course) -> NotebookNode:
     cells: list[NotebookNode] = []
     ids = _Ids()
     twin = ""
+    title = _title_cells(text)
     for number, cell in enumerate(text.cells):
         if cell.kind in ("mutant", "alternative"):
             continue
@@ -45,7 +46,7 @@ def to_source(text: Text, course: Course) -> NotebookNode:
         else:
             cell_id = twin = ids.of(cell)
         cells.append(_source_cell(cell, cell_id, text, course))
-        if number + 1 == _title_cells(text):
+        if number + 1 == title:
             cells += _header(text, course)
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -184,10 +185,15 @@ def expand_prose(source: str, language: str, text: Text, course: Course) -> str:
         cell = text.tests.get(match[1]) or next(iter(text.of("answer", match[1])), None)
         return describe_task(cell.options, language) if cell else match[0]
 
-    suffix = "" if language in ("en", "any") else f".{language}"
-    glossary = f"https://github.com/{course.repository}/blob/main/docs/glossary{suffix}.md#"
+    path = f"blob/main/docs/glossary{suffix(language)}.md"
+    glossary = f"https://github.com/{course.repository}/{path}#"
     source = re.sub(r"\{\{task:(\w+)\}\}", task_line, source)
     return re.sub(r"\]\(glossary:([^)]+)\)", lambda m: f"]({glossary}{anchor(m[1])})", source)
+
+
+def suffix(language: str) -> str:
+    """What stands before `.md` in the name of a file in a language: README.md, README.ru.md."""
+    return "" if language in ("en", "any") else f".{language}"
 
 
 def anchor(heading: str) -> str:
@@ -292,12 +298,23 @@ def _skipped(path: Path) -> bool:
     )
 
 
-def build_week(course: Course, week: Week) -> Files:
-    """All built files of a week, relative to the course's root. Raises CourseError."""
-    texts, problems = read_texts(course, week)
+def build_weeks(course: Course, weeks: Iterable[Week]) -> Files:
+    """All built files of weeks, relative to the course's root. Raises CourseError for all weeks."""
+    files: Files = {}
+    problems: list[Problem] = []
+    for week in weeks:
+        texts, found = read_texts(course, week)
+        problems += found
+        if not found:
+            files.update(build_texts(course, week, texts))
     if problems:
         raise CourseError(problems)
-    trees = [Path("source"), *(Path("release") / language for language in course.languages)]
+    return files
+
+
+def build_texts(course: Course, week: Week, texts: Iterable[Text]) -> Files:
+    """The built files of a week whose texts are read and without a problem of form."""
+    trees = trees_of(course)
     files: Files = {}
     for text in texts:
         source = to_source(text, course)
@@ -348,20 +365,34 @@ def strays(course: Course) -> list[Problem]:
     """Folders of weeks that course.toml does not know, as texts or built."""
     known = {week.folder for week in course.weeks}
     problems = []
-    for tree in ("weeks", "source", *(f"release/{language}" for language in course.languages)):
+    for tree in (Path("weeks"), *trees_of(course)):
         for path in sorted((course.root / tree).glob("*/")):
             if path.is_dir() and path.name not in known and not _skipped(Path(path.name)):
                 rule, message = "built", "no week of course.toml builds this folder: delete it"
-                if tree == "weeks":
+                if tree == Path("weeks"):
                     rule, message = "unlisted", "list this week in course.toml"
                 problems.append(Problem(f"{tree}/{path.name}", "", rule, message))
     return problems
 
 
+def trees_of(course: Course) -> list[Path]:
+    """The built trees, source/ first, relative to the root."""
+    return [Path("source"), *(Path("release") / language for language in course.languages)]
+
+
 def folders_of(course: Course, weeks: Iterable[Week]) -> list[Path]:
     """The built folders of weeks, relative to the root."""
-    trees = [Path("source"), *(Path("release") / language for language in course.languages)]
-    return [tree / week.folder for week in weeks for tree in trees]
+    return [tree / week.folder for week in weeks for tree in trees_of(course)]
+
+
+def build(course: Course, weeks: Sequence[Week]) -> Files:
+    """Build weeks on disk and record them in the gradebook. Raises CourseError."""
+    files = build_weeks(course, weeks)
+    # The gradebook first: it may refuse, and then the trees stay as they are.
+    for week in weeks:
+        record(course, week, files, f"sqlite:///{course.root / 'gradebook.db'}")
+    write(course.root, folders_of(course, weeks), files)
+    return files
 
 
 def write(root: Path, folders: Iterable[Path], files: Files) -> None:

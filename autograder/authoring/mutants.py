@@ -26,6 +26,7 @@ from typing import Any
 
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION, Text, apply_mutant
 from autograder.errors import Problem, stop
+from autograder.execution.sandbox import threads
 
 GENERATED_RATE = 0.85  # DESIGN: at least this share of generated mutants is killed
 VARIANT_SECONDS = 10.0
@@ -362,8 +363,7 @@ def _run_worker(
 ) -> Iterator[dict[str, Any]]:
     environment = {
         **os.environ,
-        # One thread: a fork must not inherit a pool of them.
-        **dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1"),
+        **threads(1),  # a fork must not inherit a pool of them
         "MPLBACKEND": "Agg",
         "TQDM_DISABLE": "1",
     }

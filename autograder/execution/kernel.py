@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager
 
 from autograder.execution import provisioner
 from autograder.execution.outputs import Outputs
-from autograder.execution.sandbox import Limits, SandboxError
+from autograder.execution.sandbox import Limits, SandboxError, threads
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 3.0  # from an interrupt to the kill
@@ -86,7 +86,7 @@ class Kernel:
         self._manager = manager = provisioner.kernel_manager(
             KernelManager, sandboxed=self._sandboxed, limits=self.limits, work=work
         )
-        env = {**os.environ, **_one_thread()} if not self._sandboxed else {}
+        env = {**os.environ, **threads(1)} if not self._sandboxed else {}
         manager.start_kernel(
             cwd=str(work),
             env=env,
@@ -324,11 +324,6 @@ class Kernel:
             self._kill(f"the notebook used more than {self.limits.memory_mib} MiB of memory")
         elif _is_abused(self._folder):
             self._kill("the notebook wrote into the folder of its kernel's connection")
-
-
-def _one_thread() -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict.fromkeys(names, "1")
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from autograder.execution.sandbox import SandboxError
+from autograder.execution.sandbox import SandboxError, threads
 
 CELL_SECONDS = 1800  # a cell that hangs must end some day, also in the profile "full"
 NO_NETWORK = 78  # exit code of the process that looked and found a network
@@ -166,8 +166,6 @@ def _run_in_process(
     notebook = notebook.absolute()
     executed = (output_dir / notebook.parent.name / notebook.name).absolute()
     executed.parent.mkdir(parents=True, exist_ok=True)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "report.json")
         line = [sys.executable, "-m", "autograder.execution.runall"]
@@ -175,7 +173,7 @@ def _run_in_process(
         line += ["--untouched"] if untouched else []
         done = subprocess.run(
             [*line, "--report", str(answer)],
-            env={**os.environ, **dict.fromkeys(names, threads)},
+            env={**os.environ, **threads(max(1, (os.cpu_count() or 1) // jobs))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -119,16 +119,19 @@ def limited(argv: Sequence[str], limits: Limits) -> list[str]:
     ]
 
 
+def threads(number: int) -> dict[str, str]:
+    """The variables that give NumPy and torch so many threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict.fromkeys(names, str(number))
+
+
 def environment() -> dict[str, str]:
     """All of the variables that code in the sandbox sees."""
     variables = {
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": HOME,
         "LANG": "C.UTF-8",
-        # One thread: as many notebooks run at once as there are cores.
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
+        **threads(1),  # as many notebooks run at once as there are cores
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     data = _data_folder()

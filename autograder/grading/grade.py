@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 from autograder import notebook as nb_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
-from autograder.execution.execute import Job, job_key
+from autograder.execution.execute import Job, Limits, job_key
 from autograder.execution.sandbox import SandboxError
 from autograder.grading import intake
 from autograder.grading.graft import graft
@@ -131,7 +133,7 @@ def grade(
     config = load_config(course, unsafe=unsafe)
     settings = ExecuteSubmission(config=config)
     cache = course.root / settings.cache
-    found = [job for s in students for job in jobs_of(course, week, s, settings.limits)]
+    found = jobs_of(course, week, students, settings.limits)
     distinct = {job_key(job): job for job in found}.values()  # copies and untouched ones run once
     with ProcessPoolExecutor(max_workers=jobs) as pool:
         running = [
@@ -156,58 +158,82 @@ def grade(
             if not done["success"]:
                 failed[student] = _sentence(done)
             on_record()
-    return [read_grade(course, week, student, failed.get(student, "")) for student in students]
+    return read_grades(course, week, students, failed)
 
 
-def jobs_of(course: Course, week: Week, student: str, limits: Any) -> list[Job]:
-    """The jobs of a student's notebooks that are there."""
-    folder = course.root / "source" / week.folder
-    files = helper_files(folder)
+def jobs_of(course: Course, week: Week, students: Sequence[str], limits: Limits) -> list[Job]:
+    """The jobs of these students' notebooks that are there."""
+    files = helper_files(course.root / "source" / week.folder)
+    sources = {n.name: nb_.read(_source(course, week, n.name)) for n in week.notebooks}
     found = []
-    for entry in week.notebooks:
-        path = course.root / "submitted" / student / week.folder / f"{entry.name}.ipynb"
-        if not path.is_file():
-            continue
-        source = nb_.read(folder / f"{entry.name}.ipynb")
-        try:
-            notebook = intake.read(path.read_bytes())
-        except intake.IntakeError:
-            notebook = None
-        found.append(job_of(graft(source, notebook).notebook, source, files, limits))
+    for student in students:
+        for name, source in sources.items():
+            path = course.root / "submitted" / student / week.folder / f"{name}.ipynb"
+            if not path.is_file():
+                continue
+            try:
+                notebook = intake.read(path.read_bytes())
+            except intake.IntakeError:
+                notebook = None
+            found.append(job_of(graft(source, notebook).notebook, source, files, limits))
     return found
 
 
-def read_grade(course: Course, week: Week, student: str, failed: str = "") -> SubmissionGrade:
-    """What the gradebook and the autograded notebooks say of a student's week."""
-    from nbgrader.api import Gradebook, MissingEntry
+def read_grades(
+    course: Course, week: Week, students: Sequence[str], failed: Mapping[str, str] | None = None
+) -> list[SubmissionGrade]:
+    """What the gradebook and the autograded notebooks say of these students' week.
 
-    rows: dict[str, dict[str, float | None]] = {}
+    failed: why a student's submission could not be graded, for those to whom that happened.
+    """
+    from nbgrader.api import Gradebook
+
+    failed = failed or {}
+    sources = {n.name: nb_.read(_source(course, week, n.name)) for n in week.notebooks}
+    grades = []
     with Gradebook(db_url(course)) as gradebook:
-        try:
-            submission = gradebook.find_submission(week.folder, student)
-        except MissingEntry:
-            submission = None
-        for notebook in submission.notebooks if submission else ():
-            rows[notebook.name] = {
-                grade.name: None if grade.needs_manual_grade else grade.score
-                for grade in notebook.grades
-            }
-    notebooks = tuple(
-        _notebook_grade(course, week, entry.name, student, rows.get(entry.name, {}), failed)
-        for entry in week.notebooks
-    )
-    return SubmissionGrade(student, week.folder, notebooks)
+        for student in students:
+            rows = _rows(gradebook, week, student)
+            notebooks = tuple(
+                _notebook_grade(
+                    course, week, name, source, student, rows.get(name, {}), failed.get(student, "")
+                )
+                for name, source in sources.items()
+            )
+            grades.append(SubmissionGrade(student, week.folder, notebooks))
+    return grades
+
+
+def _rows(gradebook: Any, week: Week, student: str) -> dict[str, dict[str, float | None]]:
+    """A student's scores by notebook and graded cell; None where a person has to grade."""
+    from nbgrader.api import MissingEntry
+
+    try:
+        submission = gradebook.find_submission(week.folder, student)
+    except MissingEntry:
+        return {}
+    return {
+        notebook.name: {
+            grade.name: None if grade.needs_manual_grade else grade.score
+            for grade in notebook.grades
+        }
+        for notebook in submission.notebooks
+    }
+
+
+def _source(course: Course, week: Week, name: str) -> Path:
+    return course.root / "source" / week.folder / f"{name}.ipynb"
 
 
 def _notebook_grade(
     course: Course,
     week: Week,
     name: str,
+    source: NotebookNode,
     student: str,
     rows: Mapping[str, float | None],
     failed: str,
 ) -> NotebookGrade:
-    source = nb_.read(course.root / "source" / week.folder / f"{name}.ipynb")
     path = course.root / "autograded" / student / week.folder / f"{name}.ipynb"
     ours: dict[str, Any] = {}
     status: dict[str, str] = {}
