@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from autograder.execution import sandbox
@@ -40,7 +40,8 @@ class Job:
 
     notebook: nbformat 4 JSON. files: helper files by relative name. salt: what the generators of
     `check.rng` are drawn from before each graded cell, "" leaves them alone. profile: the value
-    given to the notebook's parameter of that name, "small" leaves it alone.
+    given to the notebook's parameter of that name, "small" leaves it alone. gpu: whether it needs
+    one.
     """
 
     notebook: Mapping[str, Any]
@@ -49,6 +50,27 @@ class Job:
     controls: tuple[Control, ...] = ()
     salt: str = ""
     profile: str = "small"
+    gpu: bool = False
+
+    def to_json(self) -> str:
+        """Plain JSON; the bytes of files in base64."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["files"] = {n: base64.b64encode(b).decode() for n, b in self.files.items()}
+        values["limits"] = asdict(self.limits)
+        values["controls"] = [asdict(c) for c in self.controls]
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The value that `to_json` wrote. Raises ValueError for anything else."""
+        try:
+            values = json.loads(text)
+            values["files"] = {n: base64.b64decode(b) for n, b in values["files"].items()}
+            values["limits"] = Limits(**values["limits"])
+            values["controls"] = tuple(Control(**c) for c in values["controls"])
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a job: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -104,18 +126,13 @@ def job_key(job: Job) -> str:
     for cell in notebook.get("cells", []):
         cell.pop("outputs", None)
         cell.pop("execution_count", None)
-    values = {
-        "format": FORMAT,
-        "notebook": notebook,
-        "files": {n: base64.b64encode(b).decode() for n, b in job.files.items()},
-        "limits": asdict(job.limits),
-        "controls": [asdict(c) for c in job.controls],
-        "salt": job.salt,
-        "profile": job.profile,
-        "environment": sandbox.versions(),
-        "library": _library_key(),
-    }
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    depends_on = [
+        FORMAT,
+        sandbox.versions(),
+        _library_key(),
+        replace(job, notebook=notebook).to_json(),
+    ]
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
 def _library_key() -> str:
