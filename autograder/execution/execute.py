@@ -12,26 +12,40 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from autograder.execution import sandbox
-from autograder.execution.kernel import Kernel, Reply
+from autograder.execution.kernel import START_SECONDS, Kernel, Reply
 from autograder.execution.outputs import Outputs, clean, error_output
 from autograder.execution.sandbox import Limits, SandboxError
 
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
-FORMAT = 1  # of a Result; part of the key, so that a cache never serves another format
+FORMAT = 2  # of a Result; part of the key, so that a cache never serves another format
 
 
 @dataclass(frozen=True)
 class Control:
-    """A planted mistake that the test of a task must notice.
+    """How a passed test is looked at again, in a fork of the kernel (see `referee.py`).
 
-    source: the mutant's solution cell. test, restore: ids of the task's test cell and of the
-    student's solution cell, which runs again afterwards.
+    test: the id of the task's test cell. source: a planted mistake for the solution's place, "" for
+    none. preamble: the imports and helper functions of the instructor's that the test uses, and
+    bound: the names that they bind.
     """
 
     task: str
-    source: str
     test: str
-    restore: str
+    source: str = ""
+    preamble: str = ""
+    bound: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the second trial of a passed test ended. score: the share of the points that it gave.
+
+    status: "passed", "failed" or "error" where it could not be made; why: what happened.
+    """
+
+    status: str
+    why: str = ""
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,9 @@ class Job:
             values = json.loads(text)
             values["files"] = {n: base64.b64decode(b) for n, b in values["files"].items()}
             values["limits"] = Limits(**values["limits"])
-            values["controls"] = tuple(Control(**c) for c in values["controls"])
+            values["controls"] = tuple(
+                Control(**{**c, "bound": tuple(c["bound"])}) for c in values["controls"]
+            )
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a job: {error}") from error
@@ -100,9 +116,11 @@ class Result:
     notebook: dict[str, Any]
     cells: tuple[CellOutcome, ...]
     controls: Mapping[str, str]
+    trials: Mapping[str, Trial]
     seconds: float
     peak_memory_mib: float
     sandboxed: bool
+    kernel: str
     message: str
 
     def to_json(self) -> str:
@@ -115,7 +133,8 @@ class Result:
         try:
             values = json.loads(text)
             cells = tuple(CellOutcome(**c) for c in values.pop("cells"))
-            return cls(cells=cells, **values)
+            trials = {task: Trial(**t) for task, t in values.pop("trials").items()}
+            return cls(cells=cells, trials=trials, **values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from error
 
@@ -153,21 +172,19 @@ def execute(job: Job, *, sandbox: bool = True) -> Result:
     if sandbox:
         _require_sandbox()
     start = time.monotonic()
-    with Kernel(job.limits, job.files, sandboxed=sandbox) as kernel:
-        run = _Run(job, kernel)
+    with _Run(job, sandboxed=sandbox) as run:
         run.cells()
-        notebook = run.notebook()  # before the controls, which must not change it
-        controls = run.controls()
-        peak = kernel.peak_bytes / 2**20
-    return Result(
-        notebook=notebook,
-        cells=tuple(run.outcomes),
-        controls=controls,
-        seconds=time.monotonic() - start,
-        peak_memory_mib=round(peak, 1),
-        sandboxed=sandbox,
-        message=run.message,
-    )
+        return Result(
+            notebook=run.notebook(),
+            cells=tuple(run.outcomes),
+            controls=run.controls,
+            trials=run.trials,
+            seconds=time.monotonic() - start,
+            peak_memory_mib=round(run.peak_mib, 1),
+            sandboxed=sandbox,
+            kernel=run.kernel.start,
+            message=" ".join(run.messages),
+        )
 
 
 def _require_sandbox() -> None:
@@ -177,45 +194,129 @@ def _require_sandbox() -> None:
 
 
 class _Run:
-    """One job in one kernel."""
+    """One job: in one kernel, and after that one's death in the next."""
 
-    def __init__(self, job: Job, kernel: Kernel) -> None:
-        self.job, self.kernel = job, kernel
+    def __init__(self, job: Job, *, sandboxed: bool) -> None:
+        self.job = job
         self.outcomes: list[CellOutcome] = []
-        self.message = ""
+        self.controls: dict[str, str] = {}
+        self.trials: dict[str, Trial] = {}
+        self.messages: list[str] = []
+        self._peak_bytes = 0
+        self._sandboxed = sandboxed
         self._notebook = copy.deepcopy(dict(job.notebook))
         self._outputs: dict[int, Outputs] = {}
         self._replies: dict[int, Reply] = {}
+        self._ran: list[int] = []  # what a new kernel has to run again
+        self._controls = {control.test: control for control in job.controls}
         self._deadline = time.monotonic() + job.limits.notebook_seconds
 
+    def __enter__(self) -> _Run:
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        self.kernel = Kernel(self.job.limits, self.job.files, sandboxed=self._sandboxed)
+        self.kernel.__enter__()
+
+    def _stop(self) -> None:
+        self.kernel.__exit__()
+        self._peak_bytes = max(self._peak_bytes, self.kernel.peak_bytes)
+
+    @property
+    def peak_mib(self) -> float:
+        """The most memory that any of its kernels has used."""
+        return max(self._peak_bytes, self.kernel.peak_bytes) / 2**20
+
     def cells(self) -> None:
-        """Run the code cells in order."""
+        """Run the code cells in order. A dead kernel is replaced before the next one."""
         for index, cell in enumerate(self._notebook["cells"]):
             if cell["cell_type"] != "code":
                 continue
             name = _cell_id(cell, index)
-            if not self.kernel.alive or self._left() <= 0:
-                self._say_why(name)
+            if self._left() > 0 and not self.kernel.alive:
+                self._revive()
+            if self._left() <= 0:
+                self._say_late(name)
                 self.outcomes.append(CellOutcome(name, "skipped", 0.0))
                 continue
-            self.outcomes.append(self._cell(index, name, cell))
-            if "parameters" in cell.get("metadata", {}).get("tags", []):
-                self._set_profile()
+            outcome = self._cell(index, name, cell)
+            self.outcomes.append(outcome)
+            if outcome.status in ("ok", "error"):
+                self._ran.append(index)
 
     def _cell(self, index: int, name: str, cell: Mapping[str, Any]) -> CellOutcome:
         source = _source(cell)
         if not source.strip():
             return CellOutcome(name, "ok", 0.0)
-        if _is_graded(cell):
-            self._reseed()
+        control = self._controls.get(name)
+        if control or _is_graded(cell):
+            self._prepare(fork=control is not None)
         outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays)
         self._outputs[index] = outputs
         reply = self.kernel.run(source, self._seconds(), outputs)
         self._replies[index] = reply
         if reply.status in ("died", "timeout"):
             self._say(name, reply)
+        if control and reply.status == "ok":
+            self._look_again(control, source, reply.seconds)
+        if _is_parameters(cell):
+            self._set_profile()
         ename, evalue = clean(reply.ename, 200), clean(reply.evalue, 2000)
         return CellOutcome(name, reply.status, round(reply.seconds, 4), ename, evalue)
+
+    def _prepare(self, *, fork: bool) -> None:
+        order = {"what": "prepare", "salt": self.job.salt, "fork": fork}
+        self.kernel.ask(order, START_SECONDS)
+
+    def _look_again(self, control: Control, test: str, seconds: float) -> None:
+        """The negative control and the second trial of a test that has passed."""
+        allowed = min(10 + 8 * seconds, 2 * self.job.limits.cell_seconds)
+        order = {
+            "what": "try",
+            "test": test,
+            "mutant": control.source,
+            "preamble": control.preamble,
+            "bound": list(control.bound),
+            "salt": self.job.salt,
+            "seconds": allowed,
+        }
+        start = time.monotonic()
+        answer = self.kernel.ask(order, allowed + START_SECONDS)
+        self._deadline += time.monotonic() - start  # the notebook's own time is not for this
+        error = answer.get("error", "")
+        if control.source:
+            self.controls[control.task] = str(answer.get("control", f"error: {error}"))[:300]
+        if answer.get("again") in ("passed", "failed"):
+            score = answer.get("score")
+            self.trials[control.task] = Trial(
+                answer["again"],
+                clean(str(answer.get("why", "")), 300),
+                min(1.0, max(0.0, score)) if isinstance(score, int | float) else 0.0,
+            )
+        else:
+            self.trials[control.task] = Trial("error", clean(str(error), 300))
+
+    def _revive(self) -> None:
+        """A new kernel, in which all that ran runs again without what ended the last one."""
+        self._stop()
+        self._start()
+        cells = self._notebook["cells"]
+        for index in list(self._ran):
+            if _is_graded(cells[index]):
+                self._prepare(fork=False)
+            self.kernel.run(_source(cells[index]), self._seconds())
+            if _is_parameters(cells[index]):
+                self._set_profile()
+            if not self.kernel.alive:
+                # It died this time: do without it, too.
+                self._ran.remove(index)
+                self._stop()
+                return self._revive() if self._left() > 0 else None
+        return None
 
     def notebook(self) -> dict[str, Any]:
         """The notebook with what its cells have shown by now."""
@@ -229,46 +330,7 @@ class _Run:
                 shown.append(error_output(reply.ename, reply.evalue, list(reply.traceback)))
             cell["outputs"] = shown
             cell["execution_count"] = reply.execution_count if reply else None
-        return copy.deepcopy(self._notebook)
-
-    def controls(self) -> dict[str, str]:
-        """Put each planted mistake in the solution's place and see whether the test notices."""
-        cells = {_cell_id(c, i): c for i, c in enumerate(self._notebook["cells"])}
-        passed = {o.cell_id for o in self.outcomes if o.status == "ok"}
-        # The notebook may have used up its time; its controls have as much again.
-        self._deadline = time.monotonic() + self.job.limits.notebook_seconds
-        verdicts: dict[str, str] = {}
-        for control in self.job.controls:
-            if control.test in passed:
-                verdicts[control.task] = self._control(control, cells)
-        return verdicts
-
-    def _control(self, control: Control, cells: Mapping[str, Mapping[str, Any]]) -> str:
-        if not self.kernel.alive or self._left() <= 0:
-            return f"error: {self.kernel.death or 'there was no time left'}"
-        planted = self._quietly(control.source)
-        if planted.status != "ok":
-            what = clean(planted.ename, 200) or planted.status
-            verdict = f"error: the planted mistake itself did not run ({what})"
-        else:
-            self._reseed()
-            tested = self._quietly(_source(cells[control.test]))
-            if tested.status == "died":
-                verdict = f"error: {self.kernel.death}"
-            else:  # a mistake that never comes to an end is noticed, too
-                verdict = "survived" if tested.status == "ok" else "killed"
-        if self.kernel.alive and control.restore in cells:
-            self._quietly(_source(cells[control.restore]))
-        return verdict
-
-    def _quietly(self, source: str) -> Reply:
-        # An ordinary request, not a silent one: the code that runs can't tell it from a cell's.
-        return self.kernel.run(source, self._seconds())
-
-    def _reseed(self) -> None:
-        if self.job.salt:
-            source = f"from practical_dl import check; check.reseed({self.job.salt!r})"
-            self.kernel.run(source, self._seconds(), silent=True)
+        return self._notebook
 
     def _set_profile(self) -> None:
         if self.job.profile != "small":
@@ -281,23 +343,19 @@ class _Run:
         return max(0.1, min(self.job.limits.cell_seconds, self._left()))
 
     def _say(self, name: str, reply: Reply) -> None:
-        if self.message and self.kernel.alive:
-            return
         if self.kernel.alive:
-            self.message = f"Cell {name} was interrupted after {reply.seconds:.3g} s."
+            self.messages.append(f"Cell {name} was interrupted after {reply.seconds:.3g} s.")
         else:
-            self.message = (
-                f"The run ended at cell {name}: {self.kernel.death}. "
-                "The cells after it did not run."
+            self.messages.append(
+                f"Cell {name} ended its kernel: {self.kernel.death}. "
+                "A new one ran the cells before it again and went on after it."
             )
 
-    def _say_why(self, name: str) -> None:
-        if not self.message or self.kernel.alive:
-            self.message = (
+    def _say_late(self, name: str) -> None:
+        if not any(o.status == "skipped" for o in self.outcomes):
+            self.messages.append(
                 f"The notebook ran longer than {self.job.limits.notebook_seconds:.4g} s; "
                 f"cell {name} and those after it did not run."
-                if self.kernel.alive
-                else f"The run ended before cell {name}: {self.kernel.death}."
             )
 
 
@@ -308,6 +366,10 @@ def _cell_id(cell: Mapping[str, Any], index: int) -> str:
 def _source(cell: Mapping[str, Any]) -> str:
     source = cell.get("source", "")
     return source if isinstance(source, str) else "".join(source)
+
+
+def _is_parameters(cell: Mapping[str, Any]) -> bool:
+    return "parameters" in cell.get("metadata", {}).get("tags", [])
 
 
 def _is_graded(cell: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from jupyter_client.manager import KernelManager
 
 from autograder.execution import provisioner
 from autograder.execution.outputs import Outputs
+from autograder.execution.parent import Forked
 from autograder.execution.sandbox import Limits, SandboxError, threads
 
 START_SECONDS = 60.0
@@ -53,6 +54,7 @@ class Kernel:
         self.limits = limits
         self.alive = False
         self.death = ""  # why it is dead, a sentence
+        self.start = ""  # "forked", or "cold: why"
         self.peak_bytes = 0
         self.displays: dict[str, list[dict[str, Any]]] = {}
         self._sinks: dict[str, Outputs] = {}
@@ -97,6 +99,7 @@ class Kernel:
             stderr=subprocess.PIPE,
         )
         self._process = manager.provisioner.process
+        self.start = _start_of(manager.provisioner)
         self._folder = Path(manager.connection_file).parent
         self.alive = True
         self._shell = self._connect(zmq.DEALER, "shell")
@@ -235,9 +238,33 @@ class Kernel:
             execution_count=count if isinstance(count, int) else None,
         )
 
-    def _receive_reply(self, identifier: str) -> dict[str, Any] | None:
+    def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Give the referee in the kernel an order; its answer, with `error` where there is none.
+
+        A kernel that does not answer in time is stopped.
+        """
+        if not self.alive:
+            return {"error": self.death}
+        request = self._manager.session.send(self._shell, "trial_request", content=dict(order))
+        identifier = request["header"]["msg_id"]
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            events = dict(self._poller.poll(int(TICK_SECONDS * 1000)))
+            self._drain_stderr(events)
+            if self._iopub in events:
+                self._receive_outputs(identifier)
+            if self._shell in events:
+                answer = self._receive_reply(identifier, "trial_reply")
+                if answer is not None:
+                    return answer
+            self._tick()
+            if time.monotonic() > deadline:
+                self._kill("its kernel no longer answered")
+        return {"error": self.death}
+
+    def _receive_reply(self, identifier: str, kind: str = "execute_reply") -> dict[str, Any] | None:
         message = self._decode(self._shell.recv_multipart())
-        if message is None or message["header"].get("msg_type") != "execute_reply":
+        if message is None or message["header"].get("msg_type") != kind:
             return None
         if message["parent_header"].get("msg_id") != identifier:
             return None
@@ -322,7 +349,7 @@ class Kernel:
             self._kill(f"the notebook started more than {self.limits.processes} processes")
         elif resident > self.limits.together_mib * 2**20:
             self._kill(f"the notebook used more than {self.limits.memory_mib} MiB of memory")
-        elif _is_abused(self._folder):
+        elif not isinstance(self._process, Forked) and _is_abused(self._folder):
             self._kill("the notebook wrote into the folder of its kernel's connection")
 
 
@@ -334,6 +361,12 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         path = folder.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def _start_of(provisioner: Any) -> str:
+    if isinstance(provisioner.process, Forked):
+        return "forked"
+    return f"cold: {getattr(provisioner, 'cold', '') or 'there is no sandbox'}"
 
 
 def _why(code: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,8 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Dict, Unicode
 
-from autograder.execution import sandbox
+from autograder.execution import parent, sandbox
+from autograder.execution.parent import PRELOAD, ParentError
 from autograder.execution.sandbox import Limits, SandboxError
 
 Manager = TypeVar("Manager", bound=KernelManager)
@@ -25,30 +27,61 @@ NAME = "practical-dl-sandbox"  # as pyproject.toml registers it
 
 
 class SandboxProvisioner(LocalProvisioner):
-    """Starts a kernel inside bubblewrap; it is spoken to through sockets in one private folder.
+    """Starts a kernel in a sandbox; it is spoken to through sockets in one private folder.
 
-    limits: the fields of `Limits`. work: a folder whose files are copied to where the kernel
-    starts, "" for none. Both come from the kernel spec's `kernel_provisioner.config`.
+    A Python kernel of this environment is forked from the process's preloaded parent. Any other
+    one, and all of them where that can't be had, start cold, each in a bubblewrap of its own:
+    `cold` tells why. limits: the fields of `Limits`. work: a folder whose files are copied to where
+    the kernel starts, "" for none. Both come from the kernel spec's `kernel_provisioner.config`.
     """
 
     limits = Dict()
     work = Unicode("")
+    cold = ""
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Move the connection to the private folder, then wrap the kernel's command."""
+        """Move the connection to the private folder and make the command of a cold start."""
         manager = self.parent
         if manager is None:
             raise SandboxError("a sandboxed kernel needs a kernel manager")
-        folder = use_private_sockets(manager)
+        self._warm = self._current_parent()
+        folder = use_private_sockets(manager, self._warm.base if self._warm else None)
         kwargs = await super().pre_launch(**kwargs)
+        self._arguments = _ipykernel_arguments(kwargs["cmd"])
+        if self._arguments is None:
+            self._warm, self.cold = None, "it is no Python kernel of this environment"
         kwargs["cmd"] = sandbox.command(
-            kwargs["cmd"],
+            kwargs["cmd"] if self._arguments is None else inside_command(self._arguments),
             work=Path(self.work) if self.work else None,
             connection_dir=folder,
             limits=Limits(**self.limits),
         )
         kwargs["cwd"] = "/"  # where the host's side waits; the kernel starts elsewhere
         return kwargs
+
+    def _current_parent(self) -> parent.Parent | None:
+        try:
+            return parent.current()
+        except ParentError as error:
+            self.cold = str(error)
+            return None
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        """Fork; where that fails, start the command, and from then on do so at once."""
+        if self._warm is not None:
+            folder = self.parent._private_folder
+            files = None
+            if self.work:
+                files = shutil.copytree(self.work, folder / "files", dirs_exist_ok=True)
+            try:
+                limits = Limits(**self.limits)
+                self.process = self._warm.fork(folder, self._arguments, limits, files)
+                self.pid = self.process.pid
+                return self.connection_info
+            except ParentError as error:
+                self.cold = str(error)
+                parent.give_up(self.cold)
+        return await super().launch_kernel(cmd, **kwargs)
 
     async def send_signal(self, signum: int) -> None:
         """Interrupt by message: a signal would reach bubblewrap, not the kernel behind it."""
@@ -85,17 +118,32 @@ class SandboxProvisioner(LocalProvisioner):
             remove_private_sockets(self.parent)
 
 
-def use_private_sockets(manager: KernelManager) -> Path:
+def inside_command(arguments: list[str]) -> list[str]:
+    """The command of a cold kernel in the sandbox, with ipykernel's arguments."""
+    return [sys.executable, "/run/inside/launcher.py", "kernel", json.dumps(PRELOAD), *arguments]
+
+
+def _ipykernel_arguments(command: list[str]) -> list[str] | None:
+    """The arguments of this environment's ipykernel; None for another command."""
+    ours = os.path.dirname(command[0]) in ("", os.path.dirname(sys.executable))
+    if ours and os.path.basename(command[0]).startswith("python"):
+        for number, word in enumerate(command[1:], 1):
+            if word in ("ipykernel_launcher", "ipykernel"):
+                return command[number + 1 :]
+    return None
+
+
+def use_private_sockets(manager: KernelManager, base: Path | None = None) -> Path:
     """Have the manager speak through Unix sockets in a folder of its own; return the folder.
 
-    Has no effect the second time (a restart keeps the folder).
+    base: where to make it. Has no effect the second time (a restart keeps the folder).
     """
     folder = getattr(manager, "_private_folder", None)
     if folder is None or not folder.is_dir():
-        base = tempfile.gettempdir()
+        base = base or Path(tempfile.gettempdir())
         # A Unix socket's path has at most 107 bytes.
-        folder = Path(tempfile.mkdtemp(prefix="k", dir=base if len(base) < 60 else "/tmp"))
-        folder = Path(os.path.realpath(folder))
+        base = base if len(str(base)) < 60 else Path("/tmp")
+        folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="k", dir=base)))
         manager._private_folder = folder
         manager.transport = "ipc"
         manager.cache_ports = False
@@ -125,15 +173,17 @@ def kernel_manager(
     it as `cwd` when you start the kernel.
     """
     limits = limits or Limits()
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    connection = ["-f", "{connection_file}"]
     spec = KernelSpec(display_name="Python 3", language="python", interrupt_mode="message")
     if sandboxed:
-        spec.argv = argv
+        spec.argv = [sys.executable, "-m", "ipykernel_launcher", *connection]
         config = {"limits": asdict(limits), "work": str(work or "")}
         spec.metadata = {"kernel_provisioner": {"provisioner_name": NAME, "config": config}}
     else:
-        spec.argv = sandbox.limited(argv, limits)
+        launcher = [sys.executable, str(sandbox.INSIDE[0]), "kernel", "[]"]
+        spec.argv = sandbox.limited([*launcher, *connection], limits)
     manager = manager_class(kernel_name="python3")
     manager._kernel_spec = spec
-    use_private_sockets(manager)
+    if not sandboxed:
+        use_private_sockets(manager)
     return manager

@@ -26,6 +26,8 @@ from pathlib import Path
 
 HOME = "/home/student"
 WORK = f"{HOME}/work"
+# What of this package runs in the sandbox.
+INSIDE = [Path(__file__).with_name(f"{name}.py") for name in ("launcher", "referee", "seccomp")]
 # Shared libraries count for RLIMIT_AS but use little memory: `import torch` (the CUDA build)
 # maps 3.1 GiB, of which 0.75 GiB count for RLIMIT_DATA. So RLIMIT_DATA holds the limit on memory,
 # and RLIMIT_AS, with this much on top, only stops absurd mappings.
@@ -104,19 +106,21 @@ def _remedy(reason: str) -> str:
     return "run `bwrap --ro-bind / / --unshare-all true` by hand to see what it says"
 
 
-def limited(argv: Sequence[str], limits: Limits) -> list[str]:
-    """argv with the limits that the kernel holds each process to."""
+def rlimits(limits: Limits) -> dict[str, int]:
+    """The limits that the kernel holds each process to, by their names in `resource`."""
     mib = 2**20
-    return [
-        "prlimit",
-        f"--data={limits.memory_mib * mib}",
-        f"--as={(limits.memory_mib + ADDRESS_SPACE_EXTRA_MIB) * mib}",
-        f"--fsize={limits.file_mib * mib}",
-        f"--nproc={limits.processes}",
-        "--core=0",
-        "--",
-        *argv,
-    ]
+    return {
+        "data": limits.memory_mib * mib,
+        "as": (limits.memory_mib + ADDRESS_SPACE_EXTRA_MIB) * mib,
+        "fsize": limits.file_mib * mib,
+        "nproc": limits.processes,
+        "core": 0,
+    }
+
+
+def limited(argv: Sequence[str], limits: Limits) -> list[str]:
+    """argv under those limits."""
+    return ["prlimit", *(f"--{n}={v}" for n, v in rlimits(limits).items()), "--", *argv]
 
 
 def threads(number: int) -> dict[str, str]:
@@ -149,37 +153,84 @@ def command(
     inside. connection_dir: the one folder of the host that is; it must exist and hold nothing else.
     Raises SandboxError.
     """
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        raise SandboxError("bubblewrap (bwrap) is not installed: apt install bubblewrap")
-    size = str(limits.work_mib * 2**20)
-    line = [bwrap, "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
-    line += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "localhost"]
-    if _has_option(bwrap, "--disable-userns"):
+    line = [*_walls(), "--dev", "/dev"]
+    if _has_option(line[0], "--disable-userns"):
         line += ["--disable-userns"]
-    line += ["--clearenv"]
-    for name, value in environment().items():
-        line += ["--setenv", name, value]
-    line += ["--proc", "/proc", "--dev", "/dev"]
-    # Before the binds: a checkout or an environment may itself lie below one of these.
-    for folder in ("/dev/shm", "/tmp", HOME):
-        line += ["--size", size, "--tmpfs", folder]
-    line += ["--dir", WORK]
-    line += _system()
-    for path in _outermost(
-        [Path(sys.base_prefix), Path(sys.prefix), package_folder(), _data_folder()]
-    ):
-        line += ["--ro-bind", str(path), str(path)]
-    fonts = _font_cache()
-    if fonts is not None:  # without it, matplotlib looks through all fonts at its first import
-        line += ["--ro-bind", str(fonts), f"{HOME}/.cache/matplotlib/{fonts.name}"]
-    line += ["--bind", str(connection_dir), str(connection_dir)]
+    line += _mounts(limits.work_mib, connection_dir)
     inner = limited(argv, limits)
     if work is not None:
         line += ["--ro-bind", str(work), "/run/files"]
         inner = ["sh", "-c", 'cp -R /run/files/. . && exec "$@"', "sh", *inner]
     line += ["--chdir", WORK, "--remount-ro", "/dev", "--remount-ro", "/"]
     return [*line, "--", *inner]
+
+
+def parent_command(argv: Sequence[str], *, base: Path) -> list[str]:
+    """The command that runs the parent of forked kernels in a sandbox.
+
+    It keeps two capabilities over its own namespaces, to give each fork new ones; the forks keep
+    none. base: a folder of the host that holds a folder for each kernel's connection.
+    Raises SandboxError.
+    """
+    line = [*_walls(), "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_NET_ADMIN"]
+    # bubblewrap's own --dev would put the mounts into the hands of another user namespace than the
+    # one that the forks belong to.
+    for name in ("null", "zero", "full", "random", "urandom"):
+        line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name in ("fd", "stdin", "stdout", "stderr"):
+        line += ["--symlink", f"/proc/self/fd{_STREAMS.get(name, '')}", f"/dev/{name}"]
+    line += _mounts(64, base)
+    return [*line, "--chdir", WORK, "--remount-ro", "/", "--", *argv]
+
+
+_STREAMS = {"stdin": "/0", "stdout": "/1", "stderr": "/2"}
+
+
+def _walls() -> list[str]:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxError("bubblewrap (bwrap) is not installed: apt install bubblewrap")
+    line = [bwrap, "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
+    line += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "localhost"]
+    line += ["--clearenv"]
+    for name, value in environment().items():
+        line += ["--setenv", name, value]
+    return [*line, "--proc", "/proc"]
+
+
+def _mounts(work_mib: int, connection_dir: Path) -> list[str]:
+    """What there is to read, and where to write."""
+    line = []
+    # Before the binds: a checkout or an environment may itself lie below one of these.
+    for folder in ("/dev/shm", "/tmp", HOME):
+        line += ["--size", str(work_mib * 2**20), "--tmpfs", folder]
+    line += ["--dir", WORK]
+    line += _system()
+    for path in binds():
+        line += ["--ro-bind", str(path), str(path)]
+    fonts = _font_cache()
+    if fonts is not None:  # without it, matplotlib looks through all fonts at its first import
+        line += ["--ro-bind", str(fonts), _fonts_inside(fonts)]
+    for path in INSIDE:
+        line += ["--ro-bind", str(path), f"/run/inside/{path.name}"]
+    return [*line, "--bind", str(connection_dir), str(connection_dir)]
+
+
+def binds() -> list[Path]:
+    """The folders of the host that code inside may read, besides the system's."""
+    paths = [Path(sys.base_prefix), Path(sys.prefix), package_folder(), _data_folder()]
+    return _outermost(paths)
+
+
+def below_writable() -> list[str]:
+    """Those paths inside that lie below a folder which each fork gets anew."""
+    fonts = _font_cache()
+    paths = [str(p) for p in binds()] + ([_fonts_inside(fonts)] if fonts else [])
+    return [p for p in paths if p.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))]
+
+
+def _fonts_inside(fonts: Path) -> str:
+    return f"{HOME}/.cache/matplotlib/{fonts.name}"
 
 
 def _system() -> list[str]:

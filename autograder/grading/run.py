@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,16 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
-from autograder.execution.execute import Control, Job, Limits, Result, execute, job_key
+from autograder.execution.execute import (
+    CellOutcome,
+    Control,
+    Job,
+    Limits,
+    Result,
+    Trial,
+    execute,
+    job_key,
+)
 from autograder.grading.score import Verdict, judge, write_outputs
 
 
@@ -24,21 +36,92 @@ def job_of(
     The salt comes from the source notebook, which students do not have: the hidden tests draw
     numbers that they can't foresee, and the same ones for everybody.
     """
-    mutants = {
-        nb_.grade_id(cell): nb_.ours(cell).get("mutants", [])
-        for cell in source.cells
-        if nb_.is_solution(cell)
-    }
     tests = nb_.test_cells(notebook)
     code = [_for_kernel(cell) for cell in notebook.cells if cell.cell_type == "code"]
-    controls = tuple(
-        Control(task=task, source=found[0]["source"], test=tests[task].id, restore=task)
-        for task, found in mutants.items()
-        if found and task in tests
-    )
+    controls = tuple(replace(c, test=tests[c.task].id) for c in _controls(source))
     salt = hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
     table = {"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     return Job(notebook=table, files=dict(files), limits=limits, controls=controls, salt=salt)
+
+
+def _controls(source: NotebookNode) -> list[Control]:
+    """What looks at each autograded task again: its first mutant and the names that its test uses.
+
+    Those names are the instructor's imports and helper functions before the test, which a student's
+    code could have replaced.
+    """
+    found = []
+    mutants: dict[str, list[dict[str, str]]] = {}
+    trees: list[ast.Module] = []
+    bound: set[str] = set()
+    for cell in source.cells:
+        if cell.cell_type != "code":
+            continue
+        tree = _parsed(cell.source)
+        if nb_.is_solution(cell):
+            mutants[nb_.grade_id(cell)] = nb_.ours(cell).get("mutants", [])
+        elif nb_.is_graded(cell):
+            task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
+            first = next(iter(mutants.get(task, [])), {"source": ""})
+            preamble = _preamble(trees, tree)
+            control = Control(task, cell.id, first["source"], preamble, tuple(sorted(bound)))
+            found.append(control)
+            continue
+        else:
+            trees.append(tree)
+        bound |= _bound(tree)
+    return found
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # a cell with magics
+        return ast.Module([], [])
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """All names that code may bind, at any depth: too many do no harm."""
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not _is_loaded(n)}
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names |= {n.name for n in ast.walk(tree) if isinstance(n, kinds)}
+    imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return names | {_imported_as(alias) for n in imported for alias in n.names}
+
+
+def _is_loaded(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Load)
+
+
+def _imported_as(alias: ast.alias) -> str:
+    return alias.asname or alias.name.split(".")[0]
+
+
+def _preamble(trees: Sequence[ast.Module], test: ast.Module) -> str:
+    """The imports and functions of these cells that a test needs, itself or through others."""
+    offered: list[tuple[set[str], ast.stmt]] = []
+    for node in (node for tree in trees for node in tree.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                one = copy.copy(node)
+                one.names = [alias]
+                offered.append(({_imported_as(alias)}, one))
+        elif isinstance(node, ast.FunctionDef):
+            offered.append(({node.name}, node))
+    needed: list[ast.stmt] = []
+    wanted, seen = _loaded(test), set()
+    while wanted - seen:
+        name = min(wanted - seen)
+        seen.add(name)
+        for names, node in offered:
+            if name in names and node not in needed:
+                needed.append(node)
+                wanted |= _loaded(node)
+    return "\n".join(ast.unparse(node) for _, node in offered if node in needed)
+
+
+def _loaded(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_loaded(n)}
 
 
 def _for_kernel(cell: NotebookNode) -> dict[str, Any]:
@@ -69,12 +152,26 @@ def run(job: Job, cache: Path, *, sandbox: bool = True, again: bool = False) -> 
     return result
 
 
-def tampered_with(result: Result) -> list[str]:
-    """The tasks whose checks passed on a planted mistake.
-
-    Where one check no longer notices a mistake, none of the notebook's can be believed.
-    """
-    return [task for task, ended in result.controls.items() if ended == "survived"]
+def suspicions(result: Result) -> list[str]:
+    """What a person should look at, a sentence each."""
+    found = []
+    survived = [task for task, ended in result.controls.items() if ended == "survived"]
+    if survived:
+        what = "pass on a planted mistake: they were tampered with"
+        found.append(f"the checks of {', '.join(survived)} {what}")
+    for task, trial in result.trials.items():
+        if task in survived or trial.status == "passed":
+            continue
+        if trial.status == "failed":
+            what = "passes in the notebook, but not when it is checked apart from it"
+            found.append(f"{task} {what}: {trial.why}")
+        else:
+            what = "passes, but could not be checked a second time"
+            found.append(f"{task} {what} ({trial.why}); it got no points until you look at it")
+    for task, ended in result.controls.items():
+        if ended.startswith("error"):
+            found.append(f"the negative control of {task} could not be tried ({ended[7:]})")
+    return found + ([result.message] if result.message else [])
 
 
 def apply_result(notebook: NotebookNode, result: Result) -> tuple[Verdict, ...]:
@@ -82,22 +179,20 @@ def apply_result(notebook: NotebookNode, result: Result) -> tuple[Verdict, ...]:
     executed = nbformat.from_dict(result.notebook)
     outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
     outcomes = {outcome.cell_id: outcome for outcome in result.cells}
-    tampered = tampered_with(result)
     verdicts = []
-    tests = {cell.id for cell in nb_.test_cells(notebook).values()}
+    tests = {cell.id: task for task, cell in nb_.test_cells(notebook).items()}
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
         cell.outputs = outputs.get(cell.id, [])
         if cell.id not in tests:
             continue
-        outcome = outcomes.get(cell.id)
+        task = tests[cell.id]
         verdict = judge(
             cell,
-            outcome.status if outcome else "skipped",
-            outcome.ename if outcome else "",
-            outcome.evalue if outcome else "",
-            tampered,
+            outcomes.get(cell.id) or CellOutcome(cell.id, "skipped", 0.0),
+            result.trials.get(task, Trial("error", "it was not tried")),
+            result.controls.get(task, "killed"),
         )
         write_outputs(cell, verdict)
         verdicts.append(verdict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from autograder import notebook as nb_
+from autograder.execution.execute import CellOutcome, Trial
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 
@@ -18,7 +19,8 @@ SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCO
 class Verdict:
     """How a task ended. score: share of its points, 0 to 1.
 
-    status: correct, partial, wrong, not attempted, stopped or tampered. message: for the student.
+    status: correct, partial, wrong, not attempted, stopped, tampered or unconfirmed. message: for
+    the student.
     """
 
     task: str
@@ -27,31 +29,33 @@ class Verdict:
     message: str
 
 
-def judge(
-    cell: NotebookNode, status: str, ename: str, evalue: str, tampered: Sequence[str] = ()
-) -> Verdict:
+def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) -> Verdict:
     """The verdict on a test cell that ran.
 
-    status, ename, evalue: from the kernel's reply, or "timeout", "died", "skipped". tampered: the
-    tasks of the notebook whose negative control survived.
+    outcome: the kernel's reply. trial, control: what came of it when the cell was looked at again.
     """
     task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
-    if status == "timeout":
+    if outcome.status == "timeout":
         return Verdict(task, 0.0, "stopped", f"{task}: the time limit was reached.")
-    if status == "died":
+    if outcome.status == "died":
         message = f"{task}: Python ended while this task was checked."
         return Verdict(task, 0.0, "stopped", message)
-    if status == "skipped":
-        message = f"{task}: not checked, since Python had ended before."
+    if outcome.status == "skipped":
+        message = f"{task}: not checked, since the notebook's time was used up before."
         return Verdict(task, 0.0, "stopped", message)
-    if status != "ok":
-        if ename == "NotImplementedError":
+    if outcome.status != "ok":
+        if outcome.ename == "NotImplementedError":
             return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
-        return Verdict(task, 0.0, "wrong", _own_line(cell) or f"Wrong: {evalue or ename}")
-    if tampered:
+        message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
+        return Verdict(task, 0.0, "wrong", message)
+    if control == "survived" or trial.status == "failed":
         message = f"{task}: the checks could not be trusted in this notebook."
         return Verdict(task, 0.0, "tampered", message)
+    if trial.status != "passed":
+        message = f"{task}: a person has to look at this task; it could not be checked twice."
+        return Verdict(task, 0.0, "unconfirmed", message)
     share, message = _partial(cell)
+    share = min(share, trial.score)
     if share < 1.0:
         return Verdict(task, share, "partial", f"{task}: {share:.0%} of the points. {message}")
     return Verdict(task, 1.0, "correct", f"Correct: {task}. {message}".strip())

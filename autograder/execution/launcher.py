@@ -1,0 +1,261 @@
+"""Runs inside the sandbox: the preloaded parent, and the kernels that are forked from it.
+
+`launcher.py serve FD SETTINGS`: import what notebooks import, then fork a kernel for each order
+that comes through the socket FD. `launcher.py kernel ARGUMENTS`: be one kernel, started cold, with
+ipykernel's own arguments.
+
+Each fork gets namespaces of its own (processes, mounts, network, IPC, host name), new memory-backed
+folders to write to, and no capability: nothing passes from one notebook to the next. The sandbox
+shows this file and its two neighbours; the rest of the package is not there, so it imports none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+WRITABLE = ("/tmp", "/dev/shm")  # and the home; new in each fork
+INODES = 65536  # files that such a folder can hold: they cost memory of the kernel's
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve forks, or be a kernel."""
+    folder, sys.path[0:1] = sys.path[0], []
+    sys.path.append(folder)
+    import referee
+    import seccomp
+
+    sys.path.remove(folder)
+    # Before matplotlib is imported, as ipykernel sets it.
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    if arguments[0] == "serve":
+        settings = json.loads(arguments[2])
+        _preload(settings["preload"])
+        _serve(socket.socket(fileno=int(arguments[1])), settings, referee, seccomp)
+    else:
+        preload, *rest = arguments[1:]
+        _preload(json.loads(preload))
+        _kernel(rest, referee).start()
+
+
+def _preload(names: Sequence[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _kernel(arguments: Sequence[str], referee: Any) -> Any:
+    """An ipykernel whose sockets are bound, ready to start."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = ["ipykernel_launcher.py", *arguments]
+    app = IPKernelApp.instance()
+    app.initialize(list(arguments))
+    referee.remember()
+    referee.serve(app.kernel)
+    return app
+
+
+# -- The parent -------------------------------------------------------------------------------
+
+
+def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, filter_: Any) -> None:
+    """Fork kernels until the other side closes the socket."""
+    importlib.import_module("ipykernel.kernelapp")
+    importlib.import_module("ipykernel.ipkernel")
+    referee.remember()
+    gc.collect()
+    gc.freeze()  # a collection in a fork must not copy every page of the parent's
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise OSError("a preloaded module has started a thread")
+        _call("unshare", CLONE_NEWPID)  # so that what forbids it is told now
+        _call("setns", own, CLONE_NEWPID)
+    except OSError as error:
+        control.send(json.dumps({"error": str(error)}).encode())
+        return
+    control.send(b'{"ready": true}')
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
+        if not message:
+            return
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        _call("unshare", CLONE_NEWPID)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(own)
+                control.close()
+                _init(json.loads(message), settings, *descriptors, referee, filter_)
+            finally:
+                os._exit(70)
+        _call("setns", own, CLONE_NEWPID)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _init(
+    order: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    status_fd: int,
+    stderr_fd: int,
+    referee: Any,
+    filter_: Any,
+) -> None:
+    """The first process of a fork's namespace: set it up, start the kernel, tell how it ended."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    status = socket.socket(fileno=status_fd)
+    status.send(b'{"started": true}')  # the receiver sees our process's number beside it
+    if not status.recv(16):  # it has put us under its limits
+        return
+    os.dup2(stderr_fd, 2)
+    _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
+    _loopback_up()
+    folder = order["folder"]
+    _mount_new(order, settings, folder)
+    ready, tell_ready = os.pipe()
+    go, tell_go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            status.close()
+            os.close(ready), os.close(tell_go)
+            _run(order, settings, tell_ready, go, referee, filter_)
+        except BaseException as error:
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        finally:
+            os._exit(70)
+    os.close(tell_ready), os.close(go)
+    if os.read(ready, 1):
+        # The sockets are bound: from here on nothing in there leads to a folder of the host.
+        _call("umount2", folder.encode(), MNT_DETACH)
+        _drop_capabilities()
+        _call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+        os.write(tell_go, b"g")
+    status.send(json.dumps({"exit": _wait(child, status)}).encode())
+    os._exit(0)  # and with the first process all others of its namespace end
+
+
+def _wait(child: int, status: socket.socket) -> int:
+    """The exit code of a process, minus the signal's number; others' orphans are reaped."""
+    poller = select.poll()
+    poller.register(status, select.POLLIN | select.POLLHUP)
+    poller.register(os.pidfd_open(child), select.POLLIN)
+    while True:
+        for descriptor, _ in poller.poll(1000):
+            if descriptor == status.fileno():
+                os._exit(0)  # the other side is gone, or wants us to be
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == child:
+                    return os.waitstatus_to_exitcode(ended[1])
+
+
+def _run(
+    order: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    ready: int,
+    go: int,
+    referee: Any,
+    filter_: Any,
+) -> None:
+    """Be the kernel of this fork."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0), os.dup2(null, 1)
+    for name, value in order["rlimits"].items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
+    _drop_capabilities()
+    filter_.install()
+    os.chdir(settings["work"])
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # else each fork would draw the parent's numbers
+    app = _kernel(order["arguments"], referee)
+    os.write(ready, b"r")
+    os.read(go, 1)
+    os.close(ready), os.close(go)
+    app.start()
+
+
+# -- System calls -----------------------------------------------------------------------------
+
+
+def _call(name: str, *arguments: Any) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    encoded = kind.encode() if kind else None
+    number = ctypes.c_ulong(flags)
+    _call("mount", source.encode(), target.encode(), encoded, number, data.encode() or None)
+
+
+def _mount_new(order: Mapping[str, Any], settings: Mapping[str, Any], folder: str) -> None:
+    """Memory-backed folders in place of the parent's, a /proc of this namespace, the files."""
+    keep = {path: os.open(path, os.O_PATH) for path in [*settings["hidden"], folder]}
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    # Read-only: where the caller is root, a fork could else write to /proc/sys.
+    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_RDONLY)
+    options = f"size={order['work_bytes']},nr_inodes={INODES},mode=0755"
+    for target in (*WRITABLE, settings["home"]):
+        _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    if not any(settings["base"].startswith(f"{t}/") for t in (*WRITABLE, settings["home"])):
+        _mount("tmpfs", settings["base"], "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=0755")
+    for path, descriptor in keep.items():
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            os.makedirs(path, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "a").close()
+        _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
+        os.close(descriptor)
+    os.makedirs(settings["work"], exist_ok=True)
+    if order["files"]:
+        shutil.copytree(order["files"], settings["work"], dirs_exist_ok=True)
+
+
+def _loopback_up() -> None:
+    """Switch on 127.0.0.1 in a new network namespace, which has nothing else."""
+    request = struct.pack("16sh14x", b"lo", 1 | 64)  # IFF_UP | IFF_RUNNING
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket,
+        contextlib.suppress(OSError),
+    ):
+        import fcntl
+
+        fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
+
+
+def _drop_capabilities() -> None:
+    """Give up all capabilities; bubblewrap has set PR_SET_NO_NEW_PRIVS, so they never come back."""
+    header = struct.pack("=Ii", 0x20080522, 0)  # version 3, this thread
+    _call("capset", header, bytes(24))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

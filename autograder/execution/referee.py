@@ -1,0 +1,384 @@
+"""Runs inside the kernel: tries a test again, in a fork of the kernel, when it has passed.
+
+Before a test cell runs, the kernel is forked (`prepare`). When the cell has passed, the fork is
+told to try (`try`), from the very state in which the test began:
+
+1. the negative control: a planted mistake takes the place of the student's solution, and the test
+   runs through the same IPython as the cell did. It must fail, else this harness notices nothing;
+2. the second trial: the student's solution again, but IPython is left out, and what the checks rest
+   on (builtins, NumPy, torch, `practical_dl.check`, the instructor's imports and helpers) is put
+   back as it was before the notebook began. It must pass to the last line.
+
+What a submission did to the harness acts in the first and is gone in the second. Both run in the
+student's process: this does not stop code that was written against this very file.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
+TEST_FILE = "<checks>"
+# Besides plain functions, the methods of these modules' classes are put back, too.
+WATCHED = ("builtins", "numpy", "numpy.testing", "torch", "torch.nn", "torch.testing", "math")
+# What no solution needs while it is being checked. Told by Python itself, through its audit hooks.
+PEEKING = {
+    "sys._getframe": "looks at the frames of the running checks",
+    "sys._current_frames": "looks at the frames of the running checks",
+    "sys.settrace": "traces the running checks",
+    "sys.setprofile": "traces the running checks",
+    "sys.monitoring.register_callback": "traces the running checks",
+    "gc.get_objects": "searches the memory of the running checks",
+    "gc.get_referrers": "searches the memory of the running checks",
+    "gc.get_referents": "searches the memory of the running checks",
+}
+_PEEKING_MODULES = ("inspect", "traceback", "gc", "sys", "threading", "bdb", "pdb")
+
+_modules: dict[str, types.ModuleType] = {}
+_values: dict[str, dict[str, Any]] = {}
+_classes: dict[type, dict[str, Any]] = {}
+_codes: dict[types.FunctionType, tuple[Any, ...]] = {}
+_imports: dict[str, list[Any]] = {}
+
+
+def remember() -> None:
+    """Note what all modules hold by now; a fork inherits it.
+
+    The second time, in the kernel, only what ipykernel itself has changed.
+    """
+    for name, module in list(sys.modules.items()):
+        if not isinstance(module, types.ModuleType) or name == "__main__":
+            continue
+        if name in _modules and name not in ("sys", "builtins", "faulthandler"):
+            continue
+        _modules[name] = module
+        _values[name] = {k: v for k, v in vars(module).items() if callable(v)}
+    for name in WATCHED:
+        for value in _values.get(name, {}).values():
+            if isinstance(value, type) and value not in _classes:
+                _classes[value] = dict(vars(value))
+            if isinstance(value, types.FunctionType):
+                _codes[value] = (value.__code__, value.__defaults__, value.__kwdefaults__)
+    _imports.update(meta_path=list(sys.meta_path), path_hooks=list(sys.path_hooks))
+
+
+def restore() -> list[str]:
+    """Put all that back; return the names of what had been changed."""
+    changed = []
+    for name, module in _modules.items():
+        if sys.modules.get(name) is not module:
+            sys.modules[name] = module
+            changed.append(name)
+        values = vars(module)
+        for key, value in _values[name].items():
+            if values.get(key) is not value:
+                values[key] = value
+                changed.append(f"{name}.{key}")
+    for kind, attributes in _classes.items():
+        now = vars(kind)
+        for key, value in attributes.items():
+            if now.get(key) is not value:
+                with contextlib.suppress(AttributeError, TypeError):
+                    setattr(kind, key, value)
+                    changed.append(f"{kind.__name__}.{key}")
+    for function, kept in _codes.items():
+        if function.__code__ is not kept[0]:
+            changed.append(function.__name__)
+        function.__code__, function.__defaults__, function.__kwdefaults__ = kept
+    sys.meta_path[:], sys.path_hooks[:] = _imports["meta_path"], _imports["path_hooks"]
+    return changed
+
+
+def serve(kernel: Any) -> None:
+    """Let a kernel answer `trial_request`, on its shell channel."""
+    trials = _Trials(kernel.shell)
+    answer = trials.answer
+
+    async def request(stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+        content = answer(parent["content"])
+        kernel.session.send(stream, "trial_reply", content, parent, ident)
+
+    kernel.shell_handlers["trial_request"] = request
+
+
+class _Trials:
+    """The forks of one kernel; one waits at a time."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self._fork: tuple[int, int, int] | None = None
+
+    def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what a request says: prepare for a test cell, or try it again."""
+        try:
+            if order["what"] == "prepare":
+                self._drop()
+                _reseed(order["salt"])
+                self._fork = _fork(self.shell) if order["fork"] else None
+                return {}
+            return _ask(self._fork, order) if self._fork else {"error": "the fork had failed"}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"[:300]}
+        finally:
+            if order["what"] == "try":
+                self._drop()
+
+    def _drop(self) -> None:
+        if self._fork is None:
+            return
+        child, reading, writing = self._fork
+        self._fork = None
+        os.close(reading), os.close(writing)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
+
+
+def _fork(shell: Any) -> tuple[int, int, int]:
+    """Fork the kernel; the child waits for an order. (process, its answers, its orders)"""
+    answers, answering = os.pipe()
+    ordering, orders = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(answers), os.close(orders)
+            os.setpgid(0, 0)
+            _be_silent(shell)
+            text = _line(ordering, None)
+            if text:
+                os.write(answering, json.dumps(_try(shell, json.loads(text))).encode() + b"\n")
+        finally:
+            os._exit(0)
+    os.close(answering), os.close(ordering)
+    with contextlib.suppress(OSError):  # the child may have done so itself
+        os.setpgid(child, child)
+    return child, answers, orders
+
+
+def _ask(fork: tuple[int, int, int], order: Mapping[str, Any]) -> dict[str, Any]:
+    _, reading, writing = fork
+    try:
+        os.write(writing, json.dumps(order).encode() + b"\n")
+        text = _line(reading, order["seconds"])
+    except OSError as error:
+        return {"error": str(error)}
+    if text is None:
+        return {"error": "it took too long"}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"error": "it ended without an answer"}
+
+
+def _line(descriptor: int, seconds: float | None) -> bytes | None:
+    """One line from a pipe: None when it is late, less than a line when the other side ended."""
+    content = b""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while not content.endswith(b"\n"):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([descriptor], [], [], left)[0]:
+            return None
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            break
+        content += part
+    return content
+
+
+# -- In the fork ------------------------------------------------------------------------------
+
+_scores: list[tuple[float, str]] = []
+
+
+def _be_silent(shell: Any) -> None:
+    """Nothing that is tried shows in the notebook."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            type(stream).write = lambda self, text: len(text)
+            type(stream).flush = lambda self: None
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    shell.display_pub.publish = _publish
+    shell.display_trap.hook = lambda value: None
+    shell._showtraceback = lambda *arguments: None
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)  # the other threads of its pool are not in the fork
+
+
+def _publish(data: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
+    """Note a score and who gave it: of the second trial, only the test's own count."""
+    value = data.get(SCORE_MIME)
+    if isinstance(value, Mapping):
+        giver = sys._getframe(1)
+        by_test = giver.f_code.co_name == "score" and giver.f_back is not None
+        place = giver.f_back.f_code.co_filename if by_test else ""
+        _scores.append((float(value.get("score", 0.0)), place))
+
+
+def _try(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    if order["mutant"]:
+        found = _in_fork(lambda: _control(shell, order), order["seconds"] / 2)
+        # A planted mistake that never comes to an end is noticed, too.
+        answer["control"] = found.get(
+            "control", "killed" if found.get("late") else "error: it died"
+        )
+    return {**answer, **_again(shell, order)}
+
+
+def _in_fork(function: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, json.dumps(function()).encode() + b"\n")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    text = _line(reading, seconds)
+    os.close(reading)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, 0)
+    if text is None:
+        return {"late": True}
+    return json.loads(text) if text else {}
+
+
+def _control(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
+    """The planted mistake, through the notebook's own IPython."""
+    planted = shell.run_cell(order["mutant"], store_history=False)
+    if not planted.success:
+        error = planted.error_before_exec or planted.error_in_exec
+        return {
+            "control": f"error: the planted mistake itself did not run ({type(error).__name__})"
+        }
+    _reseed(order["salt"])
+    tested = shell.run_cell(order["test"], store_history=False)
+    return {"control": "survived" if tested.success else "killed"}
+
+
+def _reseed(salt: str) -> None:
+    if salt:
+        importlib.import_module("practical_dl.check").reseed(salt)
+
+
+def _again(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
+    """The second trial: {again: passed or failed, why, score}, or {error}."""
+    changed = restore()
+    _stop_hooks()
+    namespace = dict(shell.user_ns)
+    token = object()
+    noted: list[Any] = []
+    try:
+        code = _compiled(order, namespace, lambda: noted.append(token))
+        _reseed(order["salt"])
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    _scores.clear()
+    seen = _watch()
+    why = ""
+    try:
+        exec(code, namespace)
+    except BaseException as error:  # SystemExit and the like are no passing, either
+        why = f"{type(error).__name__}: {error}"[:300]
+    why = why or ("" if noted == [token] else "it did not come to its last line")
+    if seen and not why:
+        why = f"the solution {seen[0]}"
+    if why and changed:
+        why += f" (the notebook had changed {', '.join(changed[:5])})"
+    own = [score for score, place in _scores if place == TEST_FILE]
+    return {
+        "again": "failed" if why else "passed",
+        "why": why,
+        "score": (own[-1] if own else 1.0) if not why else 0.0,
+    }
+
+
+def _compiled(
+    order: Mapping[str, Any], namespace: dict[str, Any], done: Callable[[], None]
+) -> types.CodeType:
+    """The test as code that notes its end, in a namespace with the instructor's names."""
+    for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
+        del sys.modules[name]  # read again from the disk, which is read-only
+    path = sys.path[:]
+    sys.path[:] = [p for p in path if p not in ("", ".", os.getcwd())]
+    try:
+        exec(compile(order["preamble"], "<instructor>", "exec"), namespace)
+        importlib.import_module("practical_dl.check")
+    finally:
+        sys.path[:] = path
+    tree = ast.parse(order["test"], TEST_FILE)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for name in used - set(order["bound"]):
+        if hasattr(builtins, name):
+            namespace.pop(name, None)  # `abs` is the builtin one, whatever the notebook calls so
+    namespace["__builtins__"] = builtins
+    last = "_" + os.urandom(8).hex()
+    namespace[last] = done
+    tree.body.append(ast.parse(f"{last}()").body[0])
+    return compile(ast.fix_missing_locations(tree), TEST_FILE, "exec")
+
+
+def _stop_hooks() -> None:
+    """No trace function, timer or callback of the notebook's runs on."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    threading.setprofile(None)
+    monitoring = getattr(sys, "monitoring", None)
+    for tool in range(6) if monitoring else ():
+        if monitoring.get_tool(tool):
+            monitoring.set_events(tool, 0)
+            monitoring.free_tool_id(tool)
+    gc.callbacks.clear()
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+    sys.unraisablehook = sys.__unraisablehook__
+
+
+def _watch() -> list[str]:
+    """From here on note what code of the notebook's does to look into the running checks."""
+    seen: list[str] = []
+    getframe = sys._getframe
+    looking = False
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal looking
+        if looking or event not in PEEKING:
+            return
+        looking = True  # looking at frames is such an event, too
+        frame = getframe(1)
+        # `inspect.stack()` and the like ask on behalf of their caller.
+        while frame is not None and frame.f_globals.get("__name__") in _PEEKING_MODULES:
+            frame = frame.f_back
+        if frame is not None and _is_cell(frame.f_code.co_filename):
+            seen.append(PEEKING[event])
+        looking = False
+
+    sys.addaudithook(hook)
+    return seen
+
+
+def _is_cell(filename: str) -> bool:
+    """Whether a code object comes from a cell of the notebook, by ipykernel's names for them."""
+    return "ipykernel_" in filename or filename.startswith("<ipython-input")
