@@ -6,6 +6,7 @@ Each check returns a Finding; its arguments are the facts, by default this machi
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -48,6 +49,8 @@ def examine(root: Path) -> list[Finding]:
         ("packages", packages),
         ("torch", torch),
         ("sandbox", sandbox),
+        ("seccomp", seccomp),
+        ("cgroups", cgroups),
         ("course", lambda: course(root)),
         ("built trees", lambda: built(root)),
         ("disk", lambda: disk(root)),
@@ -55,6 +58,8 @@ def examine(root: Path) -> list[Finding]:
         ("data", data),
         ("ports", ports),
         ("Chromium", chromium),
+        ("Dask", dask),
+        ("PostgreSQL", postgresql),
     ]
     findings = []
     for name, check in checks:
@@ -129,6 +134,28 @@ def sandbox() -> Finding:
     probe = sandbox.probe()
     found = "bubblewrap starts one" if probe.available else probe.reason
     return _finding("sandbox", probe.available, found, probe.remedy)
+
+
+def seccomp() -> Finding:
+    """The kernel takes our filter of system calls."""
+    from autograder.execution import seccomp
+
+    reason = seccomp.probe()
+    found = f"none: {reason}" if reason else "system calls are filtered"
+    remedy = "grade on x86_64 or aarch64 with a kernel that has CONFIG_SECCOMP_FILTER"
+    return _finding("seccomp", not reason, found, remedy, needed=False)
+
+
+def cgroups() -> Finding:
+    """The kernel holds all processes of a notebook to its limits, together."""
+    from autograder.execution import cgroups
+
+    probe = cgroups.probe()
+    if probe.cgroups is None:
+        found = f"none, so rlimits and a watchdog limit a notebook: {probe.reason}"
+        return Finding("cgroups", False, found, probe.remedy, needed=False)
+    found = f"version {probe.cgroups.version} limits the memory and processes of a notebook"
+    return Finding("cgroups", True, found, needed=False)
 
 
 def course(root: Path) -> Finding:
@@ -217,6 +244,26 @@ def chromium() -> Finding:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     found = path or "not found; only `make test` uses it"
     return _finding("Chromium", path is not None, found, "run `scripts/setup tests`", needed=False)
+
+
+def dask(module: str = "distributed") -> Finding:
+    """Dask, for a cluster."""
+    what = "only `autograder grade --scheduler` uses it"
+    return _optional("Dask", "distributed", module, what)
+
+
+def postgresql(module: str = "psycopg2") -> Finding:
+    """The driver for a gradebook in PostgreSQL."""
+    what = "only a gradebook in PostgreSQL uses its driver, psycopg2"
+    return _optional("PostgreSQL", "psycopg2-binary", module, what)
+
+
+def _optional(name: str, package: str, module: str, what: str) -> Finding:
+    """A package that nothing but one feature needs."""
+    there = importlib.util.find_spec(module) is not None
+    version = importlib.metadata.version(package) if _is_installed(package) else "installed"
+    found = version if there else f"not installed; {what}"
+    return _finding(name, there, found, SETUP, needed=False)
 
 
 def _finding(name: str, ok: bool, found: str, remedy: str, needed: bool = True) -> Finding:

@@ -7,6 +7,7 @@ import gzip
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 from autograder import doctor
 from autograder.doctor import Finding
-from autograder.execution import sandbox
+from autograder.execution import cgroups, sandbox, seccomp
 from practical_dl import data
 
 
@@ -121,6 +122,26 @@ def test_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacks(doctor.sandbox(), "not installed", "apt install bubblewrap")
 
 
+def test_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(doctor.seccomp(), "system calls are filtered")
+    monkeypatch.setattr(seccomp, "probe", lambda: "there is no filter for riscv64 on linux")
+    assert not lacks(doctor.seccomp(), "none: there is no filter for riscv64", "x86_64 or aarch64")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_cgroups(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = cgroups.Probe(cgroups.Cgroups(version, tmp_path, tmp_path), "", "")
+    monkeypatch.setattr(cgroups, "probe", lambda: there)
+    has(doctor.cgroups(), f"version {version} limits")
+
+
+def test_no_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = cgroups.Probe(None, "no group can be made", cgroups.DELEGATE)
+    monkeypatch.setattr(cgroups, "probe", lambda: none)
+    assert not lacks(doctor.cgroups(), "rlimits and a watchdog", "Delegate=yes")
+    assert "no group can be made" in doctor.cgroups().found
+
+
 # -- The course -------------------------------------------------------------------------------
 
 
@@ -207,6 +228,12 @@ def test_chromium(monkeypatch: pytest.MonkeyPatch) -> None:
     has(doctor.chromium(), "/opt/google-chrome")
     there.clear()
     assert not lacks(doctor.chromium(), "not found", "scripts/setup tests")
+
+
+@pytest.mark.parametrize("check", [doctor.dask, doctor.postgresql])
+def test_packages_of_one_feature(check: Callable[..., Finding]) -> None:
+    has(check(), ".")
+    assert not lacks(check("missing_module"), "not installed; only", "make setup")
 
 
 # -- The command ------------------------------------------------------------------------------
