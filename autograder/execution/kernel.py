@@ -16,7 +16,7 @@ from typing import Any
 import zmq
 from jupyter_client.manager import KernelManager
 
-from autograder.execution import provisioner
+from autograder.execution import cgroups, provisioner
 from autograder.execution.outputs import Outputs
 from autograder.execution.parent import Forked
 from autograder.execution.sandbox import Limits, SandboxError, threads
@@ -54,7 +54,7 @@ class Kernel:
         self.limits = limits
         self.alive = False
         self.death = ""  # why it is dead, a sentence
-        self.start = ""  # "forked", or "cold: why"
+        self.start = ""  # how it was started and what limits it, for a person
         self.peak_bytes = 0
         self.displays: dict[str, list[dict[str, Any]]] = {}
         self._sinks: dict[str, Outputs] = {}
@@ -65,6 +65,7 @@ class Kernel:
     def __enter__(self) -> Kernel:
         self._work = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._zmq = zmq.Context()
+        self._group = self._new_group()
         try:
             _write_files(Path(self._work.name), self._files)
             self._start()
@@ -75,8 +76,18 @@ class Kernel:
 
     def __exit__(self, *error: object) -> None:
         self._kill("")
+        if self._group is not None:
+            self._group.remove()
         self._zmq.destroy(linger=0)
         self._work.cleanup()
+
+    def _new_group(self) -> cgroups.Group | None:
+        """Limits on all processes together, where the system has them; else the watchdog looks."""
+        found = cgroups.probe()
+        if found.cgroups is not None:
+            with contextlib.suppress(OSError):
+                return found.cgroups.group(self.limits.together_mib, self.limits.processes)
+        return None
 
     # -- Start and end ---------------------------------------------------------------------
 
@@ -86,9 +97,16 @@ class Kernel:
     def _start(self) -> None:
         work = Path(self._work.name)
         self._manager = manager = provisioner.kernel_manager(
-            KernelManager, sandboxed=self._sandboxed, limits=self.limits, work=work
+            KernelManager,
+            sandboxed=self._sandboxed,
+            limits=self.limits,
+            work=work,
+            enter=self._group.add if self._group else None,
         )
         env = {**os.environ, **threads(1)} if not self._sandboxed else {}
+        # A cold kernel puts itself under its limits before it becomes what it is.
+        group = self._group
+        enter = {"preexec_fn": lambda: group.add(os.getpid())} if group else {}
         manager.start_kernel(
             cwd=str(work),
             env=env,
@@ -97,9 +115,10 @@ class Kernel:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            **enter,
         )
         self._process = manager.provisioner.process
-        self.start = _start_of(manager.provisioner)
+        self.start = self._described(manager.provisioner)
         self._folder = Path(manager.connection_file).parent
         self.alive = True
         self._shell = self._connect(zmq.DEALER, "shell")
@@ -110,6 +129,15 @@ class Kernel:
         os.set_blocking(self._process.stderr.fileno(), False)
         self._poller.register(self._process.stderr.fileno(), zmq.POLLIN)
         self._wait_until_ready()
+
+    def _described(self, kind: Any) -> str:
+        """How it was started and what limits it, for a person."""
+        forked = isinstance(kind.process, Forked)
+        cold = getattr(kind, "cold", "") or "there is no sandbox"
+        start = "forked" if forked else f"started cold ({cold})"
+        if self._group is not None:
+            return f"{start}, limited by cgroups"
+        return f"{start}, limited by rlimits and a watchdog ({cgroups.probe().reason})"
 
     def _connect(self, kind: int, channel: str) -> zmq.Socket[bytes]:
         socket = self._zmq.socket(kind)
@@ -225,7 +253,7 @@ class Kernel:
                 deadline = time.monotonic() + GRACE_SECONDS
                 self._manager.interrupt_kernel()
         assert reply is not None
-        self._measure(full=True)
+        self._measure()
         text = {k: str(reply.get(k, "")) for k in ("ename", "evalue")}
         lines = reply.get("traceback")
         count = reply.get("execution_count")
@@ -336,21 +364,32 @@ class Kernel:
             return
         code = self._process.poll()
         if code is not None:
-            self._kill(_why(code))
+            starved = self._group is not None and self._group.oom()
+            self._kill(self._too_much_memory() if starved else _why(code))
             return
         self._measure()
         # Looking at a crowded machine's processes takes time; spend at most a tenth on it.
         self._next_tick = time.monotonic() + max(TICK_SECONDS, 10 * (time.monotonic() - now))
 
-    def _measure(self, *, full: bool = False) -> None:
-        tasks, resident = _usage(self._process.pid)
-        self.peak_bytes = max(self.peak_bytes, resident)
+    def _measure(self) -> None:
+        together = self.limits.together_mib * 2**20
+        if self._group is not None:
+            self.peak_bytes = self._group.peak_bytes()
+            tasks, resident = self._group.tasks(), 0  # more than the limits can't be
+        else:
+            tasks, resident = _usage(self._process.pid)
+            self.peak_bytes = max(self.peak_bytes, resident)
+            if resident > together:  # what processes share was counted in each of them
+                tasks, resident = _usage(self._process.pid, shared_once=True)
         if tasks > self.limits.processes:
             self._kill(f"the notebook started more than {self.limits.processes} processes")
-        elif resident > self.limits.together_mib * 2**20:
-            self._kill(f"the notebook used more than {self.limits.memory_mib} MiB of memory")
+        elif resident > together:
+            self._kill(self._too_much_memory())
         elif not isinstance(self._process, Forked) and _is_abused(self._folder):
             self._kill("the notebook wrote into the folder of its kernel's connection")
+
+    def _too_much_memory(self) -> str:
+        return f"the notebook used more than {self.limits.memory_mib} MiB of memory"
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -361,12 +400,6 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         path = folder.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def _start_of(provisioner: Any) -> str:
-    if isinstance(provisioner.process, Forked):
-        return "forked"
-    return f"cold: {getattr(provisioner, 'cold', '') or 'there is no sandbox'}"
 
 
 def _why(code: int) -> str:
@@ -391,8 +424,11 @@ def _is_abused(folder: Path) -> bool:
     )
 
 
-def _usage(root: int) -> tuple[int, int]:
-    """Processes and threads below a process, itself included, and their resident bytes."""
+def _usage(root: int, *, shared_once: bool = False) -> tuple[int, int]:
+    """Processes and threads below a process, itself included, and their resident bytes.
+
+    shared_once: divide what several processes share among them, which takes longer.
+    """
     children: dict[int, list[int]] = {}
     use: dict[int, tuple[int, int]] = {}
     for name in os.listdir("/proc"):
@@ -405,12 +441,21 @@ def _usage(root: int) -> tuple[int, int]:
         except (OSError, IndexError):
             continue
         children.setdefault(int(fields[1]), []).append(int(name))
-        use[int(name)] = int(fields[17]), int(fields[21])
-    tasks = pages = 0
+        use[int(name)] = int(fields[17]), int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    tasks = resident = 0
     queue = [root]
     while queue:
         pid = queue.pop()
-        threads, resident = use.get(pid, (0, 0))
-        tasks, pages = tasks + threads, pages + resident
+        threads, own = use.get(pid, (0, 0))
+        tasks, resident = tasks + threads, resident + (_share(pid) if shared_once else own)
         queue += children.get(pid, [])
-    return tasks, pages * os.sysconf("SC_PAGE_SIZE")
+    return tasks, resident
+
+
+def _share(pid: int) -> int:
+    """The proportional set size of a process; 0 where it can't be read."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
+    except (OSError, StopIteration):
+        return 0

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +69,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
         """Fork; where that fails, start the command, and from then on do so at once."""
+        enter = getattr(self.parent, "_enter", None)
         if self._warm is not None:
             folder = self.parent._private_folder
             files = None
@@ -75,7 +77,9 @@ class SandboxProvisioner(LocalProvisioner):
                 files = shutil.copytree(self.work, folder / "files", dirs_exist_ok=True)
             try:
                 limits = Limits(**self.limits)
-                self.process = self._warm.fork(folder, self._arguments, limits, files)
+                self.process = self._warm.fork(
+                    folder, self._arguments, limits, files, enter or (lambda pid: None)
+                )
                 self.pid = self.process.pid
                 return self.connection_info
             except ParentError as error:
@@ -165,12 +169,14 @@ def kernel_manager(
     sandboxed: bool = True,
     limits: Limits | None = None,
     work: Path | None = None,
+    enter: Callable[[int], None] | None = None,
 ) -> Manager:
     """A manager of a Python kernel of this very environment, ready for nbclient or to start.
 
     sandboxed: False runs the kernel as the caller, with the limits of `prlimit` alone.
     work: a folder whose files the sandboxed kernel finds where it starts; without a sandbox, give
-    it as `cwd` when you start the kernel.
+    it as `cwd` when you start the kernel. enter: called with the number of the kernel's first
+    process before that does anything.
     """
     limits = limits or Limits()
     connection = ["-f", "{connection_file}"]
@@ -184,6 +190,7 @@ def kernel_manager(
         spec.argv = sandbox.limited([*launcher, *connection], limits)
     manager = manager_class(kernel_name="python3")
     manager._kernel_spec = spec
+    manager._enter = enter
     if not sandboxed:
         use_private_sockets(manager)
     return manager
