@@ -7,6 +7,7 @@ place for stands in `metadata.practical_dl`: a cell's `lang`, a test's `bonus`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,14 @@ def hidden_regions(source: str) -> list[str]:
 def without_hidden(source: str) -> str:
     """A test cell as students see it."""
     return "\n".join(line for line, hidden in _lines(source) if not hidden)
+
+
+_DEFINITION = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
+
+
+def defined(source: str) -> list[str]:
+    """The functions and classes that a cell defines. Never parsed: a cell may be anything."""
+    return _DEFINITION.findall(source)
 
 
 def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNode]:
