@@ -138,9 +138,7 @@ def _walk(descriptor: int, prefix: str, depth: int, done: set[str], found: Listi
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 if found.entries >= MAXIMUM_ENTRIES:
-                    what = (
-                        f"of more than {MAXIMUM_ENTRIES} files in the folder the rest was ignored"
-                    )
+                    what = f"the folder holds over {MAXIMUM_ENTRIES} files; the rest was ignored"
                     found.notes += [] if what in found.notes else [what]
                     break
                 found.entries += 1

@@ -353,6 +353,7 @@ def collect(
         return Collected({}, {name: found.whole for name in sources}, (), key)
     notes = list(found.notes)
     candidates: dict[str, list[tuple[File, NotebookNode]]] = {}
+    renamed: dict[str, str] = {}
     marks = _Marks(sources)
     for file in found.files:
         try:
@@ -367,14 +368,14 @@ def collect(
         if not name:
             found.others.append(file.name)
             continue
-        notes += [note] if note else []
         candidates.setdefault(name, []).append((file, notebook))
+        renamed[name] = note
 
     notebooks: dict[str, NotebookNode] = {}
     for name in sources:
         if name in candidates:
             notebooks[name], note = _best(name, candidates[name], sources[name])
-            notes += [note] if note else []
+            notes += [note or renamed[name]] if note or renamed[name] else []
     refused: dict[str, str] = {}
     unread = []
     # A file of the notebook's own name says best why it is missing.
