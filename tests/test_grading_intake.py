@@ -299,3 +299,436 @@ def test_the_largest_files_end_soon(content: bytes) -> None:
     except intake.IntakeError as error:
         assert len(str(error)) < 200
     assert time.perf_counter() - began < 10.0
+
+
+# -- One folder -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, NotebookNode]:
+    """Notebooks of a week with two: tiny, as the course has it, and other, with ids of its own."""
+    course = tiny_course()
+    files = build.build_weeks(course, course.weeks)
+    found = {
+        path.parent.parent.as_posix(): content.decode()
+        for path, content in files.items()
+        if path.name == "tiny.ipynb"
+    }
+    for folder in list(found):
+        words = [("tiny", "other"), ("line", "curve"), ("distance", "angle"), ("double", "half")]
+        content = found[folder].replace('"id": "cell-', '"id": "part-')
+        for old, new in words:
+            content = content.replace(old, new)
+        found[f"{folder}/other"] = content
+    return {name: nbformat.reads(content, as_version=4) for name, content in found.items()}
+
+
+@pytest.fixture
+def sources(built: dict[str, NotebookNode]) -> dict[str, NotebookNode]:
+    return {"tiny": built["source"], "other": built["source/other"]}
+
+
+@pytest.fixture
+def released(built: dict[str, NotebookNode]) -> bytes:
+    return nb_.dumps(built["release/en"]).encode()
+
+
+@pytest.fixture
+def solved(released: bytes) -> bytes:
+    stub = rb"raise NotImplementedError(\"line\")"
+    assert stub in released
+    return released.replace(stub, b"return a * x + b")
+
+
+@pytest.fixture
+def other(built: dict[str, NotebookNode]) -> bytes:
+    return nb_.dumps(built["release/en/other"]).encode()
+
+
+@pytest.fixture
+def week(tmp_path: Path) -> Path:
+    folder = tmp_path / "submitted" / "ann" / "week01"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def put(folder: Path, name: str, content: bytes, age: float = 0.0) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
+    return path
+
+
+Sources = dict[str, NotebookNode]
+
+
+def test_a_good_folder(week: Path, sources: Sources, solved: bytes, other: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, "other.ipynb", other)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny", "other"]
+    assert (collected.refused, collected.notes) == ({}, ())
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+
+
+def test_an_empty_and_a_missing_folder(week: Path, sources: Sources) -> None:
+    for folder in (week, week / "nobody" / "week01"):
+        collected = intake.collect(folder, sources)
+        assert (collected.notebooks, collected.refused, collected.notes) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny (1).ipynb",
+        "tiny_Ivanov.ipynb",
+        "Ivanov-tiny-final.ipynb",
+        "tiny.IPYNB",
+        "Tiny.ipynb",
+        "tiny.ipynb.txt",
+        "tiny.ipynb.json",
+        "tiny.json",
+        "tiny",
+        "tiny1.ipynb",
+        "week01/tiny.ipynb",
+    ],
+)
+def test_a_renamed_notebook_is_known_by_its_name(week: Path, sources: Sources, name: str) -> None:
+    bare = CELL | {"id": "", "source": "def mine(): pass"}
+    put(week, name, text(bare))
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes == (f"{name} was taken as tiny.ipynb, by its name",)
+
+
+@pytest.mark.parametrize("name", ["final.ipynb", "домашка.ipynb", "a/b/final.txt", "other.ipynb"])
+def test_a_renamed_notebook_is_known_by_what_it_holds(
+    week: Path, sources: Sources, solved: bytes, name: str
+) -> None:
+    put(week, name, solved)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes == (f"{name} was taken as tiny.ipynb, by the cells that it holds",)
+
+
+def test_swapped_names_are_no_fault(
+    week: Path, sources: Sources, solved: bytes, other: bytes
+) -> None:
+    put(week, "tiny.ipynb", other)
+    put(week, "other.ipynb", solved)
+    notebooks = intake.collect(week, sources).notebooks
+    assert "a * x + b" in nb_.dumps(notebooks["tiny"])
+    assert "def curve" in nb_.dumps(notebooks["other"])
+
+
+def test_without_ids_the_functions_tell(week: Path, sources: Sources) -> None:
+    cell = {"cell_type": "code", "source": "def line(x): ...\ndef distance(p, q): ..."}
+    put(week, "final.ipynb", text(cell))
+    put(week, "notes.ipynb", text({"cell_type": "code", "source": "def double(x): ..."}))
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes[-1] == "not used: notes.ipynb"
+
+
+def test_of_two_files_the_one_that_was_worked_on_counts(
+    week: Path, sources: Sources, released: bytes, solved: bytes
+) -> None:
+    put(week, "tiny.ipynb", released)
+    put(week, "tiny_ann.ipynb", solved, age=100)
+    collected = intake.collect(week, sources)
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+    assert collected.notes[-1] == (
+        "tiny: tiny_ann.ipynb was graded, the only one that was worked on; not tiny.ipynb"
+    )
+
+
+def test_then_the_notebooks_own_name_then_the_newest(
+    week: Path, sources: Sources, solved: bytes
+) -> None:
+    put(week, "tiny (2).ipynb", solved.replace(b"a * x + b", b"2"), age=1)
+    put(week, "tiny (1).ipynb", solved.replace(b"a * x + b", b"1"), age=2)
+    collected = intake.collect(week, sources)
+    assert "return 2" in nb_.dumps(collected.notebooks["tiny"])
+    why = "tiny: tiny (2).ipynb was graded, the newest; not tiny (1).ipynb"
+    assert collected.notes[-1] == why
+    put(week, "tiny.ipynb", solved, age=3)
+    collected = intake.collect(week, sources)
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+    assert collected.notes[-1] == (
+        "tiny: tiny.ipynb was graded, the one with the notebook's own name; "
+        "not tiny (1).ipynb, tiny (2).ipynb"
+    )
+
+
+def test_then_the_one_with_more_written(week: Path, sources: Sources, solved: bytes) -> None:
+    more = solved.replace(rb"raise NotImplementedError(\"double\")", b"return 2 * x")
+    put(week, "tiny (1).ipynb", solved)
+    put(week, "tiny (2).ipynb", more)
+    assert (
+        "the one with most tasks written; not tiny (1)" in intake.collect(week, sources).notes[-1]
+    )
+    put(week, "tiny (1).ipynb", more)
+    assert "the first by name; not tiny (2)" in intake.collect(week, sources).notes[-1]
+
+
+def test_a_readable_copy_beats_a_damaged_original(
+    week: Path, sources: Sources, solved: bytes
+) -> None:
+    put(week, "tiny.ipynb", b"")
+    put(week, "tiny (1).ipynb", solved)
+    collected = intake.collect(week, sources)
+    assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
+    assert collected.notes == (
+        "tiny (1).ipynb was taken as tiny.ipynb, by its name",
+        "tiny.ipynb was not used: the file is empty: it should be handed in again",
+    )
+
+
+def test_a_damaged_file_costs_only_itself(week: Path, sources: Sources, other: bytes) -> None:
+    put(week, "tiny.ipynb", b"oh")
+    put(week, "other.ipynb", other)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["other"]
+    assert collected.refused == {
+        "tiny": "the file can't be read as a notebook: it is cut off or damaged at line 1, "
+        "column 1; ask for it again"
+    }
+    put(week, "tiny.ipynb", b"oh").rename(week / "tiny_2.ipynb")
+    refused = intake.collect(week, sources).refused["tiny"]
+    assert refused.startswith("tiny_2.ipynb: the file can't be read")
+
+
+LINK = "it is a symbolic link, and links are not followed: the file itself should be handed in"
+
+
+def _link(path: Path) -> None:
+    target = path.parents[3] / "elsewhere.ipynb"
+    target.write_bytes(text(CELL))
+    path.symlink_to(target)
+
+
+def _socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # a socket's path must be short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (_link, LINK),
+        (lambda path: path.symlink_to("/dev/zero"), LINK),
+        (lambda path: path.symlink_to("/etc/passwd"), LINK),
+        (lambda path: path.symlink_to("tiny.ipynb"), LINK),
+        (lambda path: path.symlink_to("nowhere"), LINK),
+        (os.mkfifo, "it is a named pipe, not a file: the file itself should be handed in"),
+        (_socket, "it is a socket, not a file: the file itself should be handed in"),
+        (Path.mkdir, "it is a folder, not a file"),
+    ],
+)
+def test_only_files_are_read(
+    week: Path, sources: Sources, other: bytes, make: Callable[[Path], None], sentence: str
+) -> None:
+    put(week, "other.ipynb", other)
+    make(week / "tiny.ipynb")
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["other"]
+    assert collected.refused == {"tiny": sentence}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_is_not_opened(week: Path, sources: Sources) -> None:
+    try:
+        os.mknod(week / "tiny.ipynb", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("this container lets nobody make a device")
+    sentence = "it is a device, not a file: the file itself should be handed in"
+    assert intake.collect(week, sources).refused == {"tiny": sentence}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_told(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved).chmod(0)
+    assert intake.collect(week, sources).refused == {"tiny": "it can't be read: Permission denied"}
+    week.chmod(0)
+    try:
+        refused = intake.collect(week, sources).refused["tiny"]
+    finally:
+        week.chmod(0o700)
+    assert refused == "the folder ann/week01 can't be read: Permission denied"
+
+
+def test_a_folder_of_that_name_may_hold_the_file(
+    week: Path, sources: Sources, solved: bytes
+) -> None:
+    put(week, "tiny.ipynb/tiny.ipynb", solved)  # as some archive programs unpack
+    collected = intake.collect(week, sources)
+    assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
+
+
+def test_links_to_folders_are_not_followed(week: Path, sources: Sources, solved: bytes) -> None:
+    real = week.parents[2] / "real"
+    put(real / "week01", "tiny.ipynb", solved)
+    (week / "inner").symlink_to(real / "week01")
+    collected = intake.collect(week, sources)
+    assert (collected.notebooks, collected.refused) == ({}, {})
+    assert collected.notes == (f"inner was not used: {LINK}",)
+
+    (week.parents[1] / "bob").mkdir()
+    (week.parents[1] / "bob" / "week01").symlink_to(real / "week01")
+    (week.parents[1] / "eve").symlink_to(real)
+    what = "is a symbolic link, and links are not followed"
+    for student, name in (("bob", "bob/week01"), ("eve", "eve")):
+        collected = intake.collect(week.parents[1] / student / "week01", sources)
+        sentence = f"the folder {name} {what}: put a folder with the files themselves there"
+        assert collected.notebooks == {}
+        assert collected.refused == {"tiny": sentence, "other": sentence}
+
+
+def test_a_file_in_place_of_the_folder(week: Path, sources: Sources) -> None:
+    week.rmdir()
+    week.write_text("hello")
+    why = "is a file, not a folder: put a folder with the files themselves there"
+    assert intake.collect(week, sources).refused["tiny"] == f"the folder ann/week01 {why}"
+
+
+def test_a_hard_link_is_a_file(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    os.link(week / "tiny.ipynb", week.parents[2] / "backup.ipynb")
+    assert list(intake.collect(week, sources).notebooks) == ["tiny"]
+
+
+def test_foreign_files_are_only_told(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    for name in ("yaml.py", "torch.py", "data/a.csv", "helper.py", "README.md", "timestamp.txt"):
+        put(week, name, b"import os")
+    put(week, "table.json", b'{"a": 1}')
+    for name in (".ipynb_checkpoints/tiny-checkpoint.ipynb", "__pycache__/a.pyc", ".DS_Store"):
+        put(week, name, solved)
+    put(week, "__MACOSX/._tiny.ipynb", solved)
+    collected = intake.collect(week, sources, expected=["helper.py"])
+    assert collected.notes == ("not used: data/a.csv, table.json, torch.py, yaml.py",)
+    for i in range(9):
+        put(week, f"a{i}.py", b"")
+    note = "not used: a0.py, a1.py, a2.py, a3.py, a4.py and 8 more"
+    assert intake.collect(week, sources, expected=["helper.py"]).notes == (note,)
+
+
+def test_archives_are_not_opened(week: Path, sources: Sources) -> None:
+    put(week, "work.ZIP", b"PK\x03\x04")
+    put(week, "work.tar.gz", b"")
+    what = "is an archive and was not opened: unpack it into the folder if it holds the notebooks"
+    collected = intake.collect(week, sources)
+    assert (collected.notebooks, collected.refused) == ({}, {})
+    assert collected.notes == (f"work.ZIP {what}", f"work.tar.gz {what}")
+
+
+def test_limits_of_a_folder(
+    week: Path, sources: Sources, solved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    for i in range(40):
+        put(week, f"{i:02}.ipynb", solved)
+    monkeypatch.setattr(folder_, "MAXIMUM_ENTRIES", 5)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert "the folder holds over 5 files; the rest was ignored" in collected.notes
+    assert len(collected.notes) < 9
+
+    monkeypatch.setattr(folder_, "MAXIMUM_FOLDER", len(solved) + 9)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert any("more than 0 MB of notebooks; this one was not read" in n for n in collected.notes)
+
+    monkeypatch.setattr(folder_, "MAXIMUM_BYTES", 50)
+    assert intake.collect(week, sources).refused["tiny"].startswith("the file has 0 MB, and at")
+
+
+def test_deep_folders_end(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "a/b/c/tiny.ipynb", solved)
+    put(week, "a/b/c/d/e/f/other.ipynb", solved)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes[-1] == "not used: a/b/c/d/"
+
+
+def test_a_sparse_file_is_not_read(week: Path, sources: Sources) -> None:
+    with (week / "tiny.ipynb").open("wb") as file:
+        file.truncate(10**12)
+    assert intake.collect(week, sources).refused["tiny"].startswith("the file has 1000000 MB, and")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"ti*ny?[a].py", "ti*ny?[a].py"),
+        ("задача.py".encode(), "задача.py"),
+        (b"a\nb\x1b[31m.py", "a\\nb\\x1b[31m.py"),
+        (b"\xff\xfe.py", "\\udcff\\udcfe.py"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}yp.py".encode(), "\\u202eyp.py"),
+        (b"a" * 200, "a" * 79 + "…"),
+    ],
+)
+def test_odd_names_do_not_break_a_message(
+    week: Path, sources: Sources, solved: bytes, name: bytes, shown: str
+) -> None:
+    (week / os.fsdecode(name)).write_bytes(b"x")
+    put(week, "tiny [draft]*.ipynb", solved)
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes[-1] == f"not used: {shown}"
+    for note in collected.notes:
+        note.encode()
+        assert "\n" not in note and note.isprintable()
+
+
+def test_an_odd_name_of_a_notebook(week: Path, sources: Sources, solved: bytes) -> None:
+    (week / os.fsdecode(b"\xff\n.ipynb")).write_bytes(solved)
+    (week / os.fsdecode(b"tiny\xff.ipynb\n")).write_bytes(b"")
+    collected = intake.collect(week, sources)
+    assert list(collected.notebooks) == ["tiny"]
+    assert collected.notes == (
+        "\\udcff\\n.ipynb was taken as tiny.ipynb, by the cells that it holds",
+        "tiny\\udcff.ipynb\\n was not used: the file is empty: it should be handed in again",
+    )
+
+
+def test_the_key_tells_what_changed(
+    week: Path, sources: Sources, solved: bytes, other: bytes
+) -> None:
+    def key() -> str:
+        made = intake.collect(week, sources).key
+        assert made == intake.key_of(week, sources)
+        return made
+
+    keys = [key()]
+    for change in (
+        lambda: put(week, "tiny.ipynb", solved),
+        lambda: put(week, "tiny.ipynb", solved + b"\n"),
+        lambda: put(week, "tiny.ipynb", solved).rename(week / "tiny_1.ipynb"),
+        lambda: put(week, "yaml.py", b""),
+        lambda: put(week, "other.ipynb", other, age=-100),
+        lambda: put(week, "other.ipynb", other, age=100),
+        lambda: (week / "x.ipynb").symlink_to("y"),
+    ):
+        change()
+        keys.append(key())
+    assert len(set(keys)) == len(keys)
+    os.utime(week / "other.ipynb", (5, 5))  # still the older one
+    assert key() == keys[-1]
+    assert intake.key_of(week, {"tiny": sources["tiny"]}) != keys[-1]
+
+
+def test_nothing_is_written(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, "a/other.ipynb", b"")
+    before = tree_of(week.parents[1])
+    os.chmod(week, 0o500)
+    intake.collect(week, sources)
+    os.chmod(week, 0o700)
+    assert tree_of(week.parents[1]) == before

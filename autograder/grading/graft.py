@@ -289,14 +289,15 @@ def _put_solution(
             return [f"the code of {key} was found in another place, cell {number}, and taken"]
         return [] if copies else [f"the cell of {key} is missing"]
     distinct = list({_plain(c.source): c for c in written}.values())
-    whole = [c for c in distinct if wanted and wanted <= set(nb_.defined(c.source))]
-    chosen, notes = distinct, []
-    if whole:
-        chosen = whole[-1:]
-        if len(written) > 1:
-            notes.append(f"the cell of {key} stands {len(copies)} times; the last one was graded")
-    elif len(distinct) > 1:
-        notes.append(f"the cell of {key} was split; its {len(distinct)} parts were put together")
+    whole = [i for i, c in enumerate(distinct) if wanted and wanted <= set(nb_.defined(c.source))]
+    # A cell that was split gives parts around the one with the `def`. Of several whole ones the
+    # last counts, as it does when they are run one after the other.
+    chosen = distinct[whole[-2] + 1 :] if len(whole) > 1 else distinct
+    notes = []
+    if len(whole) > 1:
+        notes.append(f"the cell of {key} stands {len(copies)} times; the last one was graded")
+    elif len(chosen) > 1:
+        notes.append(f"the cell of {key} was split; its {len(chosen)} parts were put together")
     blank = "\n\n" if cell.cell_type == "markdown" else "\n"
     cell.source = blank.join(c.source for c in chosen)
     if cell.cell_type == "markdown":
