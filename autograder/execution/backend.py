@@ -381,7 +381,8 @@ class Cluster:
                 "grading on a cluster needs Dask: pip install 'practical-dl[cluster]'"
             ) from None
         # What goes wrong is told by BackendError, not by what Dask logs about itself.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         security = self._security(distributed)
         try:
             self._client = distributed.Client(
@@ -497,19 +498,21 @@ class Cluster:
     # -- The workers -----------------------------------------------------------------------
 
     def _first_look(self) -> None:
-        try:
-            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except TimeoutError:
-            command = f"dask worker {self.address} --nthreads 1"
-            raise BackendError(
-                f"the Dask scheduler at {self.address} has no workers: start one with `{command}`"
-            ) from None
+        """Find a worker that is fit; they may have been started just now."""
+        deadline = time.monotonic() + CONNECT_SECONDS
         self._look({}, deque())
-        if not self._fit:
-            raise BackendError(
-                f"no worker at {self.address} can be used. "
-                + "; ".join(f"{address}: {why}" for address, why in sorted(self._unfit.items()))
-            )
+        while not self._fit:
+            if time.monotonic() > deadline:
+                reasons = "; ".join(f"{a}: {why}" for a, why in sorted(self._unfit.items()))
+                raise BackendError(
+                    f"no worker at {self.address} can be used. {reasons}"
+                    if reasons
+                    else f"the Dask scheduler at {self.address} has no workers: start one with "
+                    f"`dask worker {self.address} --nthreads 1`"
+                )
+            time.sleep(0.2)
+            self._next_look = 0.0
+            self._look({}, deque())
 
     def _look(self, flying: dict[str, _Flight], again: deque[_Flight]) -> None:
         """See, now and then, which workers there are. Raises BackendError where they lack."""
