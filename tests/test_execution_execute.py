@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from autograder.execution.execute import Control, Job, Result, execute, job_key
+from autograder.execution.execute import Control, Job, Result, Trial, execute, job_key
 from autograder.execution.outputs import CUT
 from autograder.execution.sandbox import Limits
 
@@ -141,7 +141,7 @@ def test_a_cell_that_ignores_interrupts_is_killed() -> None:
     start = time.monotonic()
     result = execute(Job(notebook("print(1)", source, "2"), limits=limits))
     assert time.monotonic() - start < 12
-    assert statuses(result) == ["ok", "timeout", "skipped"]
+    assert statuses(result) == ["ok", "timeout", "ok"]
     assert text(result, 0) == "1\n"
     assert "c1" in result.message and "ignored the interrupt" in result.message
 
@@ -153,11 +153,42 @@ def test_a_cell_that_ignores_interrupts_is_killed() -> None:
         ("import ctypes; ctypes.string_at(0)", "segmentation fault"),
     ],
 )
-def test_a_dead_kernel_keeps_what_came_before(source: str, said: str) -> None:
-    result = execute(Job(notebook("print('kept')", source, "1"), limits=QUICK))
-    assert statuses(result) == ["ok", "died", "skipped"]
-    assert text(result, 0) == "kept\n"
-    assert "c1" in result.message and said in result.message
+def test_a_dead_kernel_costs_its_cell_alone(source: str, said: str) -> None:
+    cells = ("x = [1]; print('kept')", "x.append(2)", source, "print(x)")
+    result = execute(Job(notebook(*cells), limits=QUICK))
+    assert statuses(result) == ["ok", "ok", "died", "ok"]
+    assert text(result, 0) == "kept\n" and text(result, 3) == "[1, 2]\n"
+    assert "c2" in result.message and said in result.message
+
+
+def test_every_cell_may_end_a_kernel() -> None:
+    end = "import os; os._exit(0)"
+    result = execute(Job(notebook("x = 1", end, "x += 1", end, end, "print(x)"), limits=QUICK))
+    assert statuses(result) == ["ok", "died", "ok", "died", "died", "ok"]
+    assert text(result, 5) == "2\n"
+
+
+def test_a_cell_that_ends_only_the_second_kernel_is_left_out_of_the_third() -> None:
+    # The seed of the generator tells the kernels apart, as nothing else of them may.
+    late = "import os, threading\nif draw > 0.5: threading.Timer(0.3, os._exit, [0]).start()"
+    cells = (
+        "draw = 1.0",
+        "import os; os._exit(0)",
+        "draw = 1.0",
+        late,
+        "import time; time.sleep(1)",
+    )
+    result = execute(Job(notebook(*cells, "print(draw)"), limits=QUICK))
+    assert statuses(result) == ["ok", "died", "ok", "ok", "died", "ok"]
+    assert text(result, 5) == "1.0\n"
+
+
+def test_a_dead_kernel_is_not_replaced_for_ever() -> None:
+    limits = Limits(cell_seconds=20, notebook_seconds=2)
+    slow = "import time; time.sleep(0.5)"
+    result = execute(Job(notebook(*[slow, "import os; os._exit(0)"] * 6), limits=limits))
+    assert statuses(result)[-1] == "skipped"
+    assert result.seconds < 12
 
 
 def test_the_notebook_has_a_time_limit_of_its_own() -> None:
@@ -211,50 +242,210 @@ def test_the_profile_is_set_after_the_parameters() -> None:
 
 
 SOLUTION = "def double(x):\n    return 2 * x"
-TEST = "check.close(double(4), 8, 'double(4)')\ncheck.done('double')"
-MUTANT = Control("double", "def double(x):\n    return x", test="c2", restore="c1")
+WRONG = "def double(x):\n    return x + 1"
+TEST = """\
+check.close(double(4), 8, 'double(4)')
+### BEGIN HIDDEN TESTS
+draw = check.rng('double').normal(size=3)
+check.close(double(draw), draw + draw, 'double(x)')
+### END HIDDEN TESTS
+check.done('double')"""
+IMPORTS = "import numpy as np\nfrom practical_dl import check"
+CONTROL = Control(
+    "double", "c3", "def double(x):\n    return x", IMPORTS, ("check", "np", "double")
+)
 
 
-def with_controls(*controls: Control, test: str = TEST, extra: str = "", last: str = "") -> Result:
-    cells = ("from practical_dl import check\n" + extra, SOLUTION, graded(test), last)
-    return execute(Job(notebook(*cells), limits=QUICK, controls=controls, salt="s"))
+def looked_at(
+    extra: str = "",
+    *,
+    solution: str = SOLUTION,
+    test: str = TEST,
+    control: Control = CONTROL,
+    last: str = "",
+    limits: Limits = QUICK,
+) -> Result:
+    """A notebook with one task: c0 imports, c1 is a student's extra cell, c3 the test."""
+    cells = (IMPORTS, extra, solution, graded(test), last)
+    job = Job(notebook(*cells), limits=limits, controls=(control,), salt="s")
+    return execute(job)
 
 
-def test_controls_kill_a_mutant_and_restore_the_solution() -> None:
-    again = dataclasses.replace(MUTANT, task="again", source="pass")
-    plain = with_controls()
-    result = with_controls(MUTANT, again)
-    # The second control plants nothing: the student's own solution must be back by then.
-    assert result.controls == {"double": "killed", "again": "survived"}
-    assert result.notebook == plain.notebook
+def test_a_right_solution_passes_twice_and_its_mutant_fails() -> None:
+    result = looked_at(last="print(double(5))")
+    assert result.controls == {"double": "killed"}
+    assert result.trials == {"double": Trial("passed", "", 1.0)}
+    assert text(result, 4) == "10\n"
+
+
+def test_what_is_tried_again_leaves_no_trace() -> None:
+    cells = (IMPORTS, "np.random.seed(1)", SOLUTION, graded(TEST), "print(np.random.rand())")
+    without = execute(Job(notebook(*cells), limits=QUICK, salt="s"))
+    result = looked_at("np.random.seed(1)", last="print(np.random.rand())")
+    assert result.notebook == without.notebook
+
+
+def test_only_a_test_that_passed_is_tried_again() -> None:
+    result = looked_at(solution=WRONG)
+    assert (result.controls, result.trials) == ({}, {})
+    assert result.cells[3].status == "error"
+
+
+STRIP = "[l for l in lines if 'check.close' not in l]"
+TAMPERING = {
+    "patched check": "check.close = lambda *a, **k: None",
+    "a check of one's own": "class check:\n"
+    "    close = done = staticmethod(lambda *a: None)\n"
+    "    rng = staticmethod(lambda task: np.random.default_rng(0))",
+    "input transformer": f"get_ipython().input_transformers_post.append(lambda lines: {STRIP})",
+    "transformer for one cell": "left = 2  # IPython transforms a cell twice\n"
+    "def once(lines):\n"
+    "    global left\n"
+    f"    found = {STRIP}\n"
+    "    left -= len(found) < len(lines)\n"
+    "    return found if left >= 0 else lines\n"
+    "get_ipython().input_transformers_post.append(once)",
+    "transformer for one's own solution": "def mine(lines):\n"
+    "    own = 'x + 1' in (get_ipython().user_ns['_ih'] or [''])[-2]\n"
+    f"    return {STRIP} if own else lines\n"
+    "get_ipython().input_transformers_post.append(mine)",
+    "syntax tree": "import ast\n"
+    "class Drop(ast.NodeTransformer):\n"
+    "    def visit_Expr(self, node):\n"
+    "        return None if 'check.close' in ast.unparse(node) else node\n"
+    "get_ipython().ast_transformers.append(Drop())",
+    "run_code": "shell = get_ipython(); old = shell.run_code\n"
+    "async def run_code(code, result=None, **k):\n"
+    "    await old(code, result, **k); result.error_in_exec = None; return False\n"
+    "shell.run_code = run_code",
+    "forged reply": "kernel = get_ipython().kernel\n"
+    "async def do(code, silent, *a, **k):\n"
+    "    return {'status': 'ok', 'execution_count': 1, 'payload': [], 'user_expressions': {}}\n"
+    "kernel.do_execute = do",
+    "NumPy": "import numpy\nnumpy.abs = numpy.abs.__class__ and (lambda x: numpy.zeros(1))\n"
+    "numpy.where = lambda *a: numpy.zeros(1, bool)",
+    "builtins": "import builtins\nbuiltins.bool = lambda x: True\nbuiltins.abs = lambda x: 0",
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
+    result = looked_at(TAMPERING[how], solution=WRONG)
+    passed = result.cells[3].status == "ok"
+    trusted = (
+        passed
+        and result.trials["double"].status == "passed"
+        and result.controls["double"] == "killed"
+    )
+    assert not trusted, (result.controls, result.trials)
+    if how != "builtins":  # which do not even fool the notebook itself
+        assert passed
+
+
+PEEKING = {
+    "frames": "import sys\ndef double(x):\n    f = sys._getframe(1)\n"
+    "    return 8 if isinstance(x, int) else f.f_locals['draw'] * 2",
+    "inspect": "import inspect\ndef double(x):\n"
+    "    f = inspect.stack()[1].frame\n    return 8 if isinstance(x, int) else 2 * x",
+    "memory": "import gc\ndef double(x):\n    gc.get_referrers(x)\n    return 2 * x",
+    "tracing": "import sys\ndef double(x):\n    sys.settrace(None)\n    return 2 * x",
+}
+
+
+@pytest.mark.parametrize("how", PEEKING)
+def test_a_solution_that_looks_into_the_checks_is_told(how: str) -> None:
+    trial = looked_at(solution=PEEKING[how]).trials["double"]
+    assert trial.status == "failed" and "the running checks" in trial.why
+
+
+def test_a_solution_that_reads_the_test_cell_finds_it_once() -> None:
+    reading = (
+        "import re\ndef double(x):\n"
+        "    if isinstance(x, int): return int(re.search(r', (\\d+),', In[-1])[1])\n"
+        "    return 2 * x"
+    )
+    result = looked_at(solution=reading)
+    assert result.cells[3].status == "ok"
+    assert result.trials["double"].status == "failed"
+
+
+def test_a_harness_mended_at_the_end_has_been_seen_before() -> None:
+    result = looked_at(
+        "close = check.close; check.close = lambda *a, **k: None",
+        solution=WRONG,
+        last="check.close = close",
+    )
+    assert result.controls == {"double": "survived"}
+
+
+def test_a_partial_score_is_the_tests_own() -> None:
+    partial = TEST + "\ncheck.score(0.5, 'half')"
+    generous = "def double(x):\n    check.score(1.0, 'mine')\n    return 2 * x"
+    assert looked_at(test=partial).trials["double"].score == 0.5
+    assert looked_at(test=partial, solution=generous).trials["double"].score == 0.5
+    assert looked_at(solution=generous).trials["double"].score == 1.0
+
+
+def test_helpers_of_the_instructor_are_put_back() -> None:
+    helper = "def same(a, b):\n    assert a == b"
+    control = dataclasses.replace(CONTROL, preamble=helper, bound=("same", "double"), source="")
+    result = looked_at(
+        "def same(a, b): pass", solution=WRONG, test="same(double(4), 8)", control=control
+    )
+    assert result.cells[3].status == "ok"
+    assert result.trials["double"].status == "failed"
+
+
+def test_builtins_of_the_notebook_are_no_builtins_of_the_test() -> None:
+    test = "assert abs(double(4) - 8) < 1e-9"
+    result = looked_at("abs = lambda x: 0", solution=WRONG, test=test)
+    assert result.cells[3].status == "ok"
+    assert result.trials["double"].status == "failed"
 
 
 @pytest.mark.parametrize(
-    "tampering",
+    ("honest", "solution"),
     [
-        "check.close = lambda *a, **k: None",
-        "get_ipython().input_transformers_post.append(\n"
-        "    lambda lines: ['pass\\n'] if any('check.' in l for l in lines) else lines)",
+        ("abs = 3; sum = 'total'", SOLUTION),
+        (
+            "import torch; torch.set_num_threads(2); torch.ones(999, 999).mm(torch.ones(999, 999))",
+            SOLUTION,
+        ),
+        ("import threading; threading.Thread(target=print).start()", SOLUTION),
+        ("import matplotlib.pyplot as plt; plt.plot([1]); plt.show = lambda: None", SOLUTION),
+        ("print = lambda *a: None", SOLUTION),
+        ("import warnings; warnings.simplefilter('error')", SOLUTION),
+        ("seen = []", "def double(x):\n    seen.append(x); print(x)\n    return 2 * x"),
+        ("max = lambda x: 2", "def double(x):\n    return max(x) * x"),
+        ("", "import multiprocessing\ndef double(x):\n    return 2 * x"),
+        ("%matplotlib inline\n%load_ext autoreload\n%autoreload 2", SOLUTION),
     ],
-    ids=["patched check", "input transformer"],
 )
-def test_controls_survive_where_the_harness_is_tampered_with(tampering: str) -> None:
-    assert with_controls(MUTANT, extra=tampering).controls == {"double": "survived"}
+def test_honest_code_passes_both(honest: str, solution: str) -> None:
+    result = looked_at(honest, solution=solution)
+    assert result.cells[3].status == "ok"
+    assert result.controls == {"double": "killed"}
+    assert result.trials["double"].status == "passed"
 
 
-def test_controls_run_only_where_the_test_passed() -> None:
-    assert with_controls(MUTANT, test="assert False").controls == {}
+def test_what_can_not_be_tried_says_so() -> None:
+    broken = looked_at(control=dataclasses.replace(CONTROL, source="def double(x:"))
+    assert broken.controls["double"].startswith("error: ")
+    assert broken.trials["double"].status == "passed"
+    hostile = "import os\ndef double(x):\n    os.getpid() == first or os._exit(0)\n    return 2 * x"
+    gone = looked_at("import os; first = os.getpid()", solution=hostile)
+    assert gone.trials["double"].status == "error"
 
 
-def test_a_control_that_can_not_be_tried_says_so() -> None:
-    broken = dataclasses.replace(MUTANT, source="def double(x:")
-    assert with_controls(broken).controls["double"].startswith("error: ")
-    died = with_controls(MUTANT, last="import os; os._exit(0)")
-    assert died.controls["double"].startswith("error: ")
+def test_a_mutant_that_never_ends_is_killed() -> None:
+    control = dataclasses.replace(CONTROL, source="def double(x):\n    while True: pass")
+    result = looked_at(control=control, limits=Limits(cell_seconds=3, notebook_seconds=60))
+    assert result.controls == {"double": "killed"}
+    assert result.trials["double"].status == "passed"
 
 
 def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(notebook("1", "2"), {"a.py": b"x"}, QUICK, (MUTANT,), "salt", "small")
+    job = Job(notebook("1", "2"), {"a.py": b"x"}, QUICK, (CONTROL,), "salt", "small")
     variants = [
         dataclasses.replace(job, notebook=notebook("1", "3")),
         dataclasses.replace(job, notebook=notebook("1", graded("2"))),
@@ -264,11 +455,19 @@ def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         dataclasses.replace(job, controls=()),
         dataclasses.replace(job, salt="pepper"),
         dataclasses.replace(job, profile="full"),
+        dataclasses.replace(job, gpu=True),
     ]
     keys = {job_key(j) for j in (job, *variants)}
     monkeypatch.setattr("autograder.execution.sandbox.versions", lambda: "python 4")
     keys.add(job_key(job))
     assert len(keys) == len(variants) + 2
+
+
+def test_a_job_survives_json() -> None:
+    job = Job(notebook("1"), {"a.bin": bytes(range(256))}, QUICK, (CONTROL,), "salt", gpu=True)
+    assert Job.from_json(job.to_json()) == job
+    with pytest.raises(ValueError, match="not a job"):
+        Job.from_json("{}")
 
 
 def test_outputs_do_not_change_the_key() -> None:

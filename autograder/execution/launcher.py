@@ -1,8 +1,9 @@
 """Runs inside the sandbox: the preloaded parent, and the kernels that are forked from it.
 
 `launcher.py serve FD SETTINGS`: import what notebooks import, then fork a kernel for each order
-that comes through the socket FD. `launcher.py kernel ARGUMENTS`: be one kernel, started cold, with
-ipykernel's own arguments.
+that comes through the socket FD. `launcher.py cold PRELOAD ARGUMENTS`: be one kernel, with
+ipykernel's own arguments. `launcher.py unsafe PRELOAD ARGUMENTS`: the same without the filter, for
+a kernel that runs in no sandbox.
 
 Each fork gets namespaces of its own (processes, mounts, network, IPC, host name), new memory-backed
 folders to write to, and no capability: nothing passes from one notebook to the next. The sandbox
@@ -53,8 +54,11 @@ def main(arguments: Sequence[str]) -> None:
         _preload(settings["preload"])
         _serve(socket.socket(fileno=int(arguments[1])), settings, referee, seccomp)
     else:
-        preload, *rest = arguments[1:]
+        mode, preload, *rest = arguments
         _preload(json.loads(preload))
+        if mode == "cold":
+            with contextlib.suppress(OSError):  # an architecture that has none; bubblewrap holds
+                seccomp.install()
         _kernel(rest, referee).start()
 
 
@@ -87,6 +91,7 @@ def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, fi
     gc.collect()
     gc.freeze()  # a collection in a fork must not copy every page of the parent's
     own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that end are nobody's to wait for
     try:
         if len(os.listdir("/proc/self/task")) > 1:
             raise OSError("a preloaded module has started a thread")
@@ -100,9 +105,6 @@ def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, fi
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
         if not message:
             return
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         _call("unshare", CLONE_NEWPID)
         child = os.fork()
         if child == 0:
@@ -127,6 +129,7 @@ def _init(
 ) -> None:
     """The first process of a fork's namespace: set it up, start the kernel, tell how it ended."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = socket.socket(fileno=status_fd)
     status.send(b'{"started": true}')  # the receiver sees our process's number beside it
     if not status.recv(16):  # it has put us under its limits

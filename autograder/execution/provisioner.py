@@ -124,7 +124,7 @@ class SandboxProvisioner(LocalProvisioner):
 
 def inside_command(arguments: list[str]) -> list[str]:
     """The command of a cold kernel in the sandbox, with ipykernel's arguments."""
-    return [sys.executable, "/run/inside/launcher.py", "kernel", json.dumps(PRELOAD), *arguments]
+    return [sys.executable, "/run/inside/launcher.py", "cold", json.dumps(PRELOAD), *arguments]
 
 
 def _ipykernel_arguments(command: list[str]) -> list[str] | None:
@@ -186,7 +186,7 @@ def kernel_manager(
         config = {"limits": asdict(limits), "work": str(work or "")}
         spec.metadata = {"kernel_provisioner": {"provisioner_name": NAME, "config": config}}
     else:
-        launcher = [sys.executable, str(sandbox.INSIDE[0]), "kernel", "[]"]
+        launcher = [sys.executable, str(sandbox.INSIDE[0]), "unsafe", "[]"]
         spec.argv = sandbox.limited([*launcher, *connection], limits)
     manager = manager_class(kernel_name="python3")
     manager._kernel_spec = spec

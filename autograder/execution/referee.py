@@ -295,6 +295,11 @@ def _again(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     _scores.clear()
+    # IPython offers these two while it runs a cell, and only then.
+    builtins.get_ipython, builtins.display = (
+        shell.get_ipython,
+        sys.modules["IPython"].display.display,
+    )
     seen = _watch()
     why = ""
     try:
