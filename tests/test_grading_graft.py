@@ -379,7 +379,7 @@ def test_the_parameters_are_the_instructors(source: NotebookNode, student: Noteb
     cell.source = 'profile = "full"'
     grafted = graft(source, student)
     assert grafted.notebook == plain.notebook
-    assert grafted.notes == ("the cell 'profile = \"small\"' was changed; the original one ran",)
+    assert grafted.notes == ("the cell 'profile = \"small\"' was changed; the original one was used",)
 
 
 def test_a_text_that_a_student_changed_is_kept_below(

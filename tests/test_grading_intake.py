@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import socket
 import stat
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import NotebookNode, v3
 from rules import tiny_course, tree_of
@@ -23,7 +27,6 @@ from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.grading import folder as folder_
 from autograder.grading import intake
-from autograder.grading.graft import graft
 
 CELL = {"cell_type": "code", "id": "a", "metadata": {}, "source": "x = 1", "outputs": []}
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
@@ -732,3 +735,73 @@ def test_nothing_is_written(week: Path, sources: Sources, solved: bytes) -> None
     intake.collect(week, sources)
     os.chmod(week, 0o700)
     assert tree_of(week.parents[1]) == before
+
+
+# -- Whatever comes ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> ModuleType:
+    """benchmarks/fuzz.py: its changes and its checks."""
+    path = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
+    spec = importlib.util.spec_from_file_location("fuzz", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def seeds(fuzz: ModuleType) -> list[Any]:
+    return [seed for seed in fuzz.seeds() if seed.name == "tiny"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(rng=st.randoms(use_true_random=False))
+def test_mutated_submissions_end_well(fuzz: ModuleType, seeds: list[Any], rng: Any) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        fuzz.check_example(rng.choice(seeds), rng, Path(root))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_notebook_or_a_sentence(content: bytes) -> None:
+    for whole in (content, b'{"cells": [' + content, b'{"cells": [{"source": "' + content):
+        try:
+            intake.read(whole)
+        except intake.IntakeError as error:
+            assert str(error).isprintable() and len(str(error)) < 300
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+CELLS = st.fixed_dictionaries(
+    {},
+    optional={
+        "cell_type": st.sampled_from(["code", "markdown", "raw", "heading", "html"]) | VALUES,
+        "id": st.sampled_from(["line", "test-line", "distance", "extra-1"]) | VALUES,
+        "source": st.sampled_from(["def line(x): ...", 'check.done("line")', ""]) | VALUES,
+        "metadata": st.fixed_dictionaries(
+            {"nbgrader": st.fixed_dictionaries({"grade_id": st.just("line") | VALUES}) | VALUES}
+        )
+        | VALUES,
+        "level": VALUES,
+        "attachments": VALUES,
+    },
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(cells=st.lists(CELLS | VALUES, min_size=1, max_size=6), metadata=VALUES)
+def test_any_cells_can_be_grafted(
+    fuzz: ModuleType, built: dict[str, NotebookNode], cells: list[Any], metadata: Any
+) -> None:
+    try:
+        notebook = intake.read(text(*cells, metadata=metadata))
+    except intake.IntakeError:
+        return
+    fuzz.check_graft(built["source"], notebook)

@@ -61,7 +61,8 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
             flags += _changed_test(cell, copies) if not outdated else []
         elif key in ready.fixed:
             if any(copy.source.strip() != cell.source.strip() for copy in copies):
-                notes.append(f"the cell {cell.source.strip()!r} was changed; the original one ran")
+                start = cell.source.strip().split("\n")[0][:40]
+                notes.append(f"the cell {start!r} was changed; the original one was used")
         elif cell.cell_type == "code":
             written = [c.source for c in copies if c.cell_type == "code" and _differ(c, cell)]
             cell.source = written[-1] if written else cell.source
@@ -281,8 +282,10 @@ def _put_solution(
     key = _key(cell)
     wanted = ready.tasks[key]
     written = [c for c in copies if c.source.strip() and _differ(c, cell)]
-    if cell.cell_type == "code" and wanted and not any(map(_says_something, written)):
-        written = []
+    if wanted:
+        # A cell that was copied to begin another task keeps the name of the first.
+        written = [c for c in written if not _is_another(c, wanted, ready)]
+        written = written if any(map(_says_something, written)) else []
     if not written:
         if wanted and (taken := _from_elsewhere(cell, wanted, submission, ready)):
             cell.source, number = taken
@@ -305,6 +308,13 @@ def _put_solution(
         if pictures:
             cell.attachments = _copy(pictures)
     return notes
+
+
+def _is_another(cell: NotebookNode, wanted: frozenset[str], ready: _Prepared) -> bool:
+    """Whether a cell is written for another task alone."""
+    names = set(nb_.defined(cell.source))
+    others = (other for other in ready.tasks.values() if other and other != wanted)
+    return bool(names) and not names & wanted and any(other <= names for other in others)
 
 
 def _says_something(cell: NotebookNode) -> bool:
@@ -345,6 +355,8 @@ def _definition(source: str, name: str) -> str | None:
 
     By tokens: nothing that a student writes is given to Python's parser in this process.
     """
+    if len(source) > 100_000:  # tokens take time
+        return None
     lines = source.split("\n")
     pattern = re.compile(rf"(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b")
     last = None
