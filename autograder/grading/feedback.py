@@ -25,20 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from math_core import LatexError, LatexToMathML
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.ansi import ansi2html
-from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
-from traitlets import Bool
 
 from autograder import notebook as nb_
-from autograder.grading.sanitise import RASTER, markdown_html, sanitise, shown_output
+from autograder.grading.sanitise import RASTER, make_output, markdown_html, shown_output
 
 HIDDEN = "[a line of a hidden test]"
 TEXT_CHARACTERS = 20_000  # of one text output; more is cut
@@ -202,7 +199,7 @@ def _view(
         "comment": Markup(_markdown(grade.comment)) if grade and grade.comment else "",
         "hidden": is_test and bool(nb_.hidden_regions(cell.source)),
         "kind": cell.cell_type,
-        "name": name.removeprefix(nb_.TEST_PREFIX),
+        "name": Markup(str(escape(name.removeprefix(nb_.TEST_PREFIX))).replace("_", "_<wbr>")),
         "points": None,
         "raised": False,
         "score": None,
@@ -256,7 +253,7 @@ def _code(source: str) -> Markup:
     return Markup(colours + ("…" if len(source) > len(shown) else ""))
 
 
-_MATH_TAG = re.compile(r"</?(m[a-z]+|semantics)(?: [^<>]*)?>")
+_MATH_TAG = re.compile(r"</?(m[a-z]+|semantics)(?: [^<>]*)?/?>")
 
 
 @functools.lru_cache(4096)
@@ -397,7 +394,7 @@ class Secrets:
         start = 0
         for line in plain.split("\n"):
             end = start + len(line)
-            secret = any(a <= end and b >= start for a, b in spans)
+            secret = any(_shares(line, a - start, b - start) for a, b in spans)
             if not secret and not any(hidden in line for hidden in self._lines):
                 kept.append(line)
             elif not kept or kept[-1] != HIDDEN:
@@ -414,11 +411,11 @@ class Secrets:
         if output is None:
             return None
         if output.output_type == "stream":
-            return new_output("stream", name=output.name, text=self.redacted(output.text))
+            return make_output("stream", name=output.name, text=self.redacted(output.text))
         if output.output_type == "error":
             traceback = "\n".join(output.traceback)
             shown = self.redacted(traceback)
-            return new_output(
+            return make_output(
                 "error",
                 ename=self.redacted(output.ename),
                 evalue=self.redacted(output.evalue),
@@ -433,7 +430,7 @@ class Secrets:
             data["text/plain"] = HIDDEN
         alts = [str(v.get("alt", "")) for v in output.metadata.values() if isinstance(v, Mapping)]
         metadata = {} if self.shows("\n".join(alts)) else output.metadata
-        return new_output("display_data", data=data, metadata=metadata)
+        return make_output("display_data", data=data, metadata=metadata)
 
     def _in_markup(self, text: str) -> bool:
         return self.shows(text) or self.shows(html.unescape(_HTML_TAG.sub("", text)))
@@ -460,6 +457,12 @@ class Secrets:
             done = b
 
 
+def _shares(line: str, first: int, last: int) -> bool:
+    """Whether a span takes more of a line than a letter or two that happen to fit."""
+    shared = line[max(first, 0) : max(last + 1, 0)]
+    return len(shared) > 3 or (bool(shared) and shared == line.strip())
+
+
 def _widened(text: str, i: int, form: str, at: int) -> tuple[int, int]:
     """The longest common run around a gram that text has at i and form has at `at`."""
     a, x = i, at
@@ -472,42 +475,6 @@ def _widened(text: str, i: int, form: str, at: int) -> tuple[int, int]:
 
 
 # -- nbgrader's command --------------------------------------------------------------------------
-
-
-def conceal(notebook: NotebookNode) -> None:
-    """Take hidden tests, what they printed, rubrics and anything active out of a notebook."""
-    secrets = Secrets(notebook)
-    notebook.cells = [c for c in notebook.cells if "rubric" not in nb_.ours(c)]
-    sanitise(notebook)
-    for cell in notebook.cells:
-        if nb_.is_graded(cell) and not nb_.is_solution(cell) and cell.cell_type == "code":
-            cell.source = nb_.without_hidden(cell.source)
-            message = secrets.redacted(str(nb_.ours(cell).get("message", ""))) + "\n"
-            cell.outputs = [new_output("stream", name="stdout", text=message)]
-        elif cell.cell_type == "code":
-            cell.outputs = [secrets.redacted_output(output) for output in cell.outputs]
-
-
-class CleanFeedback(Preprocessor):
-    """`conceal` for a list of preprocessors."""
-
-    enabled = Bool(True).tag(config=True)
-
-    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        """Show each test cell as students have it, with its verdict as the only output."""
-        conceal(nb)
-        return nb, resources
-
-
-class FitPictures(Preprocessor):
-    """Keep wide pictures within nbgrader's own feedback page."""
-
-    enabled = Bool(True).tag(config=True)
-
-    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        """Add one rule to the styles that CSSHTMLHeaderPreprocessor has gathered."""
-        resources["inlining"]["css"].append("img { max-width: 100%; height: auto; }")
-        return nb, resources
 
 
 class FeedbackExporter(HTMLExporter):

@@ -4,8 +4,8 @@ Two walls, each of which would do alone:
 
 - `sanitise` takes what is active out of an autograded notebook before it is written: every
   viewer (formgrader, feedback, JupyterLab, nbconvert) sees a harmless one.
-- The filters `markdown_filter` and `html_filter`, which nbgrader_config.py gives to nbconvert,
-  clean the HTML that formgrader is about to send, whoever wrote the notebook.
+- `SanitisePage`, `markdown_filter` and `html_filter`, which nbgrader_config.py gives to nbconvert,
+  clean what formgrader is about to send, whoever wrote the notebook.
 
 Code cells keep their source: it is what ran, and it is shown as text everywhere.
 """
@@ -27,10 +27,12 @@ import nh3
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeET
 from jinja2 import pass_context
+from markupsafe import escape
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbconvert.preprocessors import Preprocessor
+from nbformat import NotebookNode, from_dict
 from pygments.token import STANDARD_TYPES
+from traitlets import Bool
 
 from autograder.grading.score import SCORE_MIME
 
@@ -358,6 +360,8 @@ _HARMLESS |= {"task-list-item"}
 @functools.lru_cache(4096)
 def is_active(source: str) -> bool:
     """Whether Markdown holds HTML or links that a browser had better not get."""
+    if _is_as_code(source):
+        return False
     if len(_DATA_URI.sub("", source)) > MARKDOWN_CHARACTERS or _TOKENS.search(source):
         return True
     try:
@@ -371,11 +375,21 @@ def is_active(source: str) -> bool:
     return finder.active or bool(finder.rawdata.strip())
 
 
+_NOTE = "*(HTML that is not shown as a page: the text of the cell)*\n\n"
+_AS_CODE = re.compile(re.escape(_NOTE) + r"(`{3,})text\n(.*)\n\1", flags=re.S)
+
+
 def as_code(source: str) -> str:
     """Markdown that shows a text as it was typed, whatever is in it."""
+    if _is_as_code(source):
+        return source
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
-    note = "*(HTML that is not shown as a page: the text of the cell)*"
-    return f"{note}\n\n{fence}text\n{source}\n{fence}"
+    return f"{_NOTE}{fence}text\n{source}\n{fence}"
+
+
+def _is_as_code(source: str) -> bool:
+    found = _AS_CODE.fullmatch(source)
+    return bool(found) and found[1] not in found[2]
 
 
 # -- A notebook ----------------------------------------------------------------------------------
@@ -416,15 +430,20 @@ def _attachments(value: Any) -> NotebookNode:
     return kept
 
 
+def make_output(kind: str, **values: Any) -> NotebookNode:
+    """nbformat's `new_output` without its check of the schema, which takes half a page's time."""
+    return from_dict({"output_type": kind, **values})
+
+
 def shown_output(output: Mapping[str, Any]) -> NotebookNode | None:
     """A new output with what may be shown of it; None for one of no known kind."""
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
-        return new_output("stream", name=name, text=_text(output.get("text")))
+        return make_output("stream", name=name, text=_text(output.get("text")))
     if kind == "error":
         lines = output.get("traceback")
-        return new_output(
+        return make_output(
             "error",
             ename=_text(output.get("ename")),
             evalue=_text(output.get("evalue")),
@@ -437,7 +456,7 @@ def shown_output(output: Mapping[str, Any]) -> NotebookNode | None:
     data = {mime: value for mime, text in given.items() for value in _data(mime, text)}
     if not set(data) - {SCORE_MIME} and set(given) - {SCORE_MIME}:
         data["text/plain"] = NOT_SHOWN.format(", ".join(sorted(map(str, given)))[:200])
-    shown = new_output(kind, data=data, metadata=_sizes(output.get("metadata"), data))
+    shown = make_output(kind, data=data, metadata=_sizes(output.get("metadata"), data))
     if kind == "execute_result":
         count = output.get("execution_count")
         shown.execution_count = count if isinstance(count, int) else None
@@ -513,3 +532,17 @@ def markdown_filter(context: Any, source: str) -> str:
 def html_filter(text: Any) -> str:
     """In place of nbconvert's `clean_html`: formgrader's HTML outputs, clean."""
     return clean_html(text.decode() if isinstance(text, bytes) else str(text))
+
+
+class SanitisePage(Preprocessor):
+    """`sanitise` for formgrader, whose templates escape neither outputs nor the student's name."""
+
+    enabled = Bool(True).tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        """Clean the notebook; escape what formgrader puts into the page's frame."""
+        sanitise(nb)
+        for name in ("student", "first_name", "last_name", "notebook_path"):
+            if isinstance(resources.get(name), str):
+                resources[name] = str(escape(resources[name]))
+        return nb, resources

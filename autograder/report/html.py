@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
@@ -22,7 +24,8 @@ def write(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> Path
     """Write the report of a week and return its path."""
     path = course.root / "reports" / f"{week.folder}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(course, week, grades), encoding="utf-8")
+    # A folder's name, such as a student's, need not be text.
+    path.write_text(render(course, week, grades), encoding="utf-8", errors="replace")
     return path
 
 
@@ -34,6 +37,7 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
     return environment.get_template("class.html").render(
         course=course,
         week=week,
+        feedback=lambda student, notebook: _feedback(course, week, student, notebook),
         grades=grades,
         plots=[
             ("Scores", *score_plot(week, grades)),
@@ -43,6 +47,14 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
         sandboxed=all(n.sandboxed for g in grades for n in g.notebooks),
         title=week.title[course.languages[0]],
     )
+
+
+def _feedback(course: Course, week: Week, student: str, notebook: str) -> str:
+    """The address of a feedback page from the report, "" where there is none."""
+    parts = ("feedback", student, week.folder, f"{notebook}.html")
+    if not course.root.joinpath(*parts).is_file():
+        return ""
+    return "../" + "/".join(quote(os.fsencode(part), safe="") for part in parts)
 
 
 def score_plot(week: Week, grades: Sequence[SubmissionGrade]) -> tuple[str, str]:
