@@ -1,26 +1,11 @@
-"""nbgrader's settings for this course: its own commands and formgrader go through our grader.
+"""nbgrader's settings for this course; `autograder` reads them, too.
 
-nbgrader reads this file in the course's folder. `nbgrader generate_assignment` makes the English
-release; for the Russian one add
+`settings.install` leads nbgrader's own commands and formgrader through our grader.
+`nbgrader generate_assignment` makes the English release; for the Russian one add
 `--CourseDirectory.release_directory=release/ru --SelectLanguage.language=ru`.
 """
 
-from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
-from nbgrader.preprocessors import (
-    AssignLatePenalties,
-    CheckCellMetadata,
-    GetGrades,
-    SaveAutoGrades,
-)
-
-from autograder import steps
-from autograder.grading.preprocessors import (
-    CleanFeedback,
-    ExecuteSubmission,
-    FitPictures,
-    GraftSubmission,
-    TolerantExporter,
-)
+from autograder.grading import settings
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 
@@ -28,20 +13,19 @@ c.CourseDirectory.course_id = "practical_dl"
 c.CourseDirectory.source_directory = "source"
 c.CourseDirectory.release_directory = "release/en"
 
-c.GenerateAssignment.preprocessors = steps.GENERATE_ASSIGNMENT
+# The gradebook is gradebook.db in this folder. Where several people grade, let it be PostgreSQL
+# (with the extra `postgres`), on every machine the same:
+# c.CourseDirectory.db_url = "postgresql://USER:PASSWORD@HOST/DATABASE"
 
-c.Autograde.exporter_class = TolerantExporter
-c.Autograde.sanitize_preprocessors = [GraftSubmission, CheckCellMetadata]
-c.Autograde.autograde_preprocessors = [
-    ExecuteSubmission,
-    SaveAutoGrades,
-    AssignLatePenalties,
-    CheckCellMetadata,
-]
+# Limits of one notebook, and more: see `Grader` in autograder/grading/settings.py.
+# c.Grader.cell_seconds = 60
 
-c.GenerateFeedback.preprocessors = [
-    GetGrades,
-    CleanFeedback,
-    CSSHTMLHeaderPreprocessor,
-    FitPictures,
-]
+settings.install(c)
+
+# Formgrader's pages show what students wrote and what their code put out: clean it on its way.
+c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.preprocessors = ["autograder.grading.sanitise.SanitisePage"]
+c.HTMLExporter.filters = {
+    "clean_html": "autograder.grading.sanitise.html_filter",
+    "markdown2html": "autograder.grading.sanitise.markdown_filter",
+}

@@ -22,7 +22,11 @@ from autograder import course as course_
 from autograder.errors import CourseError, stop
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from autograder.execution.backend import Backend
     from autograder.grading.grade import SubmissionGrade
+    from autograder.grading.settings import Settings
 
 app = typer.Typer(
     name="autograder",
@@ -216,16 +220,36 @@ def grade(
     week: Annotated[str, typer.Argument(help="Folder, week01 or 1.")],
     student: Annotated[list[str] | None, typer.Option(help="Only this student.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,
-    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a sandbox.")] = False,
+    scheduler: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
+    ] = "",
+    tls_ca: Annotated[Path | None, typer.Option(help="Certificate of who signed theirs.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Our certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run without a sandbox. The results say so.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Run what did not change, too.")] = False,
     root: Root = None,
 ) -> None:
-    """Grade the submissions of a week: run, record, feedback, table and report."""
+    """Grade the submissions of a week: run, record, feedback, table and report.
+
+    What did not change since is not run again, and a run that was ended goes on where it was.
+
+    Exit code: 0 if all are graded; 3 if a person has to look at one that is flagged or refused;
+    2 if grading could not begin or go on.
+    """
     from autograder.grading import grade as grade_
+    from autograder.grading import settings as settings_
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])
-    _grade(course, one, students, jobs=jobs, unsafe=unsafe, again=again)
+    settings = settings_.load(course, unsafe=unsafe)
+    backend = grade_.backend_of(
+        settings, jobs=jobs, scheduler=scheduler, ca=tls_ca, cert=tls_cert, key=tls_key, tell=_tell
+    )
+    grades = _grade(course, one, students, settings, backend, again=again)
+    sys.exit(grade_.exit_code(grades))
 
 
 @app.command()
@@ -273,10 +297,14 @@ def demo(
 ) -> None:
     """Grade a small class made by code, in demo/, and compare with the scores known before."""
     from autograder import demo as demo_
+    from autograder.grading import grade as grade_
+    from autograder.grading import settings as settings_
 
     course, (one,) = _load(root, [week])
     own, students = demo_.set_up(course, one)
-    grades = _grade(own, one, [s.name for s in students], jobs=jobs)
+    settings = settings_.load(own)
+    backend = grade_.backend_of(settings, jobs=jobs, tell=_tell)
+    grades = _grade(own, one, [s.name for s in students], settings, backend)
     if found := demo_.differences(students, grades):
         for line in found:
             print(f"error: {line}", file=sys.stderr)
@@ -285,12 +313,17 @@ def demo(
 
 
 def _grade(
-    course: course_.Course, week: course_.Week, students: list[str], **options: Any
+    course: course_.Course,
+    week: course_.Week,
+    students: list[str],
+    settings: Settings,
+    backend: AbstractContextManager[Backend],
+    **options: Any,
 ) -> list[SubmissionGrade]:
     from autograder.grading import grade as grade_
     from autograder.report import html, tables
 
-    with _progress() as bar:
+    with backend as running_on, _progress() as bar:
         running = bar.add_task("Running notebooks", total=None)
         recording = bar.add_task("Recording", total=len(students))
         grades = grade_.grade(
@@ -299,12 +332,19 @@ def _grade(
             students,
             on_run=lambda total: bar.update(running, advance=1, total=total),
             on_record=lambda: bar.update(recording, advance=1),
+            backend=running_on,
+            settings=settings,
+            tell=_tell,
             **options,
         )
     console.print(tables.grades(week, grades))
     console.print(f"Report: {html.write(course, week, grades)}", soft_wrap=True)
     console.print(f"Feedback: {course.root / 'feedback'}", soft_wrap=True)
     return grades
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _progress() -> Progress:

@@ -184,8 +184,8 @@ def make_class(course: Course, week: Week) -> list[Student]:
     first, last = graded[0], graded[-1]
     task = first.leaves()[-1]
     crash = first.handed_in(first.reference() | {task: _instead(first, task, "os._exit(1)")})
-    before = first.tasks[: first.tasks.index(task)]
-    students.append(student("crash", first, crash, before, FLAGGED))
+    others = [t for t in first.tasks if t != task]
+    students.append(student("crash", first, crash, others, FLAGGED))
 
     task = last.leaves()[-1]
     endless = last.handed_in(last.reference() | {task: _instead(last, task, "while True: pass")})
@@ -197,9 +197,8 @@ def make_class(course: Course, week: Week) -> list[Student]:
     tampering.cells.insert(before_first, new_code_cell(SILENCE_THE_CHECKS))
     students.append(student("tampering", last, tampering, (), FLAGGED))
 
-    half_a_file = nb_.dumps(full[first.name]).encode()
-    half_a_file = half_a_file[: len(half_a_file) // 2]
-    students.append(student("broken-file", first, half_a_file, (), REFUSED))
+    # What a browser saves of a notebook that is shown on a page.
+    students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
     return students
 
 
@@ -245,7 +244,9 @@ def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
     for name in ("docs", f"weeks/{week.folder}"):
         shutil.copytree(course.root / name, root / name)
     with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
-        config.write(f"\nc.ExecuteSubmission.cell_seconds = {CELL_SECONDS}\n")
+        config.write(f"\nc.Grader.cell_seconds = {CELL_SECONDS}\n")
+        # Never the gradebook of the course itself.
+        config.write('c.CourseDirectory.pop("db_url", None)\n')
     demo = course_.load(root)
     build.build(demo, [week])
     students = make_class(demo, week)

@@ -24,6 +24,8 @@ from autograder import steps
 from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
 from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem, stop
+from autograder.grading import settings
+from autograder.grading.record import prepare, unusable
 
 Files = dict[Path, bytes]
 _NOTEBOOK = re.compile(rb"^# %%|### (BEGIN|END) (SOLUTION|HIDDEN TESTS)", re.M)
@@ -389,8 +391,9 @@ def build(course: Course, weeks: Sequence[Week]) -> Files:
     """Build weeks on disk and record them in the gradebook. Raises CourseError."""
     files = build_weeks(course, weeks)
     # The gradebook first: it may refuse, and then the trees stay as they are.
+    url = settings.db_url(course)
     for week in weeks:
-        record(course, week, files, f"sqlite:///{course.root / 'gradebook.db'}")
+        record(course, week, files, url)
     write(course.root, folders_of(course, weeks), files)
     return files
 
@@ -441,6 +444,7 @@ def record(course: Course, week: Week, files: Files, db_url: str) -> None:
     from nbgrader.api import Gradebook
     from sqlalchemy.exc import SQLAlchemyError
 
+    prepare(db_url)
     problems = []
     try:
         with Gradebook(db_url) as gradebook:
@@ -467,7 +471,6 @@ def record(course: Course, week: Week, files: Files, db_url: str) -> None:
                 )
                 problems.append(Problem(str(path), "", "gradebook", message))
     except SQLAlchemyError as error:
-        message = f"can't be used: {getattr(error, 'orig', error)}"
-        problems.append(Problem(db_url, "", "gradebook", message))
+        raise unusable(db_url, error) from error
     if problems:
         raise CourseError(problems)

@@ -1,36 +1,59 @@
-"""`autograder grade`: every submission of a week, in parallel, recorded through nbgrader.
+"""`autograder grade`: every submission of a week, run in parallel, recorded one by one.
 
-The notebooks are run first, several at once, and their results kept; then nbgrader's own autograde
-takes them from there one student after the other, so that its scores are these by construction.
+A submission goes its own way: collect -> graft -> jobs -> results -> notebook -> gradebook ->
+feedback page. Only what is on its way is in memory. Whatever goes wrong with one becomes its
+status and a sentence; the others go on.
+
+What is done is kept (`keep.py`), last of all the entry of a submission: a run that was ended in the
+middle goes on where it was, and a submission of which nothing changed is not looked at again.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbformat import NotebookNode
-from traitlets.config import Config
-
-from autograder import notebook as nb_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
-from autograder.execution.execute import Job, Limits, job_key
+from autograder.execution import sandbox
+from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
+from autograder.execution.execute import Job, Result, _library_key, job_key
 from autograder.execution.sandbox import SandboxError
-from autograder.grading import intake
-from autograder.grading.graft import graft
-from autograder.grading.preprocessors import ExecuteSubmission, helper_files
-from autograder.grading.run import job_of, run
+from autograder.grading import folder as folder_
+from autograder.grading import keep
+from autograder.grading import settings as settings_
+from autograder.grading.record import (
+    TIMESTAMP,
+    Marks,
+    Recorder,
+    Standing,
+    Submission,
+    arrival,
+    marks_of,
+    received,
+    small_file,
+)
+from autograder.grading.settings import Settings
+
+if TYPE_CHECKING:  # slow to import, and not needed where nothing changed
+    from nbformat import NotebookNode
+
+    from autograder.grading.graft import Grafted
 
 GRADED, FLAGGED, REFUSED, MISSING = "graded", "flagged", "refused", "missing"
+FORMAT = 1  # of an entry; part of its key
 
 
-@dataclass(frozen=True)
+# -- What is told -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class TaskGrade:
     """A row of the gradebook. score: points got, None while a person has to grade it."""
 
@@ -41,9 +64,12 @@ class TaskGrade:
     status: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NotebookGrade:
-    """One notebook of a submission. status: graded, flagged, refused or missing."""
+    """One notebook of a submission. status: graded, flagged, refused or missing.
+
+    penalty: points that are taken off because it came late.
+    """
 
     name: str
     status: str
@@ -53,13 +79,19 @@ class NotebookGrade:
     language: str
     seconds: float
     sandboxed: bool
+    penalty: float = 0.0
 
     def score(self, *, bonus: bool = False) -> float:
-        """The points got, without bonus or of bonus alone."""
-        return sum(t.score or 0.0 for t in self.tasks if t.bonus == bonus)
+        """The points got, without bonus or of bonus alone; a penalty takes bonus points last."""
+        plain, extra = (
+            sum(t.score or 0.0 for t in self.tasks if t.bonus == kind) for kind in (False, True)
+        )
+        if bonus:
+            return max(0.0, extra - max(0.0, self.penalty - plain))
+        return max(0.0, plain - self.penalty)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SubmissionGrade:
     """All notebooks of a student's week."""
 
@@ -69,8 +101,10 @@ class SubmissionGrade:
 
     @property
     def status(self) -> str:
-        """The gravest status of its notebooks."""
+        """The gravest status of its notebooks; missing only where all of them are."""
         found = {n.status for n in self.notebooks}
+        if found == {MISSING}:
+            return MISSING
         return next((s for s in (REFUSED, FLAGGED) if s in found), GRADED)
 
     def score(self, *, bonus: bool = False) -> float:
@@ -78,23 +112,12 @@ class SubmissionGrade:
         return sum(n.score(bonus=bonus) for n in self.notebooks)
 
 
-def load_config(course: Course, *, unsafe: bool = False) -> Config:
-    """nbgrader's settings of the course, from its nbgrader_config.py."""
-    from traitlets.config.loader import PyFileConfigLoader
-
-    if not (course.root / "nbgrader_config.py").is_file():
-        message = f"not found in {course.root}; nbgrader needs it to grade through our grader"
-        raise stop("nbgrader_config.py", "", "config", message)
-    config = PyFileConfigLoader("nbgrader_config.py", path=str(course.root)).load_config()
-    config.CourseDirectory.root = str(course.root)
-    config.ExecuteSubmission.unsafe = unsafe
-    return config
-
-
 def submissions(course: Course, week: Week, students: Sequence[str] = ()) -> list[str]:
     """The students who handed in this week. Raises CourseError for an unknown one."""
     folder = course.root / "submitted"
-    found = sorted(p.parent.name for p in folder.glob(f"*/{week.folder}") if p.is_dir())
+    names = os.listdir(folder) if folder.is_dir() else []
+    # Also what is no folder: that it can't be graded is told of the student.
+    found = sorted(n for n in names if os.path.lexists(folder / n / week.folder))
     problems = [
         Problem(
             f"submitted/{student}/{week.folder}", "", "no-submission", "there is no such folder"
@@ -110,190 +133,630 @@ def submissions(course: Course, week: Week, students: Sequence[str] = ()) -> lis
     return [s for s in found if not students or s in students]
 
 
+@contextlib.contextmanager
+def backend_of(
+    settings: Settings,
+    *,
+    jobs: int,
+    scheduler: str = "",
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Backend]:
+    """Where notebooks run: this machine, or a cluster (see `Cluster`). Raises CourseError."""
+    if scheduler and settings.unsafe:
+        message = "the workers of a cluster run nothing without a sandbox; leave out one of them"
+        raise stop("--scheduler", "", "unsafe", f"{message}, --scheduler or --unsafe")
+    pool = (
+        Cluster(scheduler, ca=ca, cert=cert, key=key, tell=tell)
+        if scheduler
+        else LocalPool(jobs, sandbox=not settings.unsafe)
+    )
+    try:
+        backend = pool.__enter__()
+    except BackendError as error:
+        raise stop("--scheduler", "", "backend", str(error)) from error
+    try:
+        yield backend
+    finally:
+        pool.__exit__(None, None, None)
+
+
+def exit_code(grades: Iterable[SubmissionGrade]) -> int:
+    """3 where a person has to look at a submission, else 0."""
+    return 3 if any(g.status in (FLAGGED, REFUSED) for g in grades) else 0
+
+
 def grade(
     course: Course,
     week: Week,
     students: Sequence[str],
     *,
-    jobs: int = 1,
-    unsafe: bool = False,
+    backend: Backend,
+    settings: Settings | None = None,
     again: bool = False,
     on_run: Callable[[int], None] = lambda total: None,
     on_record: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> list[SubmissionGrade]:
     """Run, record and give feedback for these students' submissions of a week.
 
-    again: run also what did not change. on_run: told of each notebook that ran, with how many there
-    are. on_record: told of each student who is recorded. Raises CourseError where nothing can be
-    graded.
+    backend: where notebooks run; it is not used where nothing changed. settings: by default the
+    course's. again: run also what did not change. on_run: told of each notebook that is through,
+    with how many there are; on_record: of each student; tell: given a sentence when something has
+    to wait. Raises CourseError where nothing (more) can be graded.
     """
-    from nbgrader.apps import NbGraderAPI
-
-    _check_built(course, week)
-    config = load_config(course, unsafe=unsafe)
-    settings = ExecuteSubmission(config=config)
-    cache = course.root / settings.cache
-    found = jobs_of(course, week, students, settings.limits)
-    distinct = {job_key(job): job for job in found}.values()  # copies and untouched ones run once
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        running = [
-            pool.submit(run, job, cache, sandbox=not unsafe, again=again) for job in distinct
-        ]
-        for future in as_completed(running):
-            try:
-                future.result()
-            except SandboxError as error:
-                pool.shutdown(cancel_futures=True)
-                raise stop("sandbox", "", "sandbox", f"{error} Or pass --unsafe.") from error
-            on_run(len(distinct))
-    api = NbGraderAPI(config=config)
-    failed: dict[str, str] = {}
-    with warnings.catch_warnings():
-        # SQLAlchemy's advice to nbgrader's gradebook; nobody here can follow it.
-        warnings.filterwarnings("ignore", message="Object of type <Submitted")
+    settings = settings or settings_.load(course)
+    notebooks_of(course, [week], "source")
+    kept = keep.Kept(settings.cache)
+    grades: dict[str, SubmissionGrade] = {}
+    with Recorder(settings.db_url, week.folder, settings.config, tell=tell) as recorder:
+        run = _Run(course, week, settings, kept, recorder, again=again)
+        stale = []
+        standings = recorder.read([s for s in students if _is_text(s)])
         for student in students:
-            done = api.autograde(week.folder, student, force=True, create=True)
-            if done["success"]:
-                done = api.generate_feedback(week.folder, student, force=True)
-            if not done["success"]:
-                failed[student] = _sentence(done)
+            found = None if again else run.unchanged(student, standings.pop(student, None))
+            if found is None:
+                stale.append(student)
+            else:
+                grades[student] = found
+                on_record()
+        if not stale:
+            return [grades[s] for s in students]
+
+        def done(found: SubmissionGrade) -> None:
+            grades[found.student] = found
             on_record()
-    return read_grades(course, week, students, failed)
+
+        total = len(stale) * len(week.notebooks)
+        try:
+            kept.sweep(week.folder)
+            run.check_cells()
+            run.through(stale, backend, functools.partial(on_run, total), done)
+        except OSError as error:  # of a submission it would be its status
+            message = (
+                f"{error.strerror or error}. What has been run is kept: make room or mend it, then "
+                "run the same command again to go on"
+            )
+            raise stop(str(error.filename or course.root), "", "write", message) from error
+        except SandboxError as error:
+            raise stop("sandbox", "", "sandbox", f"{error} Or pass --unsafe.") from error
+        except BackendError as error:
+            raise stop("backend", "", "backend", str(error)) from error
+    return [grades[s] for s in students]
 
 
-def jobs_of(course: Course, week: Week, students: Sequence[str], limits: Limits) -> list[Job]:
-    """The jobs of these students' notebooks that are there."""
-    files = helper_files(course.root / "source" / week.folder)
-    sources = {n.name: nb_.read(_source(course, week, n.name)) for n in week.notebooks}
+def read_grades(course: Course, week: Week, students: Sequence[str]) -> list[SubmissionGrade]:
+    """What is known of these students' week, from the last grading and the gradebook."""
+    settings = settings_.load(course)
+    kept = keep.Kept(settings.cache)
+    with Recorder(settings.db_url, week.folder) as recorder:
+        standings = recorder.read(students)
     found = []
     for student in students:
-        for name, source in sources.items():
-            path = course.root / "submitted" / student / week.folder / f"{name}.ipynb"
-            if not path.is_file():
-                continue
-            try:
-                notebook = intake.read(path.read_bytes())
-            except intake.IntakeError:
-                notebook = None
-            found.append(job_of(graft(source, notebook).notebook, source, files, limits))
+        entry = kept.entry(week.folder, student)
+        if entry.get("format") != FORMAT:
+            message = f"not graded yet; run: autograder grade {week.folder}"
+            raise stop(f"submitted/{student}/{week.folder}", "", "not-graded", message)
+        found.append(_grade(student, week, entry, standings.get(student)))
     return found
 
 
-def read_grades(
-    course: Course, week: Week, students: Sequence[str], failed: Mapping[str, str] | None = None
-) -> list[SubmissionGrade]:
-    """What the gradebook and the autograded notebooks say of these students' week.
+# -- What is kept of a submission -------------------------------------------------------------
 
-    failed: why a student's submission could not be graded, for those to whom that happened.
-    """
-    from nbgrader.api import Gradebook
 
-    failed = failed or {}
-    sources = {n.name: nb_.read(_source(course, week, n.name)) for n in week.notebooks}
-    grades = []
-    with Gradebook(db_url(course)) as gradebook:
-        for student in students:
-            rows = _rows(gradebook, week, student)
-            notebooks = tuple(
-                _notebook_grade(
-                    course, week, name, source, student, rows.get(name, {}), failed.get(student, "")
-                )
-                for name, source in sources.items()
+def _grade(
+    student: str, week: Week, entry: Mapping[str, Any], standing: Standing | None
+) -> SubmissionGrade:
+    """An entry, with the scores that the gradebook holds now."""
+    notebooks = []
+    for one in entry["notebooks"]:
+        rows = standing.rows.get(one["name"], {}) if standing else {}
+        penalty = standing.penalties.get(one["name"], 0.0) if standing else 0.0
+        late = [f"{one['name']}: late, {penalty:g} points are taken off"] if penalty else []
+        tasks = tuple(
+            TaskGrade(
+                task=task["task"],
+                score=rows[task["cell"]].score if task["cell"] in rows else 0.0,
+                points=task["points"],
+                bonus=task["bonus"],
+                status=task["status"],
             )
-            grades.append(SubmissionGrade(student, week.folder, notebooks))
-    return grades
-
-
-def _rows(gradebook: Any, week: Week, student: str) -> dict[str, dict[str, float | None]]:
-    """A student's scores by notebook and graded cell; None where a person has to grade."""
-    from nbgrader.api import MissingEntry
-
-    try:
-        submission = gradebook.find_submission(week.folder, student)
-    except MissingEntry:
-        return {}
-    return {
-        notebook.name: {
-            grade.name: None if grade.needs_manual_grade else grade.score
-            for grade in notebook.grades
-        }
-        for notebook in submission.notebooks
-    }
-
-
-def _source(course: Course, week: Week, name: str) -> Path:
-    return course.root / "source" / week.folder / f"{name}.ipynb"
-
-
-def _notebook_grade(
-    course: Course,
-    week: Week,
-    name: str,
-    source: NotebookNode,
-    student: str,
-    rows: Mapping[str, float | None],
-    failed: str,
-) -> NotebookGrade:
-    path = course.root / "autograded" / student / week.folder / f"{name}.ipynb"
-    ours: dict[str, Any] = {}
-    status: dict[str, str] = {}
-    if path.is_file() and not failed:
-        notebook = nb_.read(path)
-        ours = nb_.ours(notebook)
-        status = {nb_.grade_id(c): nb_.ours(c).get("status", "") for c in notebook.cells}
-    tasks = tuple(
-        TaskGrade(
-            task=nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX),
-            score=rows.get(nb_.grade_id(cell), 0.0),
-            points=float(cell.metadata.nbgrader["points"]),
-            bonus=bool(nb_.ours(cell).get("bonus")),
-            status=status.get(nb_.grade_id(cell), "") or "missing",
+            for task in one["tasks"]
         )
-        for cell in source.cells
-        if nb_.is_graded(cell)
-    )
-    if failed:
-        verdict, reasons = REFUSED, (failed,)
-    elif not path.is_file():
-        verdict, reasons = MISSING, (f"{name}.ipynb was not handed in",)
-    elif ours.get("refused"):
-        verdict, reasons = REFUSED, (f"{name}.ipynb: {ours['refused']}",)
-    else:
-        reasons = tuple(f"{name}: {flag}" for flag in ours.get("flags", []))
-        verdict = FLAGGED if reasons else GRADED
-    return NotebookGrade(
-        name=name,
-        status=verdict,
-        reasons=reasons,
-        notes=tuple(f"{name}: {note}" for note in ours.get("notes", [])),
-        tasks=tasks,
-        language=ours.get("language", ""),
-        seconds=float(ours.get("seconds", 0.0)),
-        sandboxed=bool(ours.get("sandboxed", True)),
-    )
+        grade = NotebookGrade(
+            name=one["name"],
+            status=one["status"],
+            reasons=tuple(one["reasons"]),
+            notes=(*one["notes"], *late),
+            tasks=tasks,
+            language=one["language"],
+            seconds=one["seconds"],
+            sandboxed=one["sandboxed"],
+            penalty=penalty,
+        )
+        notebooks.append(grade)
+    return SubmissionGrade(student, week.folder, tuple(notebooks))
 
 
-def db_url(course: Course) -> str:
-    """Where the gradebook is: nbgrader's default, or what nbgrader_config.py sets."""
-    config = load_config(course)
-    return config.CourseDirectory.get("db_url") or f"sqlite:///{course.root / 'gradebook.db'}"
+def _is_text(name: str) -> bool:
+    """Whether a folder's name can be written down: a database and a terminal take no other."""
+    return name.isprintable() and len(name) <= 128
 
 
-def _check_built(course: Course, week: Week) -> None:
-    """The source notebooks are there, and the gradebook knows them."""
-    from nbgrader.api import Gradebook, MissingEntry
+def _iso(time: datetime | None) -> str:
+    return time.isoformat() if time else ""
 
-    notebooks_of(course, [week], "source")
-    with Gradebook(db_url(course)) as gradebook:
+
+def _shown(standing: Standing, notebook: str) -> str:
+    """By what is known whether a feedback page still says what the gradebook does."""
+    rows, comments = standing.rows.get(notebook, {}), standing.comments.get(notebook, {})
+    values = [*sorted(rows.items()), *sorted(comments.items()), standing.penalties.get(notebook)]
+    return keep.digest(map(repr, values))
+
+
+# -- On the way -------------------------------------------------------------------------------
+
+
+@dataclass
+class _Part:
+    """A notebook of a submission on its way. reasons: why it is flagged or refused.
+
+    sure: False where the trouble was not the submission's, and may be gone next time.
+    """
+
+    name: str
+    status: str = GRADED
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    grafted: Grafted | None = None
+    key: str = ""
+    result: Result | None = None
+    notebook: NotebookNode | None = None
+    marks: Marks | None = None
+    sure: bool = True
+
+    def refuse(self, why: str, *, sure: bool = True) -> None:
+        self.status, self.reasons, self.sure = REFUSED, [why], sure
+        self.grafted = self.result = self.notebook = self.marks = None
+        self.key = ""
+
+
+@dataclass
+class _Open:
+    """A submission on its way. waiting: keys of the jobs that still run."""
+
+    student: str
+    submitted: str
+    received: datetime | None
+    parts: dict[str, _Part]
+    waiting: set[str] = field(default_factory=set)
+
+
+class _Run:
+    """One `grade` of a week."""
+
+    def __init__(
+        self,
+        course: Course,
+        week: Week,
+        settings: Settings,
+        kept: keep.Kept,
+        recorder: Recorder,
+        *,
+        again: bool,
+    ) -> None:
+        self._course, self._week, self._settings = course, week, settings
+        self._kept, self._recorder, self._again = kept, recorder, again
+        self._flying: dict[str, _Open | None] = {}  # by the key of a job that runs
+        self._fresh: set[str] = set()  # keys of jobs that ran in this run
+        self._source = course.root / "source" / week.folder
+
+    # -- The week -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _key(self) -> str:
+        """All that an outcome depends on, besides the submission."""
+        package = Path(__file__).parent
+        files = sorted(
+            [*package.glob("*.py"), *(p for p in self._source.rglob("*") if p.is_file())]
+        )
+        parts: list[str | bytes] = [
+            str(FORMAT),
+            sandbox.versions(),
+            _library_key(),
+            repr(self._settings.limits),
+            repr((self._settings.unsafe, self._settings.trust_timestamps)),
+            repr([(n.name, n.points, n.bonus) for n in self._week.notebooks]),
+        ]
+        for path in files:
+            parts += [path.name, path.read_bytes()]
+        return keep.digest(parts)
+
+    @functools.cached_property
+    def _sources(self) -> dict[str, NotebookNode]:
+        from autograder import notebook as nb_
+
+        return {n.name: nb_.read(self._source / f"{n.name}.ipynb") for n in self._week.notebooks}
+
+    @functools.cached_property
+    def _files(self) -> dict[str, bytes]:
+        """The files beside a week's notebooks that their code may open."""
+        return {
+            str(path.relative_to(self._source)): path.read_bytes()
+            for path in sorted(self._source.rglob("*"))
+            if path.is_file()
+            and path.suffix not in (".ipynb", ".md")
+            and "__pycache__" not in path.parts
+        }
+
+    @functools.cached_property
+    def _handed_out(self) -> list[str]:
+        readmes = [p.name for p in self._source.glob("*.md")]
+        return [*readmes, *self._files]
+
+    def check_cells(self) -> None:
+        """See that the gradebook knows the cells that are graded. Raises CourseError."""
+        from autograder import notebook as nb_
+
+        known = self._recorder.cells()
+        for name, source in self._sources.items():
+            graded = {nb_.grade_id(c) for c in source.cells if nb_.is_graded(c)}
+            if graded != known.get(name, set()):
+                message = (
+                    f"it knows other graded cells of {name} than source/ has; "
+                    f"run: autograder build {self._week.folder}"
+                )
+                raise stop("gradebook", "", "gradebook", message)
+
+    # -- A submission of which nothing changed ------------------------------------------------
+
+    def unchanged(self, student: str, standing: Standing | None) -> SubmissionGrade | None:
+        """The grade of a submission that need not be graded again; None for one that must."""
+        entry = self._kept.entry(self._week.folder, student)
+        folder = self._course.root / "submitted" / student / self._week.folder
+        if (
+            standing is None
+            or not entry.get("key")
+            or entry["key"] != self._key
+            or entry["submitted"] != self._submitted(folder)
+            or entry["received"] != _iso(standing.received)
+            or entry["due"] != _iso(standing.due)
+            or entry["marks"] != standing.auto_scores
+            or not all(_size(self._course.root / f) == n for f, n in entry["files"].items())
+        ):
+            return None
+        # A person may have given points or a comment since: then the page says so, too.
+        for one in entry["notebooks"]:
+            name = one["name"]
+            if name in entry["shown"] and entry["shown"][name] != _shown(standing, name):
+                self._page_again(student, entry, name, standing)
+        return _grade(student, self._week, entry, standing)
+
+    def _submitted(self, folder: Path) -> str:
+        """By what a submission is known again: what was read of it, and when it came."""
+        names = [entry.name for entry in self._week.notebooks]
+        return keep.digest([folder_.look(folder, names).key(), arrival(folder)])
+
+    def _page_again(
+        self, student: str, entry: dict[str, Any], name: str, standing: Standing
+    ) -> None:
+        from autograder import notebook as nb_
+
+        notebook = nb_.read(self._path("autograded", student, f"{name}.ipynb"))
+        page = self._page(notebook, name, standing)
+        path = self._path("feedback", student, f"{name}.html")
+        keep.write(path, page)
+        entry["files"][str(path.relative_to(self._course.root))] = len(page)
+        entry["shown"][name] = _shown(standing, name)
+        self._kept.put_entry(self._week.folder, student, entry)
+
+    def _path(self, tree: str, student: str, name: str) -> Path:
+        return self._course.root / tree / student / self._week.folder / name
+
+    # -- The way of all others ----------------------------------------------------------------
+
+    def through(
+        self,
+        students: Sequence[str],
+        backend: Backend,
+        on_run: Callable[[], None],
+        done: Callable[[SubmissionGrade], None],
+    ) -> None:
+        """Grade these submissions; each is `done` as it ends."""
+        self._on_run, self._done = on_run, done
+        while students:
+            # Where two hand in the same, one of them waits until it has run for the other.
+            postponed: list[str] = []
+            jobs = self._jobs(students, postponed)
+            first = next(jobs, None)
+            if first is not None:
+                for key, result in backend.run(_chain(first, jobs)):
+                    self._take(key, result)
+            students = postponed
+
+    def _jobs(self, students: Sequence[str], postponed: list[str]) -> Iterator[tuple[str, Job]]:
+        """The jobs to run, made one submission after the other, as they are asked for."""
+        for student in students:
+            one, jobs = self._open(student)
+            for part in one.parts.values():
+                part.result = self._known(part.key) if part.key else None
+            one.waiting = {p.key for p in one.parts.values() if p.key and p.result is None}
+            new = sorted(one.waiting - self._flying.keys())
+            if len(new) < len(one.waiting):
+                postponed.append(student)
+                self._flying.update(dict.fromkeys(new))
+            else:
+                self._flying.update(dict.fromkeys(new, one))
+                for part in one.parts.values():
+                    if part.key not in one.waiting:
+                        self._on_run()
+                if not one.waiting:
+                    self._finish(one)
+            for key in new:
+                yield key, jobs[key]
+
+    def _open(self, student: str) -> tuple[_Open, dict[str, Job]]:
+        """Read a submission and graft its notebooks."""
+        from autograder.grading import intake
+        from autograder.grading.graft import graft
+        from autograder.grading.run import job_of
+
+        folder = self._course.root / "submitted" / student / self._week.folder
+        parts = {name: _Part(name) for name in self._sources}
+        one = _Open(student, "", None, parts)
+        jobs: dict[str, Job] = {}
+        if not _is_text(student):
+            why = "the name of the student's folder is too long or no plain text: rename it"
+            for part in parts.values():
+                part.refuse(why)
+            return one, jobs
         try:
-            gradebook.find_assignment(week.folder)
-        except MissingEntry:
-            message = f"{week.folder} is not in it; run: autograder build {week.folder}"
-            raise stop("gradebook", "", "gradebook", message) from None
+            one.submitted = self._submitted(folder)  # first: what changes later is seen next time
+            one.received = received(folder, trust=self._settings.trust_timestamps)
+            collected = intake.collect(folder, self._sources, self._handed_out)
+        except Exception as error:  # one submission never stops the others
+            for part in parts.values():
+                part.refuse(_ours(error), sure=False)
+            return one, jobs
+        for name, part in parts.items():
+            if name in collected.refused:
+                part.refuse(f"{name}: {collected.refused[name]}")
+            elif name not in collected.notebooks:
+                part.status, part.reasons = MISSING, [f"{name}.ipynb was not handed in"]
+            else:
+                try:
+                    part.grafted = graft(self._sources[name], collected.notebooks[name])
+                    notebook = part.grafted.notebook
+                    job = job_of(notebook, self._sources[name], self._files, self._settings.limits)
+                    part.key = job_key(job)
+                    part.notes = list(part.grafted.notes)
+                    jobs[part.key] = job
+                except Exception as error:
+                    part.refuse(f"{name}: {_ours(error)}", sure=False)
+        next(iter(parts.values())).notes[:0] = collected.notes
+        return one, jobs
+
+    def _known(self, key: str) -> Result | None:
+        if self._again and key not in self._fresh:
+            return None
+        return self._kept.result(key, sandboxed=not self._settings.unsafe)
+
+    def _take(self, key: str, result: Result | Failed) -> None:
+        """A job has ended."""
+        if isinstance(result, Result):
+            self._kept.put_result(key, result)
+            self._fresh.add(key)
+        one = self._flying.pop(key)
+        if one is None:  # it ran for a submission that was postponed
+            return
+        for part in one.parts.values():
+            if part.key != key:
+                continue
+            if isinstance(result, Result):
+                part.result = result
+            else:
+                part.refuse(f"{part.name}: it could not be run: {result.message}", sure=False)
+            self._on_run()
+        one.waiting.discard(key)
+        if not one.waiting:
+            self._finish(one)
+
+    def _finish(self, one: _Open) -> None:
+        """All of a submission has run: score, record, write."""
+        files: dict[Path, bytes] = {}
+        for part in one.parts.values():
+            try:
+                self._score(part)
+            except Exception as error:
+                part.refuse(f"{part.name}: {_ours(error)}", sure=False)
+            content = self._notebook_file(part)
+            if content is not None:
+                files[self._path("autograded", one.student, f"{part.name}.ipynb")] = content
+        standing = None
+        if _is_text(one.student):
+            marks = {part.name: part.marks for part in one.parts.values() if part.marks}
+            try:
+                standing = self._recorder.record(Submission(one.student, one.received, marks))
+            except CourseError:
+                raise
+            except Exception as error:
+                for part in one.parts.values():
+                    part.refuse(f"it could not be recorded: {_ours(error)}", sure=False)
+        entry = self._entry(one, standing)
+        if standing is not None:
+            self._write(one, files, standing, entry)
+        self._done(_grade(one.student, self._week, entry, standing))
+
+    def _score(self, part: _Part) -> None:
+        """Verdicts, marks and a notebook that is safe to look at."""
+        from autograder import notebook as nb_
+        from autograder.grading.run import apply_result, suspicions
+        from autograder.grading.sanitise import sanitise
+
+        if part.grafted is None or part.result is None:
+            return
+        part.notebook = part.grafted.notebook
+        apply_result(part.notebook, part.result)
+        part.marks = marks_of(part.notebook)
+        reasons = [*part.grafted.flags, *suspicions(part.result)]
+        part.reasons = [f"{part.name}: {reason}" for reason in reasons]
+        part.status = FLAGGED if reasons else GRADED
+        part.notes = [f"{part.name}: {note}" for note in part.notes]
+        if not part.result.sandboxed:
+            part.notes.append(f"{part.name}: it ran without a sandbox (--unsafe)")
+        part.notebook.metadata[nb_.KEY] = {
+            "flags": reasons,
+            "language": part.grafted.language,
+            "notes": list(part.grafted.notes),
+            "sandboxed": part.result.sandboxed,
+        }
+        sanitise(part.notebook)
+
+    def _notebook_file(self, part: _Part) -> bytes | None:
+        """The autograded notebook; for one that was refused, the instructor's, which says why."""
+        from nbformat import v4
+
+        if part.status == MISSING:
+            return None
+        try:
+            if part.notebook is not None:
+                return v4.writes(part.notebook).encode() + b"\n"
+        except Exception as error:
+            part.refuse(_ours(error), sure=False)
+        part.notebook = _refused(self._sources[part.name], part.reasons[0])
+        return v4.writes(part.notebook).encode() + b"\n"
+
+    def _write(
+        self,
+        one: _Open,
+        files: dict[Path, bytes],
+        standing: Standing,
+        entry: dict[str, Any],
+    ) -> None:
+        """All files of a submission, its entry last."""
+        for part in one.parts.values():
+            page = self._path("feedback", one.student, f"{part.name}.html")
+            if part.notebook is None:
+                # Of an earlier version of the submission.
+                page.unlink(missing_ok=True)
+                self._path("autograded", one.student, f"{part.name}.ipynb").unlink(missing_ok=True)
+                continue
+            try:
+                files[page] = self._page(part.notebook, part.name, standing)
+            except Exception as error:
+                part.reasons.append(f"{part.name}: no feedback page could be made: {_ours(error)}")
+                part.status = FLAGGED if part.status == GRADED else part.status
+                part.sure = False
+        # nbgrader's exchange finds a student's feedback by these.
+        submitted = self._course.root / "submitted" / one.student / self._week.folder
+        for name in (TIMESTAMP, "submission_secret.txt"):
+            content = small_file(submitted / name)
+            if content is not None:
+                files[self._path("autograded", one.student, name)] = content
+                files[self._path("feedback", one.student, name)] = content
+        for tree in ("autograded", "feedback"):
+            keep.sweep(self._path(tree, one.student, ""))
+        for path, content in files.items():
+            keep.write(path, content)
+        entry |= self._entry(one, standing)
+        if all(part.sure for part in one.parts.values()):
+            root = self._course.root
+            entry["files"] = {str(p.relative_to(root)): len(c) for p, c in files.items()}
+            self._kept.put_entry(self._week.folder, one.student, entry)
+
+    def _page(self, notebook: NotebookNode, name: str, standing: Standing) -> bytes:
+        """The feedback page of a graded notebook."""
+        from autograder import notebook as nb_
+        from autograder.grading.feedback import CellGrade, page
+
+        rows, comments = standing.rows.get(name, {}), standing.comments.get(name, {})
+        grades = {cell: CellGrade(None, 0.0, comment) for cell, comment in comments.items()}
+        for cell in self._sources[name].cells:
+            id_ = nb_.grade_id(cell)
+            if id_ in rows:
+                points, bonus = float(cell.metadata.nbgrader["points"]), nb_.ours(cell).get("bonus")
+                grades[id_] = CellGrade(rows[id_].score, points, comments.get(id_, ""), bool(bonus))
+        penalty = standing.penalties.get(name, 0.0)
+        return page(notebook, grades, title=self._week.folder, penalty=penalty).encode()
+
+    def _entry(self, one: _Open, standing: Standing | None) -> dict[str, Any]:
+        """What is kept of a submission."""
+        return {
+            "due": _iso(standing.due if standing else None),
+            "files": {},
+            "format": FORMAT,
+            "key": self._key,
+            "marks": standing.auto_scores if standing else {},
+            "notebooks": [self._kept_part(part) for part in one.parts.values()],
+            "received": _iso(one.received),
+            "shown": {
+                part.name: _shown(standing, part.name)
+                for part in one.parts.values()
+                if standing and part.notebook is not None
+            },
+            "submitted": one.submitted,
+        }
+
+    def _kept_part(self, part: _Part) -> dict[str, Any]:
+        from autograder import notebook as nb_
+
+        status = {}
+        if part.notebook is not None:
+            status = {nb_.grade_id(c): nb_.ours(c).get("status", "") for c in part.notebook.cells}
+        return {
+            "language": part.grafted.language if part.grafted else "",
+            "name": part.name,
+            "notes": part.notes,
+            "reasons": part.reasons,
+            "sandboxed": part.result.sandboxed if part.result else not self._settings.unsafe,
+            "seconds": round(part.result.seconds, 3) if part.result else 0.0,
+            "status": part.status,
+            "tasks": [
+                {
+                    "bonus": bool(nb_.ours(cell).get("bonus")),
+                    "cell": nb_.grade_id(cell),
+                    "points": float(cell.metadata.nbgrader["points"]),
+                    "status": status.get(nb_.grade_id(cell)) or part.status,
+                    "task": nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX),
+                }
+                for cell in self._sources[part.name].cells
+                if nb_.is_graded(cell)
+            ],
+        }
 
 
-def _sentence(done: Mapping[str, Any]) -> str:
-    """The last telling line of what nbgrader said."""
-    text = f"{done.get('log') or ''}\n{done.get('error') or ''}"
-    lines = [line for line in text.splitlines() if re.search(r"Error|ERROR|error", line)]
-    return (lines or ["nbgrader could not grade this submission"])[-1].strip()[:300]
+def _chain(first: tuple[str, Job], others: Iterator[tuple[str, Job]]) -> Iterator[tuple[str, Job]]:
+    yield first
+    yield from others
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _ours(error: Exception) -> str:
+    """A sentence on an error that should not have been."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"the grader itself failed on it ({what}{where}); grade it by hand, and report this"
+
+
+def _refused(source: NotebookNode, why: str) -> NotebookNode:
+    """The notebook as it was handed out, each test with the reason for which nothing was graded."""
+    from autograder import notebook as nb_
+    from autograder.grading.graft import graft
+    from autograder.grading.score import Verdict, write_outputs
+
+    notebook = graft(source, None).notebook
+    for task, cell in nb_.test_cells(notebook).items():
+        write_outputs(cell, Verdict(task, 0.0, REFUSED, f"{task}: not graded. {why}"))
+    notebook.metadata[nb_.KEY] = {"refused": why}
+    return notebook
