@@ -273,6 +273,24 @@ def test_a_copy_that_became_another_task(source: NotebookNode, student: Notebook
     assert find(grafted.notebook, "distance").source == second.source
 
 
+def test_an_earlier_try_kept_as_text_does_not_count(
+    source: NotebookNode, student: NotebookNode
+) -> None:
+    earlier = copy.deepcopy(find(student, "line"))
+    earlier.cell_type, earlier.source = "raw", "def line(x, a, b):\n    return 0"
+    student.cells.append(earlier)
+    assert find(graft(source, student).notebook, "line").source == WRITTEN
+
+
+def test_checks_beyond_the_end_of_a_cut_file_were_not_deleted(
+    source: NotebookNode, student: NotebookNode
+) -> None:
+    student.cells = student.cells[: at(student, "line") + 1]
+    assert len(graft(source, student).flags) > 0
+    student.metadata[nb_.KEY]["whole"] = False
+    assert graft(source, student).flags == ()
+
+
 def test_an_emptied_solution_is_not_attempted(source: NotebookNode, student: NotebookNode) -> None:
     find(student, "line").source = "# TODO\n\n"
     assert "NotImplementedError" in find(graft(source, student).notebook, "line").source
@@ -379,7 +397,9 @@ def test_the_parameters_are_the_instructors(source: NotebookNode, student: Noteb
     cell.source = 'profile = "full"'
     grafted = graft(source, student)
     assert grafted.notebook == plain.notebook
-    assert grafted.notes == ("the cell 'profile = \"small\"' was changed; the original one was used",)
+    assert grafted.notes == (
+        "the cell 'profile = \"small\"' was changed; the original one was used",
+    )
 
 
 def test_a_text_that_a_student_changed_is_kept_below(

@@ -58,7 +58,8 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
         if key in ready.tasks:
             notes += _put_solution(cell, copies, submission, ready)
         elif nb_.is_graded(cell):
-            flags += _changed_test(cell, copies) if not outdated else []
+            if copies or ours.get("whole", True):
+                flags += _changed_test(cell, copies) if not outdated else []
         elif key in ready.fixed:
             if any(copy.source.strip() != cell.source.strip() for copy in copies):
                 start = cell.source.strip().split("\n")[0][:40]
@@ -282,6 +283,9 @@ def _put_solution(
     key = _key(cell)
     wanted = ready.tasks[key]
     written = [c for c in copies if c.source.strip() and _differ(c, cell)]
+    if cell.cell_type == "code":
+        # An earlier try that was kept as text is none; a retyped cell alone is the solution.
+        written = [c for c in written if c.cell_type == "code"] or written
     if wanted:
         # A cell that was copied to begin another task keeps the name of the first.
         written = [c for c in written if not _is_another(c, wanted, ready)]

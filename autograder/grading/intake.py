@@ -80,7 +80,7 @@ def read(content: bytes) -> NotebookNode:
 
     Only what grading needs is kept. Of a cell: type, id, source, grade_id and points, and pictures
     attached to a text. Of the notebook: the stamp of the build. What was repaired or left out
-    stands beside the stamp, in `notes` and `flags`, from where the graft takes it.
+    stands beside the stamp, in `notes`, `flags` and `whole`, from where the graft takes it.
     """
     if len(content) > MAXIMUM_BYTES:
         raise IntakeError(
@@ -109,7 +109,7 @@ def read(content: bytes) -> NotebookNode:
             f"at most {MAXIMUM_CODE / 1e6:.0f} million are read"
         )
     ours = _stamp(table)
-    ours.update(notes=told.notes_in_order(), flags=told.flags)
+    ours.update(notes=told.notes_in_order(), flags=told.flags, whole=told.whole)
     # Not nbformat's constructor: that would refuse ids that stand twice, say.
     return NotebookNode(cells=cells, metadata={nb_.KEY: ours}, nbformat=4, nbformat_minor=5)
 
@@ -121,6 +121,7 @@ class _Told:
     notes: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     cells: dict[str, list[int]] = field(default_factory=dict)
+    whole: bool = True
 
     def of_cell(self, number: int, what: str) -> None:
         numbers = self.cells.setdefault(what, [])
@@ -184,6 +185,7 @@ def _table(text: str, told: _Told) -> Any:
     cells = _cells_before_damage(text)
     if not cells:
         raise IntakeError(f"the file can't be read as a notebook: {where}; ask for it again")
+    told.whole = False
     told.flags.append(
         f"the file is not whole: {where}. The {len(cells)} cells before that were graded; "
         "ask for the file again"
@@ -431,29 +433,26 @@ class _Marks:
 
     def whose(self, file_name: str, notebook: NotebookNode) -> tuple[str, str]:
         """The notebook that a file is, "" for none of the week, and a note if it was renamed."""
-        held = self._held(notebook)
+        named, shown = self.named(file_name), printable(file_name)
+        ids = _ids(notebook) | {f"stamp {nb_.ours(notebook).get('notebook', '')}"}
+        names = _names(notebook.cells)
+        by_id = {name: len(ids & own) for name, own in self.ids.items()}
+        by_name = {name: len(names & own) for name, own in self.names.items()}
+        # A file without ids: one function of the same name is chance, half of them is not.
+        likely = {n: c if 2 * c >= len(self.names[n]) else 0 for n, c in by_name.items()}
+        held = by_id if any(by_id.values()) else likely
         most = max(held.values(), default=0)
         best = [name for name, count in held.items() if count == most > 0]
-        named = self.named(file_name)
-        shown = printable(file_name)
-        exact = file_name == f"{named}.ipynb"
-        if named and (named in best or not best or (exact and held[named])):
-            return named, "" if exact else f"{shown} was taken as {named}.ipynb, by its name"
+        if file_name == f"{named}.ipynb":
+            # Its own name is overruled only if it is another notebook, whole, and nothing of this.
+            swapped = len(best) == 1 and 3 * by_id[best[0]] >= len(self.ids[best[0]])
+            if by_id[named] or by_name[named] or not swapped:
+                return named, ""
+        elif named and (named in best or not best):
+            return named, f"{shown} was taken as {named}.ipynb, by its name"
         if len(best) == 1:
             return best[0], f"{shown} was taken as {best[0]}.ipynb, by the cells that it holds"
         return "", ""
-
-    def _held(self, notebook: NotebookNode) -> dict[str, int]:
-        """How many marks of each notebook of the week a file holds."""
-        stamp = nb_.ours(notebook).get("notebook", "")
-        ids = _ids(notebook) | {f"stamp {stamp}"}
-        held = {name: len(ids & own) for name, own in self.ids.items()}
-        if any(held.values()):
-            return held
-        # A file without ids. One function of the same name is chance, half of them is not.
-        names = _names(notebook.cells)
-        held = {name: len(names & own) for name, own in self.names.items()}
-        return {n: count if 2 * count >= len(self.names[n]) else 0 for n, count in held.items()}
 
     def named(self, file_name: str) -> str:
         """The notebook whose name a file's name is, holds, or is close to; "" for none."""
