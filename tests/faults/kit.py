@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import sys
+import unittest.mock
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,7 +270,10 @@ def make_course(root: Path) -> Course:
     config = (REPOSITORY / "nbgrader_config.py").read_text(encoding="utf-8")
     (root / "nbgrader_config.py").write_text(config + LIMITS, encoding="utf-8")
     course = course_.load(root)
-    build.build(course, course.weeks)
+    # A new gradebook runs alembic, which lies beside this Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with unittest.mock.patch.dict(os.environ, PATH=path):
+        build.build(course, course.weeks)
     return course
 
 
@@ -414,7 +419,7 @@ def shown(root: Path, fault: Fault, hidden: set[str]) -> tuple[str, ...]:
 
 # What Jupyter's programs themselves write at home.
 _JUPYTER = re.compile(
-    r"^(\.cache|\.local|\.ipython/(README|extensions|nbextensions)"
+    r"^(\.cache|\.local|\.jupyter/migrated|\.ipython/(README|extensions|nbextensions)"
     r"|\.ipython/profile_default/(history|db|security|log|pid|startup/README)|.*__pycache__)"
 )
 _RESULTS = ("gradebook.db", ".grading", "autograded", "feedback", "reports")
