@@ -15,7 +15,7 @@ c.CourseDirectory.release_directory = "release/en"
 
 # The gradebook is gradebook.db in this folder. Where several people grade, let it be PostgreSQL
 # (with the extra `postgres`), on every machine the same:
-# c.CourseDirectory.db_url = "postgresql://USER:PASSWORD@HOST/DATABASE"
+# c.CourseDirectory.db_url = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
 
 # Limits of one notebook, and more: see `Grader` in autograder/grading/settings.py.
 # c.Grader.cell_seconds = 60
@@ -28,4 +28,5 @@ c.HTMLExporter.preprocessors = ["autograder.grading.sanitise.SanitisePage"]
 c.HTMLExporter.filters = {
     "clean_html": "autograder.grading.sanitise.html_filter",
     "markdown2html": "autograder.grading.sanitise.markdown_filter",
+    "strip_files_prefix": "autograder.grading.sanitise.same_filter",
 }

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import postgres
 import pytest
 from rules import copy_tiny
 
@@ -65,6 +66,19 @@ def chromium() -> str:
     path = next(filter(None, map(shutil.which, doctor.CHROMIUM)), None)
     assert path is not None, "no Chromium: run scripts/setup tests"
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server of this session's own, on a Unix socket; its address but the database."""
+    with postgres.server() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """A new database of that server, as `c.CourseDirectory.db_url` takes it."""
+    return postgres.new_database(postgres_server)
 
 
 @pytest.fixture

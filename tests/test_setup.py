@@ -44,7 +44,7 @@ def requirements(*extras: str) -> dict[str, Requirement]:
 
 
 def test_the_extras() -> None:
-    assert list(EXTRAS) == ["students", "instructors", "cluster", "models", "dev"]
+    assert list(EXTRAS) == ["students", "instructors", "cluster", "postgres", "models", "dev"]
     assert "torch" in requirements("students") and "torch" not in requirements()
     assert {"torch", "nbclient", "pytest"} <= set(requirements("dev"))
 
@@ -245,13 +245,30 @@ def test_a_failing_package_manager_stops_it(machine: Machine) -> None:
     assert done.returncode == 2 and "this failed:" in done.stderr
 
 
-def test_chromium_is_for_tests_alone(machine: Machine) -> None:
+def test_chromium_and_postgresql_are_for_tests_alone(machine: Machine) -> None:
     machine.logged("apt-get")
     assert "no Python" in machine.run().stderr
     assert "chromium is missing" in machine.run("scripts/setup", "tests").stderr
     machine.script("google-chrome", "exit 0")
+    assert "postgresql is missing" in machine.run("scripts/setup", "tests").stderr
+    machine.script("pg_createcluster", "exit 0")
     assert "no Python" in machine.run("scripts/setup", "tests").stderr
     assert machine.calls == []
+
+
+def test_postgresql_is_installed_for_tests(machine: Machine) -> None:
+    machine.script("chromium", "exit 0")
+    machine.script("id", "echo 0")
+    machine.script("true", "exit 0")
+    machine.logged("dnf")
+    machine.run("scripts/setup", "tests")
+    machine.logged("apt-get")
+    machine.run("scripts/setup", "tests")
+    assert machine.calls == [
+        "dnf install -y postgresql-server",
+        "apt-get update -q",
+        "apt-get install -y --no-install-recommends postgresql",
+    ]
 
 
 def test_no_bubblewrap_outside_linux(machine: Machine) -> None:

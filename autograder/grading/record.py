@@ -190,13 +190,18 @@ def engine_of(db_url: str) -> sa.Engine:
             return sa.create_engine(db_url, pool_pre_ping=True)
         engine = sa.create_engine(db_url, connect_args={"timeout": LOCK_SECONDS})
     except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-        message = f"c.CourseDirectory.db_url can't be used: {error}"
+        message = (
+            f"c.CourseDirectory.db_url can't be used: {error}. For PostgreSQL install the extra "
+            "`postgres` and write postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
+        )
         raise stop("nbgrader_config.py", "", "gradebook", message) from None
 
     @sa.event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # Python's driver would begin transactions of its own
         connection.execute("PRAGMA journal_mode=WAL")
+        # Only a power cut can undo what was committed; the next run compares, and records it again.
+        connection.execute("PRAGMA synchronous=NORMAL")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -570,7 +575,7 @@ def _put_grades(
     from nbgrader.api import Grade
 
     cells = {(n, c): id_ for n, one in layout.notebooks.items() for c, id_ in one.graded.items()}
-    columns = (Grade.manual_score, Grade.extra_credit)
+    columns = (Grade.auto_score, Grade.needs_manual_grade, Grade.manual_score, Grade.extra_credit)
     found = _found(session, Grade, columns, cells.values(), notebooks.values())
     values = {}
     for (name, cell), cell_id in cells.items():
@@ -596,7 +601,7 @@ def _put_comments(
     from nbgrader.api import Comment
 
     cells = {(n, c): id_ for n, one in layout.notebooks.items() for c, id_ in one.commented.items()}
-    columns = (Comment.manual_comment,)
+    columns = (Comment.auto_comment, Comment.manual_comment)
     found = _found(session, Comment, columns, cells.values(), notebooks.values())
     values = {}
     for (name, cell), cell_id in cells.items():
@@ -631,10 +636,14 @@ def _put(
     found: Mapping[tuple[str, str], Any],
     values: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> None:
-    """Change the rows that stand and add the others."""
+    """Change the rows that stand, where they differ, and add the others."""
     from sqlalchemy import insert, update
 
-    changed = [{"id": found[key].id, **v} for key, v in values.items() if key in found]
+    changed = [
+        {"id": found[key].id, **v}
+        for key, v in values.items()
+        if key in found and any(getattr(found[key], name) != new for name, new in v.items())
+    ]
     new = [
         {"cell_id": key[0], "notebook_id": key[1], **v}
         for key, v in values.items()
