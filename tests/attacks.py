@@ -321,9 +321,8 @@ def notebook_with(language: str = "en") -> NotebookNode:
     for test in nb_.test_cells(notebook).values():
         test.outputs = attack_outputs()[:3]
         test.metadata["practical_dl"] = {"message": HTML["svg onload"], "status": "wrong"}
-    extra: list[NotebookNode] = [
-        new_markdown_cell(source) for source in (*MARKDOWN.values(), *HTML.values())
-    ]
+    texts = [text for text in (*MARKDOWN.values(), *HTML.values()) if len(text) < 1_000_000]
+    extra: list[NotebookNode] = [new_markdown_cell(text) for text in texts]
     extra += [new_code_cell(text) for text in list(HTML.values())[:5]]
     extra[-1].outputs = attack_outputs()
     picture = {"image/svg+xml": base64.b64encode(SVG["onload"].encode()).decode()}
