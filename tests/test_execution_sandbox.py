@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 import practical_dl
-from autograder.execution import sandbox
+from autograder.execution import parent, sandbox
 from autograder.execution.execute import Job, Result, execute
 from autograder.execution.provisioner import kernel_manager
 from autograder.execution.sandbox import Limits, Probe, SandboxError
@@ -106,7 +107,7 @@ def test_little_of_the_host_is_there(look: dict[str, Any]) -> None:
     assert not {"shadow", "gshadow", "sudoers", "ssh", "resolv.conf"} & set(look["etc"])
     assert set(look["home"]) <= {"work", ".cache", ".ipython", ".config", ".local"}
     assert look["work"] == ["given.txt"]
-    assert look["run"] == ["files"]
+    assert look["run"] == ["inside"]
     assert look["hostname"] == "localhost"
 
 
@@ -132,7 +133,8 @@ def test_the_environment_tells_nothing(look: dict[str, Any], monkeypatch: Any) -
     shells = {"PWD", "OLDPWD", "SHLVL", "_"}
     kernels = {"MPLBACKEND", "TERM", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "PAGER"}
     kernels |= {"GIT_PAGER", "PYDEVD_USE_FRAME_EVAL", "JPY_PARENT_PID", "LC_CTYPE"}
-    assert set(look["environment"]) <= set(ours) | shells | kernels
+    libraries = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR"}
+    assert set(look["environment"]) <= set(ours) | shells | kernels | libraries
     assert look["environment"]["OMP_NUM_THREADS"] == "1"
 
 
@@ -149,7 +151,7 @@ def test_torch_and_matplotlib_work_within_the_limits() -> None:
     assert [c.status for c in result.cells] == ["ok"] * 3
     assert answer(result, 2) == 1
     assert "image/png" in result.notebook["cells"][1]["outputs"][0]["data"]
-    assert 200 < result.peak_memory_mib < 2048
+    assert 10 < result.peak_memory_mib < 2048
     assert not any("font" in json.dumps(o) for o in result.notebook["cells"][1]["outputs"])
 
 
@@ -164,21 +166,22 @@ def test_memory_of_many_processes_is_counted_together() -> None:
         "import os, time\n"
         "for _ in range(8):\n"
         "    if os.fork() == 0:\n"
-        "        a = bytearray(80 * 2**20); time.sleep(60)\n"
+        "        a = bytearray(120 * 2**20); time.sleep(60)\n"
         "time.sleep(20)"
     )
     limits = Limits(cell_seconds=20, memory_mib=400)
     result = run(source, "1", limits=limits)
-    assert [c.status for c in result.cells] == ["died", "skipped"]
+    assert [c.status for c in result.cells] == ["died", "ok"]
     assert "400 MiB of memory" in result.message
     assert result.seconds < 15
 
 
 def test_a_fork_bomb_is_stopped() -> None:
-    result = run("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "1")
+    source = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    result = run(source, "1", limits=dataclasses.replace(LIMITS, cell_seconds=4))
     # The kernel refuses (EAGAIN, then the time limit) or the watchdog steps in.
     assert result.cells[0].status in ("died", "timeout")
-    assert result.cells[1].status in ("skipped", "ok")
+    assert result.cells[1].status == "ok"
     assert result.seconds < 40
     assert _left_behind() == []
 
@@ -203,15 +206,24 @@ def test_a_file_has_an_end() -> None:
     assert answer(run(source)) == 27  # EFBIG
 
 
+FILL = """
+import glob, os, time
+folders = [p for p in glob.glob('/tmp/k*') if os.path.exists(p + '/k.json')]
+print(len(folders), flush=True)
+for i in range(10_000 * len(folders)):
+    open(f'{folders[0]}/f{i}', 'wb').write(bytes(10**6)); time.sleep(0.01)
+"""
+
+
 def test_the_folder_of_the_connection_is_no_way_out() -> None:
-    source = (
-        "import glob, time\n"
-        "folder, = (p for p in glob.glob('/tmp/k*') if glob.glob(p + '/k.json'))\n"
-        "for i in range(10_000): open(f'{folder}/f{i}', 'wb').write(bytes(10**6)); "
-        "time.sleep(0.01)"
-    )
-    result = run(source, "1")
-    assert [c.status for c in result.cells] == ["died", "skipped"]
+    """A fork does not see it; a cold kernel is stopped when it fills it."""
+    result = run(FILL, "1")
+    assert [c.status for c in result.cells] == ["ok", "ok"]
+    assert answer(result) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parent, "_reason", "a test of cold kernels")
+        result = run(FILL, "1")
+    assert [c.status for c in result.cells] == ["died", "ok"]
     assert "connection" in result.message
 
 
@@ -233,10 +245,12 @@ def _left_behind() -> list[str]:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 line = Path("/proc", pid, "cmdline").read_bytes().decode("utf-8", "replace")
-                parent = Path("/proc", pid, "status").read_text()
+                status = Path("/proc", pid, "status").read_text()
             except OSError:
                 continue
-            if SLEEP in line or (f"PPid:\t{os.getpid()}\n" in parent and "bwrap" in line):
+            if "launcher.py\0serve" in line:
+                continue  # the parent of the kernels to come
+            if SLEEP in line or (f"PPid:\t{os.getpid()}\n" in status and "bwrap" in line):
                 lines.append(line)
         if not lines or time.monotonic() > deadline:
             return lines
@@ -246,14 +260,14 @@ def _left_behind() -> list[str]:
 def test_the_sandbox_dies_with_its_parent(tmp_path: Path) -> None:
     line = sandbox.command(["sleep", SLEEP], work=None, connection_dir=tmp_path, limits=LIMITS)
     script = f"import subprocess; subprocess.Popen({line!r}); print(1, flush=True); input()"
-    parent = subprocess.Popen(
+    owner = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert parent.stdout and parent.stdin
-    parent.stdout.readline()
+    assert owner.stdout and owner.stdin
+    owner.stdout.readline()
     _wait_for(there=True)
-    parent.kill()
-    parent.communicate()
+    owner.kill()
+    owner.communicate()
     _wait_for(there=False)
 
 

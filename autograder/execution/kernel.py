@@ -381,7 +381,9 @@ class Kernel:
             self.peak_bytes = max(self.peak_bytes, resident)
             if resident > together:  # what processes share was counted in each of them
                 tasks, resident = _usage(self._process.pid, shared_once=True)
-        if tasks > self.limits.processes:
+        if self._group is not None and self._group.oom():
+            self._kill(self._too_much_memory())  # version 1 has killed but the biggest process
+        elif tasks > self.limits.processes:
             self._kill(f"the notebook started more than {self.limits.processes} processes")
         elif resident > together:
             self._kill(self._too_much_memory())

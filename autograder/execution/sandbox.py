@@ -168,11 +168,13 @@ def command(
 def parent_command(argv: Sequence[str], *, base: Path) -> list[str]:
     """The command that runs the parent of forked kernels in a sandbox.
 
-    It keeps two capabilities over its own namespaces, to give each fork new ones; the forks keep
+    It keeps three capabilities over its own namespaces, to give each fork new ones; the forks keep
     none. base: a folder of the host that holds a folder for each kernel's connection.
     Raises SandboxError.
     """
-    line = [*_walls(), "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_NET_ADMIN"]
+    line = _walls()
+    for capability in ("SYS_ADMIN", "NET_ADMIN", "SETPCAP"):
+        line += ["--cap-add", f"CAP_{capability}"]
     # bubblewrap's own --dev would put the mounts into the hands of another user namespace than the
     # one that the forks belong to.
     for name in ("null", "zero", "full", "random", "urandom"):
