@@ -27,10 +27,13 @@ from autograder.grading.graft import graft
 from autograder.grading.run import job_of
 
 QUICK = Limits(cell_seconds=20, notebook_seconds=60)
-# What a Python process that finds this folder on its path does: a notebook that says so ends the
+# How the processes of these tests start: with little to preload. A notebook that says so ends the
 # worker that runs it, as a lack of memory would, and NumPy may claim to be another one.
-SABOTAGE = """
+START = """
     import importlib.metadata, os, signal
+
+    from autograder.execution import parent
+    parent.PRELOAD = ("numpy",)
 
     if os.environ.get("OTHER_NUMPY"):
         real_version = importlib.metadata.version
@@ -70,6 +73,13 @@ def assert_each_once(found: list[tuple[str, Result | Failed]], number: int) -> N
     assert sorted((key, printed(result)) for key, result in found) == wanted
 
 
+def kill(worker: int) -> None:
+    """Kill a worker, by its process's number; all of its kernels end with it."""
+    below = psutil.Process(worker).children(recursive=True)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not any(p.is_running() for p in below))
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -77,11 +87,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def sabotage(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("sabotage")
-    (folder / "sitecustomize.py").write_text(textwrap.dedent(SABOTAGE))
-    return str(folder)
+@pytest.fixture(scope="module", autouse=True)
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("start")
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(START))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        yield
 
 
 # -- Processes of this machine ---------------------------------------------------------------
@@ -114,15 +126,12 @@ def test_a_killed_worker_loses_nothing() -> None:
         found = []
         for pair in pool.run(jobs(6, seconds=0.5)):
             if not found:
-                os.kill(pool._workers[1]._process.pid, signal.SIGKILL)
+                kill(pool._workers[1]._process.pid)
             found.append(pair)
     assert_each_once(found, 6)
 
 
-def test_a_job_that_ends_its_workers_fails_and_the_others_do_not(
-    sabotage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", sabotage)
+def test_a_job_that_ends_its_workers_fails_and_the_others_do_not() -> None:
     outside = Job(job("1").notebook, {"../outside": b""}, QUICK)
     with LocalPool(1, sandbox=False) as pool:
         found = dict(pool.run({"poison": job("'poison'"), "outside": outside, **jobs(1)}))
@@ -220,11 +229,11 @@ def connected(dask: Dask, workers: int, **options: object) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, sabotage: str) -> Iterator[Dask]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     """Two equal workers, without encryption and without a GPU."""
     dask = Dask(tmp_path_factory.mktemp("plain"))
     for _ in range(2):
-        dask.worker(PYTHONPATH=sabotage)
+        dask.worker()
     yield dask
     dask.stop()
 
@@ -234,8 +243,7 @@ def test_a_cluster_loses_nothing_when_a_worker_is_killed(plain: Dask) -> None:
         found = []
         for pair in cluster.run(iter(jobs(8, seconds=0.5).items())):
             if not found:
-                killed = cluster._client.run(os.getpid).popitem()[1]
-                os.kill(killed, signal.SIGKILL)
+                kill(cluster._client.run(os.getpid).popitem()[1])
             found.append(pair)
     assert_each_once(found, 8)
     assert all(result.sandboxed for _, result in found)
@@ -253,7 +261,7 @@ def test_no_gpu_and_no_equal_worker_are_told(plain: Dask, monkeypatch: pytest.Mo
     with Cluster(plain.address) as cluster, pytest.raises(BackendError, match='"GPU=1"'):
         list(cluster.run({"gpu": job("1", gpu=True)}))
     monkeypatch.setattr(backend, "_environment", lambda: "python 4.0.0")
-    monkeypatch.setattr(backend, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: it has python .* has python 4"):
         Cluster(plain.address).__enter__()
 
@@ -274,7 +282,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.filterwarnings("ignore:Mismatched versions")
 def test_tls_gpus_and_workers_that_are_not_fit(
     certificates: dict[str, Path],
-    sabotage: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -282,16 +289,21 @@ def test_tls_gpus_and_workers_that_are_not_fit(
     dask = Dask(tmp_path, *security, protocol="tls")
     try:
         dask.worker("--resources", "GPU=1")
-        dask.worker(PYTHONPATH=sabotage, OTHER_NUMPY="1")
+        dask.worker(OTHER_NUMPY="1")
         dask.worker(PATH="/nowhere")
         told: list[str] = []
         with connected(dask, 3, tell=told.append, **certificates) as cluster:
-            assert_each_once(list(cluster.run(jobs(6))), 6)
+            found = []
+            for pair in cluster.run(jobs(6, seconds=0.2)):
+                if not found:  # its successor has another address
+                    kill(cluster._client.run(os.getpid, workers=list(cluster._fit)).popitem()[1])
+                found.append(pair)
+            assert_each_once(found, 6)
             found = dict(cluster.run({"gpu": job("print('gpu')", gpu=True)}))
             assert printed(found["gpu"]) == "gpu\n"
             assert len(told) == 2 and all("127.0.0.1:" in sentence for sentence in told)
             assert "numpy 1.0" in "".join(told) and "bubblewrap" in "".join(told)
-        monkeypatch.setattr(backend, "CONNECT_SECONDS", 3)
+        monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
         stranger = trustme.CA().issue_cert("127.0.0.1")
         stranger.private_key_and_cert_chain_pem.write_to_path(tmp_path / "stranger.pem")
         false = {
@@ -316,7 +328,7 @@ def test_files_of_certificates_must_be_there(tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_there_or_goes_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
     with pytest.raises(BackendError, match=r"no connection .* tcp://127\.0\.0\.1:9"):
         Cluster("tcp://127.0.0.1:9").__enter__()
     monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)

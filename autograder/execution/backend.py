@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from autograder.execution import sandbox as sandbox_
 from autograder.execution.execute import Job, Result, _library_key, execute
-from autograder.execution.sandbox import SandboxError
+from autograder.execution.sandbox import Limits, SandboxError
 
 Jobs = Mapping[str, Job] | Iterable[tuple[str, Job]]
 
@@ -38,8 +38,10 @@ CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 2.0  # between two looks at which workers a cluster has
 LACK_SECONDS = 60.0  # that jobs wait for a worker to come back
 # A run ends by itself: its cells, their repetition after a death and its controls have their
-# limits. Should it ever not, its worker ends after so many times the notebook's limit.
+# limits. Should it ever not, its worker ends after so many times the notebook's limit, and what
+# the start of a kernel may take on a machine that is too busy.
 PATIENCE = 4
+PATIENCE_SECONDS = 300
 
 
 class BackendError(Exception):
@@ -78,7 +80,7 @@ def run_json(job: str, environment: str = "", *, sandbox: bool = True) -> str:
         return f"unfit this worker has {_environment()}, but the grader has {environment}"
     try:
         value = Job.from_json(job)
-        with _one_at_a_time, _patience(PATIENCE * value.limits.notebook_seconds):
+        with _one_at_a_time, _patience(value.limits):
             return f"result {execute(value, sandbox=sandbox).to_json()}"
     except SandboxError as error:
         return f"sandbox {_line(error)}"
@@ -96,7 +98,8 @@ _one_at_a_time = threading.Lock()  # for Dask workers with several threads
 
 
 @contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
+def _patience(limits: Limits) -> Iterator[None]:
+    seconds = PATIENCE * limits.notebook_seconds + PATIENCE_SECONDS
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True
     timer.start()
