@@ -271,8 +271,9 @@ def test_a_long_answer_is_text() -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """A running formgrader. pages: its address for each notebook in it."""
+    """A running formgrader. root: of its course. pages: its address for each student's notebook."""
 
+    root: Path
     address: str
     pages: dict[str, str]
 
@@ -338,7 +339,7 @@ def formgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         try:
             wait(f"{address}/formgrader", server, root / "server.log")
             pages = {s: f"{address}/formgrader/submissions/{i}/" for s, i in ids.items()}
-            yield Server(address, pages)
+            yield Server(root, address, pages)
         finally:
             server.terminate()
 
@@ -379,6 +380,24 @@ def test_formgrader_still_grades(formgrader: Server, browser: Any) -> None:
         box.dispatch_event("change")
     assert saved.value.json()["manual_score"] == 0.5
     page.close()
+
+
+def test_nbgrader_generates_our_feedback(formgrader: Server, browser: Any) -> None:
+    line = [str(BIN / "nbgrader"), "generate_feedback", WEEK]
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    done = subprocess.run(
+        line,
+        cwd=formgrader.root,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for student in formgrader.pages:
+        page = formgrader.root / "feedback" / student / WEEK / "tiny.html"
+        text = page.read_text(encoding="utf-8")
+        assert "default-src 'none'" in text and 'class="badge wrong"' in text
+        assert look(browser, page.as_uri(), "header h1").found == []
 
 
 @pytest.mark.parametrize("path", ["manage_submissions/" + WEEK, f"gradebook/{WEEK}/tiny"])

@@ -19,6 +19,7 @@ import codecs
 import functools
 import html
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -387,14 +388,19 @@ class Secrets:
         if not self._lines and not self._regions:
             return text
         plain = _COLOUR.sub("", text)
-        spans = list(self._spans(plain))
+        spans = deque(self._spans(plain))
         if not spans and not any(line in plain for line in self._lines):
             return text
         kept: list[str] = []
         start = 0
         for line in plain.split("\n"):
             end = start + len(line)
-            secret = any(_shares(line, a - start, b - start) for a, b in spans)
+            secret = False
+            while spans and spans[0][0] <= end:
+                secret = secret or _shares(line, spans[0][0] - start, spans[0][1] - start)
+                if spans[0][1] > end:
+                    break
+                spans.popleft()
             if not secret and not any(hidden in line for hidden in self._lines):
                 kept.append(line)
             elif not kept or kept[-1] != HIDDEN:
