@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import codecs
 import re
@@ -22,6 +23,7 @@ from autograder.grading.feedback import HIDDEN, CellGrade, Secrets, page
 from autograder.grading.graft import graft
 from autograder.grading.sanitise import sanitise
 
+REPOSITORY = Path(__file__).parents[1]
 GRADES = {
     "test-line": CellGrade(0.5, 1.0, "Mind the **intercept**, $a<b$."),
     "test-distance": CellGrade(None, 2.0),
@@ -243,6 +245,27 @@ def test_messages_are_redacted_too() -> None:
     line = max(hidden_lines(graded()), key=len)
     html = page(graded(message=f"Wrong: {line}"), GRADES)
     assert line not in text_of(html) and HIDDEN in html
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_the_authors_sentences_are_shown_though_hidden_tests_hold_them(language: str) -> None:
+    """Every message that `check` can make of the literals in a hidden test of the course."""
+    paths = sorted((REPOSITORY / "source").glob("*/*.ipynb"))
+    seen = 0
+    for path in paths:
+        notebook = nb_.read(path)
+        notebook.cells = nb_.in_language(notebook.cells, language)
+        secrets = Secrets(notebook)
+        for test in nb_.test_cells(notebook).values():
+            for node in ast.walk(ast.parse(test.source)):
+                if not isinstance(node, ast.Call) or "check." not in ast.unparse(node.func):
+                    continue
+                values = [*node.args, *(k.value for k in node.keywords)]
+                texts = [v.value for v in values if isinstance(getattr(v, "value", 0), str)]
+                message = "Wrong: " + ": ".join(texts)
+                assert secrets.redacted_message(message) == message
+                seen += len(message) > 30
+    assert seen > 30
 
 
 # -- What runs: nothing ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ source notebook, so that such a note is worth little.
 
 from __future__ import annotations
 
+import ast
 import base64
 import codecs
 import functools
@@ -213,7 +214,7 @@ def _view(
         status = str(ours.get("status") or "missing")
         view |= {
             "kind": "test",
-            "message": secrets.redacted(str(ours.get("message") or "")),
+            "message": secrets.redacted_message(str(ours.get("message") or "")),
             "source": _code(nb_.without_hidden(cell.source).strip("\n")),
             "status": status if status in words else "missing",
         }
@@ -376,6 +377,9 @@ class Secrets:
         regions = ["\n".join(nb_.hidden_regions(cell.source)) for cell in notebook.cells]
         self._regions = tuple(region for region in regions if region)
         self._public = _squeezed(public)
+        tests = nb_.test_cells(notebook).values()
+        sentences = {text for cell in tests for text in _literals(cell.source) if len(text) > 3}
+        self._sentences = sorted(sentences, key=len, reverse=True)
         self._lines = {
             line
             for cell in notebook.cells
@@ -407,6 +411,13 @@ class Secrets:
                 kept.append(HIDDEN)
             start = end + 1
         return "\n".join(kept)
+
+    def redacted_message(self, text: str) -> str:
+        """A verdict without hidden tests, but with the sentences that stand in them to be shown."""
+        rest = text
+        for sentence in self._sentences:
+            rest = rest.replace(sentence, "\n")
+        return self.redacted(text) if self.shows(rest) else text
 
     def shows(self, text: str) -> bool:
         """Whether a text shows a hidden test."""
@@ -461,6 +472,17 @@ class Secrets:
             positions = positions or [m.start() for m in _WORD_CHARACTER.finditer(text)]
             yield positions[a], positions[b - 1]
             done = b
+
+
+@functools.lru_cache(1024)
+def _literals(source: str) -> frozenset[str]:
+    """The texts in code, such as the author's messages."""
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except SyntaxError:  # a cell with magics
+        return frozenset()
+    values = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return frozenset(value for value in values if isinstance(value, str))
 
 
 def _shares(line: str, first: int, last: int) -> bool:
