@@ -229,7 +229,8 @@ def _shown(notebook: Any) -> list[Any]:
     shown = json.dumps([[_merged(c["outputs"]), c["execution_count"]] for c in cells], default=dict)
     shown = re.sub(r"0x[0-9a-f]{6,}|ipykernel_\d+/\d+", "ADDRESS", shown)
     shown = re.sub(r"\d+(\.\d+)? ?(s|ms|µs|min)\b|ratio: \d+", "TIME", shown)
-    return json.loads(re.sub(r"\d+:\d\d|\d+\.\d+ ?it/s", "TIME", shown))
+    shown = re.sub(r"\d+:\d\d|\d+\.\d+ ?it/s", "TIME", shown)
+    return json.loads(re.sub(" +", " ", shown))
 
 
 def _merged(outputs: list[dict]) -> list[dict]:

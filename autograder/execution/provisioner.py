@@ -85,6 +85,8 @@ class SandboxProvisioner(LocalProvisioner):
             except ParentError as error:
                 self.cold = str(error)
                 parent.give_up(self.cold)
+                if files is not None:
+                    shutil.rmtree(files)
         return await super().launch_kernel(cmd, **kwargs)
 
     async def send_signal(self, signum: int) -> None:
