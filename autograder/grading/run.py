@@ -38,10 +38,21 @@ def job_of(
     """
     tests = nb_.test_cells(notebook)
     code = [_for_kernel(cell) for cell in notebook.cells if cell.cell_type == "code"]
-    controls = tuple(replace(c, test=tests[c.task].id) for c in _controls(source))
-    salt = hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
+    found, salt = _of_source(source)
+    controls = tuple(replace(c, test=tests[c.task].id) for c in found)
     table = {"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     return Job(notebook=table, files=dict(files), limits=limits, controls=controls, salt=salt)
+
+
+_sources: dict[int, tuple[NotebookNode, list[Control], str]] = {}
+
+
+def _of_source(source: NotebookNode) -> tuple[list[Control], str]:
+    """What a source notebook adds to each job, worked out once: it is not to change afterwards."""
+    if id(source) not in _sources:
+        salt = hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
+        _sources[id(source)] = source, _controls(source), salt  # kept, so the id stays its own
+    return _sources[id(source)][1:]
 
 
 def _controls(source: NotebookNode) -> list[Control]:
