@@ -572,9 +572,11 @@ class Cluster:
                     self._gpu.add(address)
 
     def _security(self, distributed: Any) -> Any:
-        """What encrypts the connection; None leaves that to Dask's own configuration."""
-        if not any(self._files.values()):
-            return None
+        """What encrypts the connection: our files, else those of Dask's own configuration."""
+        configured = distributed.Security()
+        encrypted = self.address.startswith("tls:") and not configured.tls_ca_file
+        if not any(self._files.values()) and not encrypted:
+            return configured
         for name, path in self._files.items():
             if path is None:
                 raise BackendError(f"TLS needs three files, ca, cert and key: there is no {name}")
