@@ -20,7 +20,7 @@ from faults import kit
 from faults.kit import FLAGGED, GRADED, HONEST, Fault, Measured, World, full
 
 SECONDS = 1800  # after which the whole run is given up
-EXITS = (0, 1)  # 1: something was flagged or refused
+EXITS = (0, 3)  # 3: something was flagged or refused
 
 
 @dataclass
@@ -147,10 +147,7 @@ def _measured(
     points = {f.who: kit.rows(root, f.who) for f in faults}
     control = Fault(HONEST, "", "", kit.honest, full(), student=HONEST)
     others = not kit.complaints(control, Measured(kit.rows(root, HONEST)))
-    told = {name: ("", "") for name in points}
-    with contextlib.suppress(Exception):  # rows are judged even where nothing else can be told
-        grades = grade_.read_grades(course, course.weeks[0], list(points))
-        told = {g.student: _told(g) for g in grades}
+    told = {name: _told(course, name) for name in points}
     return {
         fault.name: Measured(
             points=points[fault.who],
@@ -166,10 +163,14 @@ def _measured(
     }
 
 
-def _told(grade: grade_.SubmissionGrade) -> tuple[str, str]:
+def _told(course: Course, who: str) -> tuple[str, str]:
     """The status of a submission, and all sentences that a teacher reads about it."""
+    try:
+        (grade,) = grade_.read_grades(course, course.weeks[0], [who])
+    except Exception as error:  # rows are judged even where nothing else can be told
+        return "lost", f"{type(error).__name__}: {error}"
     there = [n for n in grade.notebooks if n.status != grade_.MISSING]
-    lines = [line for n in there for line in (*n.reasons, *n.notes)]
+    lines = [line for n in there or grade.notebooks for line in (*n.reasons, *n.notes)]
     statuses = {n.status for n in there}
     grave = next((s for s in (kit.REFUSED, FLAGGED) if s in statuses), GRADED)
     return grave if there else grade_.MISSING, "\n".join(lines)

@@ -503,7 +503,8 @@ FAULTS = [
         "harness",
         "The name check stands for an object of the student's.",
         attack(
-            "class Fake:\n    def __getattr__(self, name):\n        return lambda *a, **k: np\n\n"
+            "real = check\n\nclass Fake:\n    def __getattr__(self, name):\n"
+            "        return real.rng if name == 'rng' else lambda *a, **k: None\n\n"
             "check = Fake()"
         ),
         none(),

@@ -303,6 +303,33 @@ FAULTS = [
         full(status=TOLD),
         row=31,
     ),
+    one(
+        "slow-answer",
+        "A function needs a third of the time limit at each of its two calls.",
+        notebook(line="import time\ntime.sleep(1.3)\nreturn a * x + b"),
+    ),
+    one(
+        "remembers",
+        "A function counts its calls, logs them and keeps results in a cache.",
+        notebook(
+            top="import functools, logging\ncalls = []\n\n"
+            "@functools.lru_cache\ndef twice(v):\n    calls.append(v)\n    return 2 * v",
+            line="calls.append(x)\nlogging.warning('call %d', len(calls))\nreturn a * x + b",
+            double="if len(calls) == 0:\n    return None\nreturn twice(x)",
+        ),
+    ),
+    one(
+        "introspection",
+        "A function uses dataclasses, named tuples, warnings with a stack level and tracebacks.",
+        notebook(
+            line="import dataclasses, collections, traceback, warnings\n"
+            "Point = collections.namedtuple('Point', 'x y')\n"
+            "Pair = dataclasses.make_dataclass('Pair', ['a', 'b'])\n"
+            "warnings.warn('slowly', stacklevel=2)\n"
+            "try:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()\n"
+            "pair = Pair(a, b)\nreturn pair.a * Point(x, 0).x + pair.b"
+        ),
+    ),
     one("bar", "A progress bar on stderr.", notebook(top=PROGRESS)),
     one("style", "A matplotlib style and figures of one's own.", notebook(top=STYLE)),
     one("shadowed", "Builtins and the tests' names are used as variables.", notebook(top=SHADOWED)),

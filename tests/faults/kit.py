@@ -13,6 +13,7 @@ import sys
 import unittest.mock
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ DAEMON = ["sleep", "86399"]  # what a fault leaves behind to see whether it is s
 GRADED, FLAGGED, REFUSED = "graded", "flagged", "refused"
 CELL_SECONDS, MEMORY_MIB = 4, 1536
 LIMITS = f"""
-c.ExecuteSubmission.cell_seconds = {CELL_SECONDS}
-c.ExecuteSubmission.notebook_seconds = 60
-c.ExecuteSubmission.memory_mib = {MEMORY_MIB}
+c.Grader.cell_seconds = {CELL_SECONDS}
+c.Grader.notebook_seconds = 60
+c.Grader.memory_mib = {MEMORY_MIB}
 """
 
 POINTS: dict[str, dict[str, float]] = {
@@ -115,7 +116,8 @@ class Fault:
     what: one sentence. row: of the first list of faults, None for a new one. after: the fault whose
     submission is in the class before it. then: how it is handed in again, once it was graded;
     locked: for so many seconds of that second time somebody else holds the gradebook.
-    never_shown: patterns that its feedback page must not hold.
+    never_shown: patterns that no tag and no script
+    of its feedback page must hold.
     """
 
     name: str
@@ -407,14 +409,37 @@ def shown(root: Path, fault: Fault, hidden: set[str]) -> tuple[str, ...]:
     for path in (root / "feedback" / fault.who / WEEK).glob("*.html"):
         page = path.read_text(encoding="utf-8", errors="replace")
         text = html.unescape(re.sub(r"<[^>]+>", "", page))
+        if "root:x:0" in text:
+            found.add("/etc/passwd")
         if any(line in text for line in hidden):
             found.add("a hidden test")
         if any(line[::-1] in text for line in hidden):
             found.add("a hidden test, reversed")
         if SECRET in text:
             found.add("the grader's secret")
-        found |= {f"/{p}/" for p in fault.never_shown if re.search(p, page)}
+        active = _Active(page)
+        found |= {f"/{p}/" for p in fault.never_shown if re.search(p, active.text)}
     return tuple(sorted(found))
+
+
+class _Active(HTMLParser):
+    """What a browser acts on in a page: tags with their attributes, and scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self._script = "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = " ".join(f'{name}="{value or ""}"' for name, value in attrs)
+        self.text += f"\n<{tag} {values}>"
+        self._script = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if self._script else ""
 
 
 # What Jupyter's programs themselves write at home.

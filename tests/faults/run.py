@@ -53,10 +53,10 @@ print("<script>window.fault = 8</script>")
 """
 SCRIPT_MESSAGE = "raise ValueError('<script>window.fault = 9</script>')"
 SCRIPT_SHOWN = (
-    r"<script>\s*window\.fault",
-    r"<[^>]*\son(error|click)\s*=",
+    r"<script [^>]*>[^<]*fault",
+    r"<[^>]*\son(error|click)=",
     r"<iframe",
-    r"(href|src)\s*=\s*[\"']?javascript:",
+    r"(href|src)=\"javascript:",
 )
 
 FAULTS = [
@@ -65,7 +65,7 @@ FAULTS = [
         "run",
         "The second half of the file is missing.",
         written(lambda text: text[: len(text) // 2].encode()),
-        refused("JSON"),
+        full(status=(FLAGGED, REFUSED), says="JSON|cut off", line=(0.0, 1.0), distance=0, double=0),
         row=49,
     ),
     Fault(
@@ -129,7 +129,7 @@ FAULTS = [
         "run",
         "The file is a picture that is called tiny.ipynb.",
         written(lambda text: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20),
-        refused("UTF-8|JSON|text"),
+        refused("UTF-8|JSON|text|picture"),
     ),
     Fault(
         "big-outputs",
@@ -148,9 +148,9 @@ FAULTS = [
         row=50,
     ),
     Fault(
-        "ten-thousand-cells",
+        "thousand-cells",
         "run",
-        "10,000 empty cells stand between the tasks; the answers are right.",
+        "1,000 cells stand behind the tasks; the answers are right.",
         notebook(
             change=lambda made: made.cells.extend(
                 [
@@ -158,11 +158,11 @@ FAULTS = [
                         cell_type="code",
                         id=f"e{i}",
                         metadata={},
-                        source="",
+                        source="1",
                         outputs=[],
                         execution_count=None,
                     )
-                    for i in range(10_000)
+                    for i in range(1_000)
                 ]
             )
         ),
@@ -257,5 +257,6 @@ FAULTS = [
         full(),
         student="<b onclick=alert(1)>",
         never_shown=(r"<b onclick",),
+        page=True,
     ),
 ]

@@ -104,8 +104,21 @@ READ_BODIES = {
     "distance": "return float(answer('distance', source_of_test()))",
     "double": "return float(answer('double', source_of_test()))",
 }
+READ_IN_ORDER = """
+calls = {}
+
+def answer(name, source):
+    import ast
+    wanted = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check."):
+            if ast.unparse(node.args[0]).startswith(name + "("):
+                wanted.append(ast.unparse(node.args[1]))
+    calls[name] = calls.get(name, -1) + 1
+    return eval(wanted[calls[name] % len(wanted)], globals())
+"""
 FROM_HISTORY = (
-    READ
+    READ_IN_ORDER
     + """
 def source_of_test():
     return In[-1]
@@ -175,6 +188,64 @@ while frame and frame.f_code.co_name != "<module>":
     frame = frame.f_back
 numbers = [c for c in frame.f_code.co_consts if isinstance(c, (float, tuple))]
 """
+# Runs the test's code beforehand, with checks that note what they are told to expect.
+REPLAY = """
+class Recorder:
+    def __init__(self, real):
+        self.real, self.values = real, []
+
+    def close(self, actual, expected, *a, **k):
+        self.values.append(expected)
+
+    equal = close
+
+    def done(self, task):
+        raise StopIteration
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+waiting = {}
+
+def expected(name, frame):
+    while frame and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    if frame not in waiting:
+        space = dict(frame.f_globals)
+        recorder = space["check"] = Recorder(space["check"])
+        space[name] = lambda *a: None
+        try:
+            exec(frame.f_code, space)
+        except StopIteration:
+            pass
+        waiting[frame] = recorder.values
+    return waiting[frame].pop(0)
+"""
+BY_FRAME = "import sys\nframe = sys._getframe()"
+BY_TRACEBACK = """
+try:
+    raise KeyError
+except KeyError as error:
+    frame = error.__traceback__.tb_frame
+"""
+BY_GENERATOR = """
+def look():
+    yield generator.gi_frame.f_back
+
+generator = look()
+frame = next(generator)
+"""
+
+
+def replay(find: str) -> Make:
+    """Answers that are what the checks expect; find: how the function comes by its frame."""
+    bodies = {
+        task: f"{find.strip()}\nreturn expected({task!r}, frame)"
+        for task in ("line", "distance", "double")
+    }
+    return notebook(top=REPLAY, **bodies)
+
+
 # Makes the numbers of the test such that the wrong answer is right.
 GLOBALS = """
 import sys
@@ -187,6 +258,9 @@ if len(x) > 2:
     return np.zeros(len(x))
 return [7.0, 10.0]
 """
+GLOBALS_BY_TRACEBACK = GLOBALS.replace("import sys\n", "").replace(
+    "frame = sys._getframe(1)", BY_TRACEBACK.strip()
+)
 LEAK = """
 import base64
 get_ipython().user_ns.setdefault("seen", []).append(In[-1])
@@ -301,6 +375,34 @@ FAULTS = [
             distance=CONSTANTS + "return numbers[-1] if len(p) != 2 else 5.0",
             double=CONSTANTS + "return 4.0",
         ),
+        none(),
+    ),
+    Fault(
+        "replay-frame",
+        "values",
+        "The functions run the test's own code with checks that note what they should expect.",
+        replay(BY_FRAME),
+        none(),
+    ),
+    Fault(
+        "replay-traceback",
+        "values",
+        "The same, with the frame taken from a traceback.",
+        replay(BY_TRACEBACK),
+        none(),
+    ),
+    Fault(
+        "replay-generator",
+        "values",
+        "The same, with the frame taken from a generator.",
+        replay(BY_GENERATOR),
+        none(),
+    ),
+    Fault(
+        "changes-by-traceback",
+        "values",
+        "The function finds the test's variables by a traceback and makes them zeros.",
+        notebook(wrong=ALL, line=GLOBALS_BY_TRACEBACK),
         none(),
     ),
     Fault(
