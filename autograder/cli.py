@@ -94,11 +94,12 @@ def mutants(
     root: Root = None,
 ) -> None:
     """Prove the tests: the reference passes twice, every mutant fails, every alternative passes."""
+    from autograder.authoring import build as build_
     from autograder.authoring import mutants as mutants_
     from autograder.report import tables
 
     course, weeks = _load(root, week)
-    texts = _texts(course, weeks, notebook)
+    texts = build_.texts_of(course, weeks, notebook)
     with console.status("Running the references...") as status:
         ended: dict[str, int] = {}
 
@@ -117,23 +118,6 @@ def mutants(
     problems += mutants_.too_few_killed(proofs)
     if problems:
         raise CourseError(problems)
-
-
-def _texts(course: course_.Course, weeks: tuple, notebook: str) -> list:
-    """The parsed notebooks of weeks; CourseError for problems of form and an unknown notebook."""
-    from autograder.authoring import build as build_
-
-    texts, problems = [], []
-    for one in weeks:
-        found, wrong = build_.read_texts(course, one)
-        texts += [t for t in found if notebook in ("", t.name)]
-        problems += [p for p in wrong if notebook in ("", Path(p.file).stem)]
-    if notebook and not texts and not problems:
-        known = ", ".join(n.name for one in weeks for n in one.notebooks)
-        raise stop(course_.FILE, notebook, "unknown-notebook", f"there is only: {known}")
-    if problems:
-        raise CourseError(problems)
-    return texts
 
 
 @app.command()

@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from autograder import notebook as nb_
 from autograder import steps
 from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
-from autograder.course import Course, Week
+from autograder.course import FILE, Course, Week
 from autograder.errors import CourseError, Problem, stop
 from autograder.grading import settings
 from autograder.grading.record import prepare, unusable
@@ -258,6 +258,21 @@ def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
     problems += _duplicate_tasks(texts)
     problems += unlisted(course, week)
     return texts, problems
+
+
+def texts_of(course: Course, weeks: Sequence[Week], notebook: str = "") -> list[Text]:
+    """The notebooks of weeks, parsed, or only those of one name. Raises CourseError."""
+    texts, problems = [], []
+    for week in weeks:
+        found, wrong = read_texts(course, week)
+        texts += [t for t in found if notebook in ("", t.name)]
+        problems += [p for p in wrong if notebook in ("", Path(p.file).stem)]
+    if notebook and not texts and not problems:
+        known = ", ".join(n.name for week in weeks for n in week.notebooks)
+        raise stop(FILE, notebook, "unknown-notebook", f"there is only: {known}")
+    if problems:
+        raise CourseError(problems)
+    return texts
 
 
 def _duplicate_tasks(texts: Iterable[Text]) -> list[Problem]:

@@ -13,19 +13,24 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 
 from autograder.course import Course, Week
+from autograder.grading import keep
 
 if TYPE_CHECKING:
     from autograder.grading.grade import SubmissionGrade
 
+TEMPLATE = "templates/class.html"
 GREEN, ORANGE, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 
 def write(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> Path:
-    """Write the report of a week and return its path."""
+    """Write the report of a week and return its path. One that says the same stays."""
     path = course.root / "reports" / f"{week.folder}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    code = [Path(__file__).read_bytes(), (Path(__file__).parent / TEMPLATE).read_bytes()]
+    mark = f"<!-- {keep.digest([*code, course.name, repr(week), repr(grades)])} -->\n".encode()
+    if path.is_file() and path.read_bytes().endswith(mark):
+        return path
     # A folder's name, such as a student's, need not be text.
-    path.write_text(render(course, week, grades), encoding="utf-8", errors="replace")
+    keep.write(path, render(course, week, grades).encode(errors="replace") + b"\n" + mark)
     return path
 
 
@@ -34,7 +39,7 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
     environment = Environment(
         loader=PackageLoader("autograder.report"), autoescape=True, trim_blocks=True
     )
-    return environment.get_template("class.html").render(
+    return environment.get_template(Path(TEMPLATE).name).render(
         course=course,
         week=week,
         feedback=lambda student, notebook: _feedback(course, week, student, notebook),

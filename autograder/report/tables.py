@@ -80,14 +80,21 @@ def grades(week: Week, results: Sequence[SubmissionGrade]) -> Table:
     for result in results:
         found = {n.name: n for n in result.notebooks}
         table.add_row(
-            result.student,
+            _plain(result.student),
             *(f"{found[e.name].score():g}" for e in week.notebooks),
             f"{result.score():g}",
             f"{result.score(bonus=True):g}",
             result.status,
-            "\n".join(summary(result)),
+            Text("\n").join(map(_plain, summary(result))),
         )
+    if not all(n.sandboxed for result in results for n in result.notebooks):
+        table.caption = "Run without a sandbox (--unsafe): a submission could change all of this."
     return table
+
+
+def _plain(text: str) -> Text:
+    """A text of which a student wrote a part: nothing in it is markup, or moves the cursor."""
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def summary(result: SubmissionGrade) -> list[str]:
