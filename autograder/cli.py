@@ -322,7 +322,8 @@ def _grade(
             **options,
         )
     console.print(tables.grades(week, grades))
-    console.print(f"Report: {html.write(course, week, grades)}", soft_wrap=True)
+    report = html.write(course, week, grade_.whole_class(course, week, grades, settings))
+    console.print(f"Report: {report}", soft_wrap=True)
     console.print(f"Feedback: {course.root / 'feedback'}", soft_wrap=True)
     return grades
 

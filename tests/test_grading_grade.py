@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 from nbformat.v4 import new_code_cell
+from nbgrader.apps import NbGraderAPI
+from nbgrader.converters.base import NbGraderException
+from nbgrader.utils import temp_attrs
 from rules import WEEK, copy_tiny
 
 from autograder import course as course_
@@ -26,8 +29,8 @@ from autograder.errors import CourseError
 from autograder.execution.backend import BackendError, Failed
 from autograder.execution.execute import CellOutcome, Job, Result, Trial
 from autograder.execution.sandbox import SandboxError
+from autograder.grading import converter, keep, sanitise, settings
 from autograder.grading import grade as grade_
-from autograder.grading import keep, sanitise
 from autograder.grading import record as record_
 from autograder.grading.record import Recorder
 
@@ -237,6 +240,15 @@ def test_a_grade_that_a_person_gives_meanwhile_shows(course: Course) -> None:
     assert grade_.read_grades(course, course.weeks[0], ["ann"]) == [found["ann"]]
 
 
+def test_the_report_is_of_the_whole_class(course: Course) -> None:
+    week, own = course.weeks[0], settings.load(course)
+    ann = list(grade(course, students=["ann"]).values())
+    assert grade_.whole_class(course, week, ann, own) == ann  # nobody else was graded yet
+    everybody = list(grade(course).values())
+    assert grade_.whole_class(course, week, ann, own) == everybody
+    assert grade_.whole_class(course, week, everybody, own) == everybody
+
+
 def test_a_notebook_that_is_withdrawn_leaves_nothing(course: Course) -> None:
     grade(course)
     (course.root / "submitted" / "ann" / WEEK / "tiny.ipynb").unlink()
@@ -382,6 +394,117 @@ def test_cells_that_the_gradebook_does_not_know(course: Course) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("test-double", "test-triple"))
     with pytest.raises(CourseError, match="run: autograder build"):
         grade(course)
+
+
+# -- nbgrader's own commands -------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(course: Course, monkeypatch: pytest.MonkeyPatch) -> NbGraderAPI:
+    """What formgrader's buttons call, with a backend for which all is right."""
+
+    class Pool(Fake):
+        def __init__(self, workers: int, *, sandbox: bool) -> None:
+            assert workers >= 1 and sandbox
+            super().__init__()
+            pools.append(self)
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    pools: list[Fake] = []
+    config = settings.load_config(course)  # nbgrader is imported: so this installs our class
+    monkeypatch.setattr(converter, "LocalPool", Pool)
+    found = NbGraderAPI(config=config)
+    found.pools = pools
+    return found
+
+
+def test_formgraders_button_is_our_grader(course: Course, api: NbGraderAPI) -> None:
+    folder = course.root / "submitted" / "ann" / WEEK
+    (folder / "data.csv").symlink_to("/etc/passwd")
+    (folder / "other").symlink_to("/dev/zero")
+    (folder / "timestamp.txt").write_text("2026-01-05 11:30:00 UTC")
+    assert "ann" not in api.get_autograded_students(WEEK)
+    done = api.autograde(WEEK, "ann")
+    assert done["success"], done
+    assert "week01_tiny of ann: graded, 3 points + 1" in done["log"]
+    files = sorted(p.name for p in (course.root / "autograded" / "ann" / WEEK).iterdir())
+    assert files == ["timestamp.txt", "tiny.ipynb"]
+    assert api.get_autograded_students(WEEK) == {"ann"}
+    hand_in(course.root, "ann", "came_again = True")
+    assert api.get_autograded_students(WEEK) == set()
+    api.autograde(WEEK, "ann")
+    api.autograde(WEEK, "ann", force=False)
+    assert [len(pool.ran) for pool in api.pools] == [1, 1, 0]
+
+
+def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
+    def autograde(**options: Any) -> list[str]:
+        for name, value in options.pop("directory", {}).items():
+            setattr(api.coursedir, name, value)
+        with temp_attrs(api.coursedir, assignment_id=WEEK, **options):
+            found = converter.Autograde(coursedir=api.coursedir, parent=api)
+            found.start()
+        graded = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
+        shutil.rmtree(course.root / "autograded")
+        return sorted(graded)
+
+    assert autograde() == STUDENTS
+    assert autograde(student_id="[ab]*") == ["ann", "bob"]
+    assert autograde(student_id_exclude="ann,dee") == ["bob", "cid"]
+    assert autograde(notebook_id="ti*") == STUDENTS
+    odd = course.root / "submitted" / "[ab]*"  # one's name before it is a pattern
+    shutil.copytree(course.root / "submitted" / "ann", odd)
+    assert autograde(student_id="[ab]*") == ["[ab]*"]
+    for options in ({"student_id": "nobody"}, {"notebook_id": "none"}):
+        with pytest.raises(NbGraderException, match="No notebooks were matched"):
+            autograde(**options)
+    api.config.Execute.enabled = False
+    with pytest.raises(NbGraderException, match="--no-execute"):
+        autograde()
+
+
+def test_only_students_who_are_known(course: Course, api: NbGraderAPI) -> None:
+    done = api.autograde(WEEK, "ann", create=False)
+    assert not done["success"] and "No student with ID 'ann' exists" in done["log"]
+    api.autograde(WEEK, "ann")
+    assert api.autograde(WEEK, "ann", create=False)["success"]
+
+
+def test_what_stops_our_grader_is_told_in_nbgraders_log(course: Course, api: NbGraderAPI) -> None:
+    (course.root / "source" / WEEK / "tiny.ipynb").unlink()
+    done = api.autograde(WEEK, "ann")
+    assert (
+        not done["success"] and "[ERROR] source/week01_tiny/tiny.ipynb: [not-built]" in done["log"]
+    )
+
+
+def test_nbgraders_own_class_never_runs(course: Course) -> None:
+    config = settings.load_config(course)
+    found = NbGraderAPI(config=config)
+    with (
+        temp_attrs(found.coursedir, assignment_id=WEEK, student_id="ann"),
+        pytest.raises(NbGraderException, match="without a sandbox"),
+    ):
+        converter.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
+    assert not (course.root / "autograded").exists()
+
+
+def test_reading_the_settings_imports_nothing_of_nbgrader(course: Course) -> None:
+    grade(course)
+    code = (
+        "import sys\nfrom autograder import cli\n"
+        "sys.argv = ['autograder', 'grade', '1']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(sorted({'nbgrader', 'nbformat', 'torch'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=course.root, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=course.root, capture_output=True)
+    assert done.stdout.decode().splitlines()[-1] == "[]", done.stderr
 
 
 # -- kill -9 -----------------------------------------------------------------------------------

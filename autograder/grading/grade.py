@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -227,20 +228,31 @@ def grade(
     return [grades[s] for s in students]
 
 
-def read_grades(course: Course, week: Week, students: Sequence[str]) -> list[SubmissionGrade]:
-    """What is known of these students' week, from the last grading and the gradebook."""
-    settings = settings_.load(course)
+def read_grades(
+    course: Course, week: Week, students: Sequence[str], settings: Settings | None = None
+) -> list[SubmissionGrade]:
+    """What is known of those of these students who were graded, with the gradebook's scores."""
+    settings = settings or settings_.load(course)
     kept = keep.Kept(settings.cache)
     with Recorder(settings.db_url, week.folder) as recorder:
-        standings = recorder.read(students)
-    found = []
-    for student in students:
-        entry = kept.entry(week.folder, student)
-        if entry.get("format") != FORMAT:
-            message = f"not graded yet; run: autograder grade {week.folder}"
-            raise stop(f"submitted/{student}/{week.folder}", "", "not-graded", message)
-        found.append(_grade(student, week, entry, standings.get(student)))
-    return found
+        standings = recorder.read([s for s in students if _is_text(s)])
+    entries = {student: kept.entry(week.folder, student) for student in students}
+    return [
+        _grade(student, week, entry, standings.get(student))
+        for student, entry in entries.items()
+        if entry.get("format") == FORMAT
+    ]
+
+
+def whole_class(
+    course: Course, week: Week, grades: Sequence[SubmissionGrade], settings: Settings
+) -> list[SubmissionGrade]:
+    """These grades, and those of the students who were graded at another time."""
+    found = {grade.student: grade for grade in grades}
+    others = [s for s in submissions(course, week) if s not in found]
+    if others:
+        found |= {g.student: g for g in read_grades(course, week, others, settings)}
+    return [found[student] for student in sorted(found)]
 
 
 # -- What is kept of a submission -------------------------------------------------------------
@@ -616,17 +628,15 @@ class _Run:
 
     def _notebook_file(self, part: _Part) -> bytes | None:
         """The autograded notebook; for one that was refused, the instructor's, which says why."""
-        from nbformat import v4
-
         if part.status == MISSING:
             return None
         try:
             if part.notebook is not None:
-                return v4.writes(part.notebook).encode() + b"\n"
+                return _json(part.notebook)
         except Exception as error:
-            part.refuse(_ours(error), sure=False)
+            part.refuse(f"{part.name}: {_ours(error)}", sure=False)
         part.notebook = _refused(self._sources[part.name], part.reasons[0])
-        return v4.writes(part.notebook).encode() + b"\n"
+        return _json(part.notebook)
 
     def _write(
         self,
@@ -730,6 +740,11 @@ class _Run:
 def _chain(first: tuple[str, Job], others: Iterator[tuple[str, Job]]) -> Iterator[tuple[str, Job]]:
     yield first
     yield from others
+
+
+def _json(notebook: NotebookNode) -> bytes:
+    """A notebook as a file, on one line: with line breaks Python takes ten times as long."""
+    return json.dumps(notebook, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 
 def _size(path: Path) -> int:
