@@ -1,5 +1,5 @@
 """A submission's way: intake -> graft -> execute -> score -> record -> feedback.
 
-nbgrader keeps the gradebook and the folders; the preprocessors here are the parts that it calls,
-from `nbgrader autograde`, from formgrader's button and from `autograder grade` alike.
+nbgrader keeps the gradebook, the folders and the pages on which a person grades. `nbgrader
+autograde` and formgrader's button come the same way (`converter.py`).
 """
