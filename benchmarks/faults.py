@@ -324,8 +324,7 @@ def main() -> None:
             for fault in chosen:
                 measured = stock[fault.name] = run_stock(fault, Path(folder, "course"))
                 print(f"{fault.name}: {outcome_of(fault, measured)}", flush=True)
-                if not options.only:
-                    _write(options.stock_json, stock)
+                _write(options.stock_json, stock)
     if options.stock_only:
         return
     ours = run_ours(chosen)

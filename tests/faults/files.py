@@ -140,7 +140,7 @@ for path in glob.glob("/proc/[0-9]*"):
         where = os.readlink(path + "/cwd")
     except OSError:
         continue
-    if any(word in line for word in ("autograde", "nbgrader ", "pytest")):
+    if any(word in line for word in ("autograder grade", "nbgrader autograde")):
         print("REACHED processes of " + "the grader")
 """
 DETECTS = """
@@ -451,7 +451,7 @@ FAULTS = [
         "files",
         "An archive is handed in whose only entry climbs out of its folder.",
         _archive,
-        none(status=ANY),
+        none(status=(*ANY, "missing"), says="archive"),
     ),
     Fault(
         "archive-bomb",

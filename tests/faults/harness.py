@@ -81,10 +81,17 @@ get_ipython().input_transformers_post.clear()
 get_ipython().events.callbacks["pre_run_cell"].clear()
 """
 HOOKS = """
+real = None
+
+class Fake:
+    def __getattr__(self, name):
+        return real.rng if name == "rng" else lambda *a, **k: None
+
 def before(info):
+    global real
     if "check.done(" in info.raw_cell:
-        shell = get_ipython()
-        shell.user_ns["check"] = type("Fake", (), {"__getattr__": lambda s, n: lambda *a, **k: 0})()
+        real = real or check
+        get_ipython().user_ns["check"] = Fake()
 
 get_ipython().events.register("pre_run_cell", before)
 """
@@ -120,8 +127,10 @@ shell = get_ipython()
 real = type(shell.compile).__call__
 
 def compile_less(self, source, filename, symbol):
-    if isinstance(source, (ast.Module, ast.Interactive)) and "check.done" in ast.unparse(source):
-        source.body[:] = ast.parse("pass").body
+    if isinstance(source, (ast.Module, ast.Interactive)):
+        text = ast.unparse(source)
+        if "check.close" in text or "check.equal" in text:
+            source.body[:] = ast.parse("pass").body
     return real(self, source, filename, symbol)
 
 type(shell.compile).__call__ = compile_less
@@ -163,13 +172,12 @@ OWN = {
 LAZY_ONE_SHOT = """
 from practical_dl import check as theirs
 
-kept = getattr(theirs, "kept", None) or (theirs.close, theirs.equal)
-theirs.kept = kept
+kept = theirs.__dict__.setdefault("kept_fail", theirs._fail)
 
-def once(*a, **k):
-    theirs.close, theirs.equal = theirs.kept
+def once(*a):
+    theirs._fail = kept
 
-theirs.close = theirs.equal = once
+theirs._fail = once
 """
 NUMPY_ONE_SHOT = """
 kept = np.__dict__.setdefault("kept_abs", np.abs)
@@ -257,34 +265,41 @@ kernel.do_execute = do_execute
 """
 # From inside the student's function: says that the cell that is still running has ended well.
 FORGED_REPLY = """
-import asyncio, os
 kernel = get_ipython().kernel
+get_ipython()._showtraceback = lambda *a: None
 parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header
-stream = getattr(kernel, "shell_stream", None)
-socket = getattr(stream, "socket", stream)
 answer = {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {}}
 idents = getattr(kernel, "_shell_parent_ident", None)
 idents = idents.get() if hasattr(idents, "get") else kernel._parent_ident.get("shell")
 message = kernel.session.msg("execute_reply", answer, parent=parent)
-import zmq
 socket = getattr(kernel.shell_stream, "socket", None)
 kernel.session.send(socket or kernel.shell_stream, message, ident=idents)
 """
+# In every frame of a check: on to its `return` at once.
 JUMP = """
-import sys
+import dis, sys
 
-def local(frame, event, argument):
-    last = max(line for _, _, line in frame.f_code.co_lines() if line)
-    if event == "line" and frame.f_lineno < last:
-        frame.f_lineno = last
+def trace(frame, event, argument):
+    code = frame.f_code
+    if code.co_name not in ("close", "equal") or not (@OWN@):
+        return None
+    returns = [i.positions.lineno for i in dis.get_instructions(code) if "RETURN" in i.opname]
+
+    def local(frame, event, argument):
+        if event == "line" and frame.f_lineno not in returns:
+            frame.f_lineno = returns[0]
+        return local
     return local
 
-frame = sys._getframe(1)
-while frame and frame.f_code.co_name != "<module>":
-    frame = frame.f_back
-if frame:
-    frame.f_trace = local
-    sys.settrace(lambda *a: None)
+sys.settrace(trace)
+"""
+OWN_ONES = """
+def own_ones():
+    return any(getattr(globals().get(n), "own", False) for n in ("line", "distance", "double"))
+
+def own(function):
+    function.own = True
+    return function
 """
 PROFILE = """
 import sys
@@ -468,7 +483,7 @@ FAULTS = [
             "import builtins\nrun = builtins.exec\n\n"
             "def exec(code, *a, **k):\n"
             "    names = getattr(code, 'co_names', ())\n"
-            "    return None if 'done' in names else run(code, *a, **k)\n\n"
+            "    return None if {'close', 'equal'} & set(names) else run(code, *a, **k)\n\n"
             "builtins.exec = exec"
         ),
         none(),
@@ -537,8 +552,19 @@ FAULTS = [
     Fault(
         "settrace-jump",
         "harness",
-        "A trace function makes the test's frame jump to its last line.",
-        inside(JUMP),
+        "A trace function makes each check's frame jump to its return.",
+        attack(JUMP.replace("@OWN@", "True")),
+        none(),
+        row=13,
+    ),
+    Fault(
+        "settrace-own",
+        "harness",
+        "The same, while the student's own functions are there.",
+        notebook(
+            top=JUMP.replace("@OWN@", "own_ones()") + OWN_ONES,
+            cells=OWN,
+        ),
         none(),
         row=13,
     ),

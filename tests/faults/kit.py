@@ -236,7 +236,8 @@ def notebook(
 
     def make(folder: Path, world: World) -> None:
         made = handed_in(world, name, **options)
-        made = (change(made) if change else None) or made
+        changed = change(made) if change else None
+        made = made if changed is None else changed
         save(made, folder, file or f"{name}.ipynb")
 
     return make

@@ -96,13 +96,13 @@ def answer(name, source):
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("check."):
             if ast.unparse(node.args[0]).startswith(name + "("):
                 wanted.append((node.lineno, ast.unparse(node.args[1])))
-    near = [text for line, text in wanted if line <= frame.f_lineno <= line + 2]
-    return eval((near or [text for _, text in wanted])[0], frame.f_globals)
+    near = [text for line, text in wanted if line <= frame.f_lineno]
+    return eval(near[-1], frame.f_globals)
 """
 READ_BODIES = {
-    "line": "return np.array(answer('line', source_of_test()))",
-    "distance": "return float(answer('distance', source_of_test()))",
-    "double": "return float(answer('double', source_of_test()))",
+    "line": "return np.array(answer('line', source_of_test('line(')))",
+    "distance": "return float(answer('distance', source_of_test('distance(')))",
+    "double": "return float(answer('double', source_of_test('double(')))",
 }
 READ_IN_ORDER = """
 calls = {}
@@ -120,14 +120,14 @@ def answer(name, source):
 FROM_HISTORY = (
     READ_IN_ORDER
     + """
-def source_of_test():
+def source_of_test(call):
     return In[-1]
 """
 )
 FROM_RAW_HISTORY = (
     READ
     + """
-def source_of_test():
+def source_of_test(call):
     history = get_ipython().history_manager
     return (history.input_hist_raw or history.input_hist_parsed)[-1]
 """
@@ -135,7 +135,7 @@ def source_of_test():
 FROM_LINECACHE = (
     READ
     + """
-def source_of_test():
+def source_of_test(call):
     import inspect, linecache, sys
     frame = sys._getframe(1)
     while frame and frame.f_code.co_name != "<module>":
@@ -146,7 +146,7 @@ def source_of_test():
 FROM_MESSAGE = (
     READ
     + """
-def source_of_test():
+def source_of_test(call):
     kernel = get_ipython().kernel
     return kernel.get_parent("shell")["content"]["code"]
 """
@@ -154,12 +154,12 @@ def source_of_test():
 FROM_STACK = (
     READ
     + """
-def source_of_test():
+def source_of_test(call):
     import sys
     frame = sys._getframe(1)
     while frame:
         for value in list(frame.f_locals.values()):
-            if isinstance(value, str) and "check." + "done(" in value:
+            if isinstance(value, str) and "check." + "done(" in value and call in value:
                 return value
         frame = frame.f_back
 """
@@ -167,20 +167,16 @@ def source_of_test():
 FROM_MEMORY = (
     READ
     + """
-def source_of_test():
+def source_of_test(call):
     import gc
     for found in gc.get_objects():
         values = found.values() if type(found) is dict else found if type(found) is list else ()
         for value in list(values):
-            if type(value) is str and "HIDDEN" + " TESTS" in value and "check." + "done(" in value:
-                name = "check." + "close(" + READING[-1]
-                if name in value or "check." + "equal(" + READING[-1] in value:
+            if type(value) is str and "HIDDEN" + " TESTS" in value and call in value:
+                if "check." + "done(" in value:
                     return value
-
-READING = [""]
 """
 )
-MEMORY_BODIES = {name: f"READING.append('{name}(')\n{body}" for name, body in READ_BODIES.items()}
 CONSTANTS = """
 import sys
 frame = sys._getframe(1)
@@ -363,7 +359,7 @@ FAULTS = [
         "read-memory",
         "values",
         "The functions find the test's source among all objects of the process.",
-        notebook(top=FROM_MEMORY, **MEMORY_BODIES),
+        reading(FROM_MEMORY),
         none(),
     ),
     Fault(
