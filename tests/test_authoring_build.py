@@ -410,7 +410,7 @@ CASES = [
     ("unlisted", f"weeks/{WEEK}/tiny.ipynb", f"weeks/{WEEK}/tiny.ipynb", None, "{}"),
 ]
 # Each has a test of its own.
-OTHER = {"utf-8", "duplicate-id", "gradebook", "built", "write"}
+OTHER = {"utf-8", "duplicate-id", "gradebook", "built", "unknown-notebook", "write"}
 
 
 @pytest.mark.parametrize(("rule", "place", "file", "old", "new"), CASES)
