@@ -135,9 +135,9 @@ for name in ("DATA", "AS", "NPROC", "FSIZE"):
 """
 
 
-def first(body: str) -> Make:
-    """The first task does it; the others are right."""
-    return notebook(line=f"{body.strip()}\n{RIGHT['line']}")
+def one(body: str) -> Make:
+    """The second of three tasks does it; the others are right."""
+    return notebook(distance=f"{body.strip()}\n{RIGHT['distance']}")
 
 
 FAULTS = [
@@ -145,40 +145,40 @@ FAULTS = [
         "endless-loop",
         "resources",
         "A function never ends.",
-        first("while True:\n    pass"),
-        stopped("line", LATE),
+        one("while True:\n    pass"),
+        stopped("distance", LATE),
         row=29,
     ),
     Fault(
         "no-interrupt",
         "resources",
         "An endless loop ignores every signal that can be ignored.",
-        first(NO_INTERRUPT),
-        stopped("line", LATE),
+        one(NO_INTERRUPT),
+        stopped("distance", LATE),
         row=30,
     ),
     Fault(
         "interrupt-caught",
         "resources",
         "An endless loop catches the interrupt and goes on.",
-        first(CAUGHT_INTERRUPT),
-        stopped("line", LATE),
+        one(CAUGHT_INTERRUPT),
+        stopped("distance", LATE),
         row=30,
     ),
     Fault(
         "os-exit",
         "resources",
         "A function ends Python with os._exit.",
-        first("import os\nos._exit(0)"),
-        stopped("line", DEAD),
+        one("import os\nos._exit(0)"),
+        stopped("distance", DEAD),
         row=31,
     ),
     Fault(
         "segfault",
         "resources",
         "A function reads address 0.",
-        first("import ctypes\nctypes.string_at(0)"),
-        stopped("line", DEAD),
+        one("import ctypes\nctypes.string_at(0)"),
+        stopped("distance", DEAD),
         row=31,
     ),
     Fault(
@@ -193,23 +193,23 @@ FAULTS = [
         "fork-bomb",
         "resources",
         "A function starts processes until it may not.",
-        first(FORKS),
-        full(status=(GRADED, FLAGGED), line=0),
+        one(FORKS),
+        full(status=(GRADED, FLAGGED), distance=0),
         row=32,
     ),
     Fault(
         "memory",
         "resources",
         "A function takes 4 GiB, more than its limit.",
-        first(MEMORY),
-        full(status=(GRADED, FLAGGED), line=0),
+        one(MEMORY),
+        full(status=(GRADED, FLAGGED), distance=0),
         row=33,
     ),
     Fault(
         "many-prints",
         "resources",
         "20,000 lines are printed; the answers are right.",
-        first("for number in range(20_000):\n    print(number)"),
+        one("for number in range(20_000):\n    print(number)"),
         full(),
         row=34,
     ),
@@ -225,8 +225,8 @@ FAULTS = [
         "endless-print",
         "resources",
         "A function prints for ever.",
-        first(PRINTS),
-        stopped("line", LATE),
+        one(PRINTS),
+        stopped("distance", LATE),
         row=34,
     ),
     Fault(
@@ -241,8 +241,8 @@ FAULTS = [
         "threads",
         "resources",
         "A function starts 1,500 threads.",
-        first(THREADS),
-        full(status=(GRADED, FLAGGED), line=(0.0, 1.0)),
+        one(THREADS),
+        full(status=(GRADED, FLAGGED), distance=(0.0, 2.0)),
         row=36,
     ),
     Fault(
@@ -265,29 +265,29 @@ FAULTS = [
         "kill-9",
         "resources",
         "A function kills its own process.",
-        first("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
-        stopped("line", DEAD),
+        one("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
+        stopped("distance", DEAD),
     ),
     Fault(
         "sigstop",
         "resources",
         "A function stops its own process, which then neither runs nor ends.",
-        first("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"),
-        stopped("line"),
+        one("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"),
+        stopped("distance"),
     ),
     Fault(
         "sleep-in-c",
         "resources",
         "A function sleeps in C and holds Python's lock.",
-        first(C_SLEEP),
-        stopped("line", LATE),
+        one(C_SLEEP),
+        stopped("distance", LATE),
     ),
     Fault(
         "deadlock",
         "resources",
         "A function waits for a lock that it holds.",
-        first(LOCK),
-        stopped("line", LATE),
+        one(LOCK),
+        stopped("distance", LATE),
     ),
     Fault(
         "sys-exit",
@@ -311,45 +311,45 @@ FAULTS = [
         "recursion",
         "resources",
         "A function calls itself for ever.",
-        first("return line(x, a, b)"),
-        full(line=0),
+        one("return distance(p, q)"),
+        full(distance=0),
     ),
     Fault(
         "recursion-unlimited",
         "resources",
         "A function calls itself without Python's limit, until the stack ends.",
-        first(
-            "import sys\nsys.setrecursionlimit(10**9)\nsorted([1, 2], key=lambda v: line(x, a, b))"
+        one(
+            "import sys\nsys.setrecursionlimit(10**9)\nsorted([1, 2], key=lambda v: distance(p, q))"
         ),
-        full(status=(GRADED, FLAGGED), line=0),
+        full(status=(GRADED, FLAGGED), distance=0),
     ),
     Fault(
         "deep-repr",
         "resources",
         "A function returns an object whose repr never comes to an end.",
-        first(REPR),
-        full(line=0),
+        one(REPR),
+        full(distance=0),
     ),
     Fault(
         "endless-repr",
         "resources",
         "A function returns an object whose repr runs for ever.",
-        first(ENDLESS_REPR),
-        full(status=(GRADED, FLAGGED), line=0),
+        one(ENDLESS_REPR),
+        full(status=(GRADED, FLAGGED), distance=0),
     ),
     Fault(
         "memory-error",
         "resources",
         "A function asks for 8 TB at once.",
-        first("np.zeros(10**12)\nnp.ones(10**12)"),
-        full(status=(GRADED, FLAGGED), line=0),
+        one("np.zeros(10**12)\nnp.ones(10**12)"),
+        full(status=(GRADED, FLAGGED), distance=0),
     ),
     Fault(
         "endless-generator",
         "resources",
         "A function returns a generator without an end.",
-        first("import itertools\nreturn itertools.count()"),
-        full(line=0),
+        one("import itertools\nreturn itertools.count()"),
+        full(distance=0),
     ),
     Fault(
         "giant-figure",
