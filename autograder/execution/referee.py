@@ -1,7 +1,6 @@
-"""Runs inside the kernel: tries a test again, in a fork of the kernel, when it has passed.
+"""Runs inside the kernel: tries tests that have passed again, in a fork of the kernel.
 
-Before a test cell runs, the kernel is forked (`prepare`). When the cell has passed, the fork is
-told to try (`try`), from the very state in which the test began:
+The fork is made (`prepare`) and then told what to try (`try`). For each task it makes
 
 1. the negative control: a planted mistake takes the place of the student's solution, and the test
    runs through the same IPython as the cell did. It must fail, else this harness notices nothing;
@@ -21,7 +20,9 @@ import contextlib
 import gc
 import importlib
 import json
+import linecache
 import os
+import re
 import select
 import signal
 import sys
@@ -33,8 +34,20 @@ from typing import Any
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 TEST_FILE = "<checks>"
-# Besides plain functions, the methods of these modules' classes are put back, too.
-WATCHED = ("builtins", "numpy", "numpy.testing", "torch", "torch.nn", "torch.testing", "math")
+CHECKS = "practical_dl.check"
+# What checks rest on, by the names of modules. Not all modules: looking at an object copies its
+# page of memory from the parent's, so looking at everything takes longer than most tests.
+WATCHED = {
+    *("builtins", "math", "operator", "functools", "itertools", "random", "statistics", "copy"),
+    *("numpy", "numpy.linalg", "numpy.linalg._linalg", "numpy.random", "numpy.testing"),
+    *("numpy.testing._private.utils", "numpy._core.numeric", "numpy._core.fromnumeric"),
+    *("numpy._core.multiarray", "numpy._core._methods", "numpy.lib._function_base_impl"),
+    *("torch", "torch.functional", "torch.nn.functional", "torch.nn", "torch.linalg"),
+    *("torch.testing", "torch.testing._comparison", "torch.autograd", "torch._tensor"),
+    *("torch.random", "torch.optim", "scipy.special", "sklearn.metrics", "IPython.display"),
+}
+# The methods of these modules' classes are put back, too.
+CLASSES = ("builtins", "numpy", "torch", "torch._tensor", "torch.nn", "torch.autograd")
 # What no solution needs while it is being checked. Told by Python itself, through its audit hooks.
 PEEKING = {
     "sys._getframe": "looks at the frames of the running checks",
@@ -56,24 +69,24 @@ _imports: dict[str, list[Any]] = {}
 
 
 def remember() -> None:
-    """Note what all modules hold by now; a fork inherits it.
+    """Note what the watched modules hold by now; a fork inherits it.
 
     The second time, in the kernel, only what ipykernel itself has changed.
     """
-    for name, module in list(sys.modules.items()):
-        if not isinstance(module, types.ModuleType) or name == "__main__":
-            continue
-        if name in _modules and name not in ("sys", "builtins", "faulthandler"):
-            continue
-        _modules[name] = module
-        _values[name] = {k: v for k, v in vars(module).items() if callable(v)}
-    for name in WATCHED:
-        for value in _values.get(name, {}).values():
-            if isinstance(value, type) and value not in _classes:
-                _classes[value] = dict(vars(value))
-            if isinstance(value, types.FunctionType):
-                _codes[value] = (value.__code__, value.__defaults__, value.__kwdefaults__)
+    for name in WATCHED & sys.modules.keys():
+        if name not in _modules or name == "builtins":
+            _note(name)
     _imports.update(meta_path=list(sys.meta_path), path_hooks=list(sys.path_hooks))
+
+
+def _note(name: str) -> None:
+    _modules[name] = module = sys.modules[name]
+    _values[name] = {k: v for k, v in vars(module).items() if callable(v)}
+    for value in _values[name].values():
+        if isinstance(value, type) and name in CLASSES and value not in _classes:
+            _classes[value] = dict(vars(value))
+        if isinstance(value, types.FunctionType):
+            _codes[value] = (value.__code__, value.__defaults__, value.__kwdefaults__)
 
 
 def restore() -> list[str]:
@@ -120,7 +133,8 @@ class _Trials:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self._fork: tuple[int, int, int] | None = None
+        self._fork: tuple[int, _Lines, int] | None = None
+        self._ended: list[int] = []
 
     def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Do what a request says: prepare for a test cell, or try it again."""
@@ -142,14 +156,21 @@ class _Trials:
             return
         child, reading, writing = self._fork
         self._fork = None
-        os.close(reading), os.close(writing)
+        reading.close(), os.close(writing)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(child, 0)
+        self._ended = [c for c in [*self._ended, child] if not _is_reaped(c)]
 
 
-def _fork(shell: Any) -> tuple[int, int, int]:
+def _is_reaped(child: int) -> bool:
+    """Whether a fork is gone; giving its memory back takes time, nobody waits for it."""
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+def _fork(shell: Any) -> tuple[int, _Lines, int]:
     """Fork the kernel; the child waits for an order. (process, its answers, its orders)"""
     answers, answering = os.pipe()
     ordering, orders = os.pipe()
@@ -159,22 +180,22 @@ def _fork(shell: Any) -> tuple[int, int, int]:
             os.close(answers), os.close(orders)
             os.setpgid(0, 0)
             _be_silent(shell)
-            text = _line(ordering, None)
+            text = _Lines(ordering).next(None)
             if text:
-                os.write(answering, json.dumps(_try(shell, json.loads(text))).encode() + b"\n")
+                _write(answering, _try(shell, json.loads(text)))
         finally:
             os._exit(0)
     os.close(answering), os.close(ordering)
     with contextlib.suppress(OSError):  # the child may have done so itself
         os.setpgid(child, child)
-    return child, answers, orders
+    return child, _Lines(answers), orders
 
 
-def _ask(fork: tuple[int, int, int], order: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(fork: tuple[int, _Lines, int], order: Mapping[str, Any]) -> dict[str, Any]:
     _, reading, writing = fork
     try:
-        os.write(writing, json.dumps(order).encode() + b"\n")
-        text = _line(reading, order["seconds"])
+        _write(writing, order)
+        text = reading.next(order["seconds"])
     except OSError as error:
         return {"error": str(error)}
     if text is None:
@@ -185,19 +206,29 @@ def _ask(fork: tuple[int, int, int], order: Mapping[str, Any]) -> dict[str, Any]
         return {"error": "it ended without an answer"}
 
 
-def _line(descriptor: int, seconds: float | None) -> bytes | None:
-    """One line from a pipe: None when it is late, less than a line when the other side ended."""
-    content = b""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while not content.endswith(b"\n"):
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not select.select([descriptor], [], [], left)[0]:
-            return None
-        part = os.read(descriptor, 1 << 16)
-        if not part:
-            break
-        content += part
-    return content
+class _Lines:
+    """The lines that come through a pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._content = b""
+
+    def next(self, seconds: float | None) -> bytes | None:
+        """The next one: None when it is late, empty when the other side has ended."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while b"\n" not in self._content:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self.descriptor], [], [], left)[0]:
+                return None
+            part = os.read(self.descriptor, 1 << 16)
+            if not part:
+                return b""
+            self._content += part
+        line, _, self._content = self._content.partition(b"\n")
+        return line
+
+    def close(self) -> None:
+        os.close(self.descriptor)
 
 
 # -- In the fork ------------------------------------------------------------------------------
@@ -233,65 +264,90 @@ def _publish(data: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
         _scores.append((float(value.get("score", 0.0)), place))
 
 
+def _write(descriptor: int, value: Any) -> None:
+    content = json.dumps(value).encode() + b"\n"
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
 def _try(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    if order["mutant"]:
-        found = _in_fork(lambda: _control(shell, order), order["seconds"] / 2)
-        # A planted mistake that never comes to an end is noticed, too.
-        answer["control"] = found.get(
-            "control", "killed" if found.get("late") else "error: it died"
-        )
-    return {**answer, **_again(shell, order)}
+    """Both trials of all tasks: {tasks: {task: {control, again, why, score or error}}}."""
+    gc.disable()  # it would copy all memory that the fork shares
+    controls = _controls_in_fork(shell, order) if any(t["mutant"] for t in order["tasks"]) else {}
+    answers = {}
+    for task in order["tasks"]:
+        answers[task["task"]] = _again(shell, task, order["salt"])
+        if task["mutant"]:
+            missing = "error: it did not come to an end"
+            answers[task["task"]]["control"] = controls.get(task["task"], missing)
+    return {"tasks": answers}
 
 
-def _in_fork(function: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _controls_in_fork(shell: Any, order: Mapping[str, Any]) -> dict[str, str]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(writing, json.dumps(function()).encode() + b"\n")
+            for task in order["tasks"]:
+                if task["mutant"]:
+                    _write(writing, [task["task"], _control(shell, task, order["salt"])])
         finally:
             os._exit(0)
     os.close(writing)
-    text = _line(reading, seconds)
-    os.close(reading)
+    found = {}
+    deadline = time.monotonic() + sum(task["seconds"] for task in order["tasks"]) + 1
+    lines = _Lines(reading)
+    while text := lines.next(max(0.0, deadline - time.monotonic())):
+        name, ended = json.loads(text)
+        found[name] = ended
+    lines.close()
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(child, 0)
-    if text is None:
-        return {"late": True}
-    return json.loads(text) if text else {}
+    return found
 
 
-def _control(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
-    """The planted mistake, through the notebook's own IPython."""
-    planted = shell.run_cell(order["mutant"], store_history=False)
-    if not planted.success:
-        error = planted.error_before_exec or planted.error_in_exec
-        return {
-            "control": f"error: the planted mistake itself did not run ({type(error).__name__})"
-        }
-    _reseed(order["salt"])
-    tested = shell.run_cell(order["test"], store_history=False)
-    return {"control": "survived" if tested.success else "killed"}
+def _control(shell: Any, task: Mapping[str, Any], salt: str) -> str:
+    """The planted mistake, through the notebook's own IPython; then all names are as before."""
+    before = dict(shell.user_ns)
+    try:
+        planted = shell.run_cell(task["mutant"], store_history=False)
+        if not planted.success:
+            error = planted.error_before_exec or planted.error_in_exec
+            return f"error: the planted mistake itself did not run ({type(error).__name__})"
+        _reseed(salt)
+        # A planted mistake that never comes to an end is noticed, too.
+        signal.signal(signal.SIGALRM, _too_late)
+        signal.setitimer(signal.ITIMER_REAL, task["seconds"])
+        tested = shell.run_cell(task["test"], store_history=False)
+        return "survived" if tested.success else "killed"
+    except TimeoutError:
+        return "killed"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        shell.user_ns.clear()
+        shell.user_ns.update(before)
+
+
+def _too_late(number: int, frame: Any) -> None:
+    raise TimeoutError("too late")
 
 
 def _reseed(salt: str) -> None:
     if salt:
-        importlib.import_module("practical_dl.check").reseed(salt)
+        importlib.import_module(CHECKS).reseed(salt)
 
 
-def _again(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
+def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
     """The second trial: {again: passed or failed, why, score}, or {error}."""
     changed = restore()
     _stop_hooks()
+    _forget_cells(shell)
     namespace = dict(shell.user_ns)
     token = object()
     noted: list[Any] = []
     try:
-        code = _compiled(order, namespace, lambda: noted.append(token))
-        _reseed(order["salt"])
+        code = _compiled(task, namespace, lambda: noted.append(token))
+        _reseed(salt)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     _scores.clear()
@@ -302,10 +358,13 @@ def _again(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
     )
     seen = _watch()
     why = ""
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.setitimer(signal.ITIMER_REAL, task["seconds"])
     try:
         exec(code, namespace)
     except BaseException as error:  # SystemExit and the like are no passing, either
         why = f"{type(error).__name__}: {error}"[:300]
+    signal.setitimer(signal.ITIMER_REAL, 0)
     why = why or ("" if noted == [token] else "it did not come to its last line")
     if seen and not why:
         why = f"the solution {seen[0]}"
@@ -320,21 +379,23 @@ def _again(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compiled(
-    order: Mapping[str, Any], namespace: dict[str, Any], done: Callable[[], None]
+    task: Mapping[str, Any], namespace: dict[str, Any], done: Callable[[], None]
 ) -> types.CodeType:
     """The test as code that notes its end, in a namespace with the instructor's names."""
-    for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
-        del sys.modules[name]  # read again from the disk, which is read-only
     path = sys.path[:]
     sys.path[:] = [p for p in path if p not in ("", ".", os.getcwd())]
     try:
-        exec(compile(order["preamble"], "<instructor>", "exec"), namespace)
-        importlib.import_module("practical_dl.check")
+        if CHECKS not in _modules:  # read again from the disk, which is read-only there
+            for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
+                del sys.modules[name]
+            importlib.import_module(CHECKS)
+            _note(CHECKS)
+        exec(compile(task["preamble"], "<instructor>", "exec"), namespace)
     finally:
         sys.path[:] = path
-    tree = ast.parse(order["test"], TEST_FILE)
+    tree = ast.parse(task["test"], TEST_FILE)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    for name in used - set(order["bound"]):
+    for name in used - set(task["bound"]):
         if hasattr(builtins, name):
             namespace.pop(name, None)  # `abs` is the builtin one, whatever the notebook calls so
     namespace["__builtins__"] = builtins
@@ -361,9 +422,26 @@ def _stop_hooks() -> None:
     sys.unraisablehook = sys.__unraisablehook__
 
 
+def _forget_cells(shell: Any) -> None:
+    """The sources of the cells that ran, those of the checks among them, are nowhere to be read."""
+    manager = shell.history_manager
+    for history in (manager.input_hist_parsed, manager.input_hist_raw):
+        history[:] = [""] * len(history)
+    for name in [n for n in shell.user_ns if re.fullmatch(r"_i+|_i\d+", n)]:
+        shell.user_ns[name] = ""
+    for name in [n for n in linecache.cache if _is_cell(n)]:
+        del linecache.cache[name]
+
+
+_seen: list[str] | None = None
+
+
 def _watch() -> list[str]:
     """From here on note what code of the notebook's does to look into the running checks."""
-    seen: list[str] = []
+    global _seen
+    first, _seen = _seen is None, []
+    if not first:
+        return _seen
     getframe = sys._getframe
     looking = False
 
@@ -377,11 +455,11 @@ def _watch() -> list[str]:
         while frame is not None and frame.f_globals.get("__name__") in _PEEKING_MODULES:
             frame = frame.f_back
         if frame is not None and _is_cell(frame.f_code.co_filename):
-            seen.append(PEEKING[event])
+            _seen.append(PEEKING[event])
         looking = False
 
     sys.addaudithook(hook)
-    return seen
+    return _seen
 
 
 def _is_cell(filename: str) -> bool:
