@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autograder.execution import cgroups
 from autograder.execution import sandbox as sandbox_
 from autograder.execution.execute import Job, Result, _library_key, execute
 from autograder.execution.sandbox import Limits, SandboxError
@@ -140,6 +141,7 @@ class LocalPool:
         self._workers = [_Worker(self._waiting, sandbox) for _ in range(workers)]
 
     def __enter__(self) -> LocalPool:
+        cgroups.probe()  # before the workers: on version 2 it finds this process a group of its own
         # What a worker leaves behind that is killed, goes with this folder.
         self._folder = tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True)
         for worker in self._workers:
@@ -592,6 +594,7 @@ class Cluster:
 
 def _introduce(dask_worker: Any) -> str:
     """On a worker: its environment, why it has no sandbox ("" if it has), whether it has a GPU."""
+    cgroups.probe()
     found = sandbox_.probe()
     why = "" if found.available else f"no sandbox: {found.reason}. {found.remedy}"
     return json.dumps([_environment(), why, bool(dask_worker.state.total_resources.get("GPU"))])

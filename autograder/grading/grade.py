@@ -293,8 +293,11 @@ def _grade(
 
 
 def _is_text(name: str) -> bool:
-    """Whether a folder's name can be written down: a database and a terminal take no other."""
-    return name.isprintable() and len(name) <= 128
+    """Whether a folder's name can be written down.
+
+    A database and a terminal take no other, and formgrader puts it into its pages as it is.
+    """
+    return name.isprintable() and len(name) <= 128 and not set(name) & set("<>&\"'`\\")
 
 
 def _iso(time: datetime | None) -> str:
