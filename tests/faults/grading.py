@@ -19,6 +19,7 @@ from autograder.grading import grade as grade_
 from faults import kit
 from faults.kit import FLAGGED, GRADED, HONEST, Fault, Measured, World, full
 
+STATUSES = (kit.REFUSED, FLAGGED, GRADED)
 SECONDS = 1800  # after which the whole run is given up
 EXITS = (0, 3)  # 3: something was flagged or refused
 
@@ -98,7 +99,7 @@ def grade_class(root: Path, faults: Iterable[Fault], *, jobs: int = 2) -> Outcom
             ended, said = ended or ended_then, said + said_then
         host += ["somebody was called"] if listener.calls else []
     host += ["a process was left"] if kit.still_running() else []
-    measured = _measured(course, faults, ended, tuple(host))
+    measured = _measured(course, faults, ended, tuple(host), said)
     return Outcome(course, measured, said, seconds)
 
 
@@ -113,6 +114,7 @@ def _grade(root: Path, home: Path, students: Iterable[str], jobs: int) -> tuple[
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
         "MPLCONFIGDIR": _fonts(),
+        "COLUMNS": "1000",  # no sentence of the table is broken into lines
         "CANARY_HOME": str(home),
         kit.SECRET_NAME: kit.SECRET,
     }
@@ -140,14 +142,14 @@ def _fonts() -> str:
 
 
 def _measured(
-    course: Course, faults: list[Fault], ended: str, host: tuple[str, ...]
+    course: Course, faults: list[Fault], ended: str, host: tuple[str, ...], said: str
 ) -> dict[str, Measured]:
     root = course.root
     hidden = kit.hidden_lines(root)
     points = {f.who: kit.rows(root, f.who) for f in faults}
     control = Fault(HONEST, "", "", kit.honest, full(), student=HONEST)
     others = not kit.complaints(control, Measured(kit.rows(root, HONEST)))
-    told = {name: _told(course, name) for name in points}
+    told = {name: _told(course, name, said) for name in points}
     return {
         fault.name: Measured(
             points=points[fault.who],
@@ -163,14 +165,18 @@ def _measured(
     }
 
 
-def _told(course: Course, who: str) -> tuple[str, str]:
+def _told(course: Course, who: str, said: str) -> tuple[str, str]:
     """The status of a submission, and all sentences that a teacher reads about it."""
     try:
-        (grade,) = grade_.read_grades(course, course.weeks[0], [who])
+        found = grade_.read_grades(course, course.weeks[0], [who])
     except Exception as error:  # rows are judged even where nothing else can be told
         return "lost", f"{type(error).__name__}: {error}"
+    if not found:  # it is in the table that the command prints, if anywhere
+        lines = [line for line in said.splitlines() if who in line]
+        return next((s for s in STATUSES if s in "".join(lines)), "lost"), "\n".join(lines)
+    (grade,) = found
     there = [n for n in grade.notebooks if n.status != grade_.MISSING]
     lines = [line for n in there or grade.notebooks for line in (*n.reasons, *n.notes)]
     statuses = {n.status for n in there}
-    grave = next((s for s in (kit.REFUSED, FLAGGED) if s in statuses), GRADED)
+    grave = next((s for s in STATUSES if s in statuses), GRADED)
     return grave if there else grade_.MISSING, "\n".join(lines)

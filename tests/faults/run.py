@@ -12,6 +12,7 @@ from faults.kit import (
     FLAGGED,
     GRADED,
     REFUSED,
+    Expected,
     Fault,
     Make,
     full,
@@ -58,6 +59,9 @@ SCRIPT_SHOWN = (
     r"<iframe",
     r"(href|src)=\"javascript:",
 )
+
+# A name that pages can't show safely is no row of the gradebook; the teacher is told.
+RENAME = Expected({}, (REFUSED,), "rename")
 
 FAULTS = [
     Fault(
@@ -234,11 +238,11 @@ FAULTS = [
     Fault(
         "glob-name",
         "run",
-        "The student's id holds the characters of globs and a quote.",
+        "The student's id holds the characters of globs.",
         notebook(),
         full(),
         row=54,
-        student="glob [a-z]*? o'neil",
+        student="glob [a-z]*?",
     ),
     Fault(
         "unicode-name",
@@ -250,11 +254,20 @@ FAULTS = [
         student="Анна-Мария Ёлкина",
     ),
     Fault(
+        "quoted-name",
+        "run",
+        "The student's id holds an apostrophe.",
+        notebook(),
+        RENAME,
+        row=54,
+        student="Shaun O'Neil",
+    ),
+    Fault(
         "html-name",
         "run",
         "The student's id is a piece of HTML.",
         notebook(),
-        full(),
+        RENAME,
         student="<b onclick=alert(1)>",
         never_shown=(r"<b onclick",),
         page=True,
