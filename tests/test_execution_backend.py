@@ -27,13 +27,10 @@ from autograder.grading.graft import graft
 from autograder.grading.run import job_of
 
 QUICK = Limits(cell_seconds=20, notebook_seconds=60)
-# How the processes of these tests start: with little to preload. A notebook that says so ends the
-# worker that runs it, as a lack of memory would, and NumPy may claim to be another one.
+# How the processes of these tests start: a notebook that says so ends the worker that runs it, as a
+# lack of memory would, and NumPy may claim to be another one.
 START = """
     import importlib.metadata, os, signal
-
-    from autograder.execution import parent
-    parent.PRELOAD = ("numpy",)
 
     if os.environ.get("OTHER_NUMPY"):
         real_version = importlib.metadata.version

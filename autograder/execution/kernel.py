@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -46,12 +46,20 @@ class Reply:
 class Kernel:
     """A running kernel. Use it as a context manager; everything it started ends with it.
 
-    files: helper files by name, found where the kernel starts.
+    files: helper files by name, found where the kernel starts. preload: modules that the notebook
+    is going to import.
     Raises SandboxError where no kernel comes up.
     """
 
-    def __init__(self, limits: Limits, files: Mapping[str, bytes], *, sandboxed: bool) -> None:
-        self.limits = limits
+    def __init__(
+        self,
+        limits: Limits,
+        files: Mapping[str, bytes],
+        *,
+        sandboxed: bool,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self.limits, self._preload = limits, preload
         self.alive = False
         self.death = ""  # why it is dead, a sentence
         self.start = ""  # how it was started and what limits it, for a person
@@ -101,6 +109,7 @@ class Kernel:
             sandboxed=self._sandboxed,
             limits=self.limits,
             work=work,
+            preload=self._preload,
             enter=self._group.add if self._group else None,
         )
         env = {**os.environ, **threads(1)} if not self._sandboxed else {}

@@ -1,9 +1,9 @@
 """Runs inside the sandbox: the preloaded parent, and the kernels that are forked from it.
 
-`launcher.py serve FD SETTINGS`: import what notebooks import, then fork a kernel for each order
-that comes through the socket FD. `launcher.py cold PRELOAD ARGUMENTS`: be one kernel, with
-ipykernel's own arguments. `launcher.py unsafe PRELOAD ARGUMENTS`: the same without the filter, for
-a kernel that runs in no sandbox.
+`launcher.py serve FD SETTINGS`: for each order that comes through the socket FD, import what the
+notebook is going to import, unless that is there, and fork a kernel. `launcher.py cold PRELOAD
+ARGUMENTS`: be one kernel, with ipykernel's own arguments. `launcher.py unsafe PRELOAD ARGUMENTS`:
+the same without the filter, for a kernel that runs in no sandbox.
 
 Each fork gets namespaces of its own (processes, mounts, network, IPC, host name), new memory-backed
 folders to write to, and no capability: nothing passes from one notebook to the next. The sandbox
@@ -36,6 +36,16 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 WRITABLE = ("/tmp", "/dev/shm")  # and the home; new in each fork
 INODES = 65536  # files that such a folder can hold: they cost memory of the kernel's
 
+# What every kernel imports.
+KERNEL = (
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.extensions.storemagic",
+)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,11 +60,11 @@ def main(arguments: Sequence[str]) -> None:
     # Before matplotlib is imported, as ipykernel sets it.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     if arguments[0] == "serve":
-        settings = json.loads(arguments[2])
-        _preload(settings["preload"])
-        _serve(socket.socket(fileno=int(arguments[1])), settings, referee, seccomp)
+        control = socket.socket(fileno=int(arguments[1]))
+        _serve(control, json.loads(arguments[2]), referee, seccomp)
     else:
         mode, preload, *rest = arguments
+        _preload_kernel()
         _preload(json.loads(preload))
         if mode == "cold":
             with contextlib.suppress(OSError):  # an architecture that has none; bubblewrap holds
@@ -63,9 +73,24 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _preload(names: Sequence[str]) -> None:
-    for name in names:
+    new = [name for name in names if name not in sys.modules]
+    for name in new:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "matplotlib.backends.backend_agg" in new:  # the first picture loads fonts
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().plot([0, 1])
+        FigureCanvasAgg(figure).draw()
+
+
+def _preload_kernel() -> None:
+    # Nobody debugs here, and the debugger takes longer to load than the rest of the kernel.
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
+    _preload(KERNEL)
+    del sys.modules["debugpy"]
 
 
 def _kernel(arguments: Sequence[str], referee: Any) -> Any:
@@ -85,16 +110,10 @@ def _kernel(arguments: Sequence[str], referee: Any) -> Any:
 
 def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, filter_: Any) -> None:
     """Fork kernels until the other side closes the socket."""
-    importlib.import_module("ipykernel.kernelapp")
-    importlib.import_module("ipykernel.ipkernel")
-    referee.remember()
-    gc.collect()
-    gc.freeze()  # a collection in a fork must not copy every page of the parent's
+    _preload_kernel()
     own = os.open("/proc/self/ns/pid", os.O_RDONLY)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that end are nobody's to wait for
     try:
-        if len(os.listdir("/proc/self/task")) > 1:
-            raise OSError("a preloaded module has started a thread")
         _call("unshare", CLONE_NEWPID)  # so that what forbids it is told now
         _call("setns", own, CLONE_NEWPID)
     except OSError as error:
@@ -105,13 +124,20 @@ def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, fi
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
         if not message:
             return
+        order = json.loads(message)
+        _preload(order["preload"])
+        if len(os.listdir("/proc/self/task")) > 1:
+            return  # a module has started a thread, which a fork would lack
+        referee.remember()
+        gc.collect()
+        gc.freeze()  # a collection in a fork must not copy every page of the parent's
         _call("unshare", CLONE_NEWPID)
         child = os.fork()
         if child == 0:
             try:
                 os.close(own)
                 control.close()
-                _init(json.loads(message), settings, *descriptors, referee, filter_)
+                _init(order, settings, *descriptors, referee, filter_)
             finally:
                 os._exit(70)
         _call("setns", own, CLONE_NEWPID)

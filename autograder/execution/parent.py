@@ -7,9 +7,11 @@ Importing torch and its like takes seconds, forking takes milliseconds. What run
 from __future__ import annotations
 
 import atexit
+import compileall
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -19,37 +21,47 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autograder.execution import sandbox
 from autograder.execution.sandbox import Limits, SandboxError
 
-# What the notebooks of the course import, as far as it is installed. torch's compiler is in because
-# its first optimiser imports it, which takes longer than most notebooks run.
-PRELOAD = (
-    "numpy",
-    "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg",
-    "matplotlib_inline.config",
-    "PIL.Image",
-    "pandas",
-    "scipy.stats",
-    "sklearn.datasets",
-    "sklearn.metrics",
-    "sklearn.model_selection",
-    "tqdm.auto",
-    "ipywidgets",
-    "pooch",
-    "torch",
-    "torch._dynamo",
-    "torch.utils.data",
-    "torch.utils.tensorboard.summary",
-    "torchvision",
-)
+# What is imported before the fork where a notebook's text imports the name on the left. torch's
+# compiler is in because its first optimiser imports it, which takes longer than most notebooks run.
+PRELOAD = {
+    "numpy": ("numpy",),
+    "matplotlib": ("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
+    "PIL": ("PIL.Image",),
+    "pandas": ("pandas",),
+    "scipy": ("scipy.stats",),
+    "sklearn": ("sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"),
+    "torch": ("torch", "torch._dynamo", "torch.utils.data"),
+    "torchvision": ("torchvision",),
+    "tqdm": ("tqdm.auto",),
+    "ipywidgets": ("ipywidgets",),
+    "practical_dl": (
+        *("numpy", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
+        *("matplotlib_inline.config", "pooch", "requests", "tqdm"),
+    ),
+}
+EVERYTHING = list(dict.fromkeys(module for modules in PRELOAD.values() for module in modules))
+# The small data sets come with this package, which the library imports when they are loaded.
+LOADING = re.compile(r"\bdata\.load\(")
+IMPORTING = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.MULTILINE)
+
+
+def preload(sources: Iterable[str]) -> list[str]:
+    """The modules to import before a notebook with these code cells is forked."""
+    text = "\n".join(sources)
+    names = {name for name in IMPORTING.findall(text) if name in PRELOAD}
+    if LOADING.search(text):
+        names.add("sklearn")
+    return list(dict.fromkeys(module for name in sorted(names) for module in PRELOAD[name]))
+
+
 START_SECONDS = 120.0
-FORK_SECONDS = 20.0
 
 
 class ParentError(Exception):
@@ -128,8 +140,9 @@ class Parent:
         self._ready = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        # Else each notebook compiles the library anew: the sandbox shows it read-only.
+        compileall.compile_dir(sandbox.package_folder(), quiet=2)
         settings = {
-            "preload": PRELOAD,
             "base": str(self.base),
             "home": sandbox.HOME,
             "work": sandbox.WORK,
@@ -166,13 +179,14 @@ class Parent:
         arguments: Sequence[str],
         limits: Limits,
         files: Path | None = None,
+        preload: Sequence[str] = (),
         enter: Callable[[int], None] = lambda pid: None,
     ) -> Forked:
         """Fork a kernel that finds its connection file in the folder. Raises ParentError.
 
         arguments: ipykernel's. files: a folder below the kernel's own, with what the notebook finds
-        where it starts. enter: called with the first process, which waits for its end before it
-        does anything.
+        where it starts. preload: what to import first. enter: called with the first process,
+        which waits for its end before it does anything.
         """
         order = {
             "folder": str(folder),
@@ -180,6 +194,7 @@ class Parent:
             "rlimits": sandbox.rlimits(limits),
             "work_bytes": limits.work_mib * 2**20,
             "files": str(files or ""),
+            "preload": list(preload),
         }
         with self._lock:
             self._wait_until_ready()
@@ -227,7 +242,7 @@ class Parent:
 
 def _first_words(status: socket.socket) -> int:
     """The number of the process that speaks first, as the host counts."""
-    if not select.select([status], [], [], FORK_SECONDS)[0]:
+    if not select.select([status], [], [], START_SECONDS)[0]:
         raise ParentError("it did not answer")
     _, extra, _, _ = status.recvmsg(256, socket.CMSG_SPACE(12))
     for level, kind, data in extra:

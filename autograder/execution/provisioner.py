@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import Dict, Unicode
+from traitlets import Dict, List, Unicode
 
 from autograder.execution import parent, sandbox
-from autograder.execution.parent import PRELOAD, ParentError
+from autograder.execution.parent import EVERYTHING, ParentError
 from autograder.execution.sandbox import Limits, SandboxError
 
 Manager = TypeVar("Manager", bound=KernelManager)
@@ -33,11 +33,13 @@ class SandboxProvisioner(LocalProvisioner):
     A Python kernel of this environment is forked from the process's preloaded parent. Any other
     one, and all of them where that can't be had, start cold, each in a bubblewrap of its own:
     `cold` tells why. limits: the fields of `Limits`. work: a folder whose files are copied to where
-    the kernel starts, "" for none. Both come from the kernel spec's `kernel_provisioner.config`.
+    the kernel starts, "" for none. preload: modules that the notebook is going to import, by
+    default all that any may. They come from the kernel spec's `kernel_provisioner.config`.
     """
 
     limits = Dict()
     work = Unicode("")
+    preload = List(Unicode(), default_value=EVERYTHING)
     cold = ""
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
@@ -52,13 +54,17 @@ class SandboxProvisioner(LocalProvisioner):
         if self._arguments is None:
             self._warm, self.cold = None, "it is no Python kernel of this environment"
         kwargs["cmd"] = sandbox.command(
-            kwargs["cmd"] if self._arguments is None else inside_command(self._arguments),
+            kwargs["cmd"] if self._arguments is None else self._cold_command(),
             work=Path(self.work) if self.work else None,
             connection_dir=folder,
             limits=Limits(**self.limits),
         )
         kwargs["cwd"] = "/"  # where the host's side waits; the kernel starts elsewhere
         return kwargs
+
+    def _cold_command(self) -> list[str]:
+        launcher = [sys.executable, "/run/inside/launcher.py", "cold"]
+        return [*launcher, json.dumps(list(self.preload)), *self._arguments]
 
     def _current_parent(self) -> parent.Parent | None:
         try:
@@ -78,7 +84,12 @@ class SandboxProvisioner(LocalProvisioner):
             try:
                 limits = Limits(**self.limits)
                 self.process = self._warm.fork(
-                    folder, self._arguments, limits, files, enter or (lambda pid: None)
+                    folder,
+                    self._arguments,
+                    limits,
+                    files,
+                    self.preload,
+                    enter or (lambda pid: None),
                 )
                 self.pid = self.process.pid
                 return self.connection_info
@@ -124,11 +135,6 @@ class SandboxProvisioner(LocalProvisioner):
             remove_private_sockets(self.parent)
 
 
-def inside_command(arguments: list[str]) -> list[str]:
-    """The command of a cold kernel in the sandbox, with ipykernel's arguments."""
-    return [sys.executable, "/run/inside/launcher.py", "cold", json.dumps(PRELOAD), *arguments]
-
-
 def _ipykernel_arguments(command: list[str]) -> list[str] | None:
     """The arguments of this environment's ipykernel; None for another command."""
     ours = os.path.dirname(command[0]) in ("", os.path.dirname(sys.executable))
@@ -171,21 +177,22 @@ def kernel_manager(
     sandboxed: bool = True,
     limits: Limits | None = None,
     work: Path | None = None,
+    preload: Sequence[str] = EVERYTHING,
     enter: Callable[[int], None] | None = None,
 ) -> Manager:
     """A manager of a Python kernel of this very environment, ready for nbclient or to start.
 
     sandboxed: False runs the kernel as the caller, with the limits of `prlimit` alone.
     work: a folder whose files the sandboxed kernel finds where it starts; without a sandbox, give
-    it as `cwd` when you start the kernel. enter: called with the number of the kernel's first
-    process before that does anything.
+    it as `cwd` when you start the kernel. preload: modules that it is going to import. enter:
+    called with the number of the kernel's first process before that does anything.
     """
     limits = limits or Limits()
     connection = ["-f", "{connection_file}"]
     spec = KernelSpec(display_name="Python 3", language="python", interrupt_mode="message")
     if sandboxed:
         spec.argv = [sys.executable, "-m", "ipykernel_launcher", *connection]
-        config = {"limits": asdict(limits), "work": str(work or "")}
+        config = {"limits": asdict(limits), "work": str(work or ""), "preload": list(preload)}
         spec.metadata = {"kernel_provisioner": {"provisioner_name": NAME, "config": config}}
     else:
         launcher = [sys.executable, str(sandbox.INSIDE[0]), "unsafe", "[]"]
