@@ -51,6 +51,7 @@ def examine(root: Path) -> list[Finding]:
         ("sandbox", sandbox),
         ("seccomp", seccomp),
         ("cgroups", cgroups),
+        ("kernels", kernels),
         ("course", lambda: course(root)),
         ("built trees", lambda: built(root)),
         ("disk", lambda: disk(root)),
@@ -134,6 +135,16 @@ def sandbox() -> Finding:
     probe = sandbox.probe()
     found = "bubblewrap starts one" if probe.available else probe.reason
     return _finding("sandbox", probe.available, found, probe.remedy)
+
+
+def kernels() -> Finding:
+    """Whether kernels are forked from a preloaded parent."""
+    from autograder.execution import parent
+
+    reason = parent.probe()
+    found = f"each starts cold, which takes longer ({reason})" if reason else "they are forked"
+    remedy = "let programs in a sandbox have capabilities over their own namespaces"
+    return _finding("kernels", not reason, found, remedy, needed=False)
 
 
 def seccomp() -> Finding:

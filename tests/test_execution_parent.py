@@ -211,6 +211,18 @@ def test_a_parent_that_does_not_come_up_is_not_waited_for_twice(
     assert execute(Job(notebook("1"))).kernel.startswith("started cold")
 
 
+def test_namespaces_that_are_refused_make_kernels_start_cold(
+    fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parent.probe() == ""
+    parent.current().close()
+    monkeypatch.setattr(parent.sandbox, "below_writable", lambda: ["/no/such/folder"])
+    result = execute(Job(notebook("print(6 * 7)"), {"a.txt": b"x"}))
+    assert "started cold" in result.kernel and "No such file" in result.kernel
+    assert text(result, 0) == "42\n"
+    assert "No such file" in parent.probe()
+
+
 def test_a_cold_kernel_does_the_same(fresh: None) -> None:
     sources = ("import torch; print(torch.arange(3))", "1 / 0", "print('on')")
     warm = execute(Job(notebook(*sources)))

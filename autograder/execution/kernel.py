@@ -26,6 +26,7 @@ GRACE_SECONDS = 3.0  # from an interrupt to the kill
 IDLE_SECONDS = 5.0  # how long outputs may come after the reply
 TICK_SECONDS = 0.1
 MESSAGE_BYTES = 96 * 2**20  # a longer message is dropped with its connection
+BEST_START = "forked, limited by cgroups"
 OUTPUT_KINDS = frozenset(
     ("stream", "display_data", "execute_result", "error", "update_display_data", "clear_output")
 )

@@ -161,10 +161,15 @@ def _init(
     if not status.recv(16):  # it has put us under its limits
         return
     os.dup2(stderr_fd, 2)
-    _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
-    _loopback_up()
     folder = order["folder"]
-    _mount_new(order, settings, folder)
+    try:
+        _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
+        _loopback_up()
+        _mount_new(order, settings, folder)
+    except OSError as error:
+        status.send(json.dumps({"error": str(error)}).encode())
+        return
+    status.send(b'{"ready": true}')
     ready, tell_ready = os.pipe()
     go, tell_go = os.pipe()
     child = os.fork()

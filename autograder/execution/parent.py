@@ -137,7 +137,7 @@ class Parent:
         self.key = _key()
         self._owner = os.getpid()
         self._lock = threading.Lock()
-        self._ready = False
+        self._ready = self._closed = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         # Else each notebook compiles the library anew: the sandbox shows it read-only.
@@ -197,7 +197,9 @@ class Parent:
             "preload": list(preload),
         }
         with self._lock:
-            self._wait_until_ready()
+            if not self._ready:
+                _expect_ready(self._control, self._said)
+                self._ready = True
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             reading, writing = os.pipe()
@@ -207,6 +209,7 @@ class Parent:
                 pid = _first_words(ours)
                 enter(pid)
                 ours.send(b"go")
+                _expect_ready(ours)
             except (OSError, ParentError) as error:
                 ours.close(), os.close(reading)
                 raise ParentError(f"the parent of kernels did not fork one: {error}") from error
@@ -216,6 +219,7 @@ class Parent:
 
     def close(self) -> None:
         """End it and every kernel that it forked."""
+        self._closed = True
         self._control.close()
         if self._owner == os.getpid():
             self._process.kill()
@@ -224,20 +228,23 @@ class Parent:
     @property
     def alive(self) -> bool:
         """Whether it can be asked for a kernel."""
-        return self._owner == os.getpid() and self._process.poll() is None
+        ours = self._owner == os.getpid() and not self._closed
+        return ours and self._process.poll() is None
 
-    def _wait_until_ready(self) -> None:
-        if self._ready:
-            return
-        message: Mapping[str, Any] = {}
-        if select.select([self._control], [], [], START_SECONDS)[0]:
-            message = json.loads(self._control.recv(4096) or b"{}")
-        if not message.get("ready"):
-            self._log.seek(0)
-            lines = self._log.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
-            said = message.get("error") or (lines[-1] if lines else "it did not answer")
-            raise ParentError(said)
-        self._ready = True
+    def _said(self) -> str:
+        """The last line that it has printed."""
+        self._log.seek(0)
+        lines = self._log.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def _expect_ready(socket_: socket.socket, said: Callable[[], str] = lambda: "") -> None:
+    """Wait for the word that all is well. Raises ParentError."""
+    message: Mapping[str, Any] = {}
+    if select.select([socket_], [], [], START_SECONDS)[0]:
+        message = json.loads(socket_.recv(4096) or b"{}")
+    if not message.get("ready"):
+        raise ParentError(message.get("error") or said() or "it did not answer")
 
 
 def _first_words(status: socket.socket) -> int:
@@ -278,6 +285,18 @@ def current() -> Parent:
                 _reason = str(error)
                 raise
         return _current
+
+
+def probe() -> str:
+    """Why kernels can't be forked here; "" if they can."""
+    try:
+        parent = current()
+        folder = Path(tempfile.mkdtemp(dir=parent.base))
+        parent.fork(folder, [], Limits()).kill()
+    except ParentError as error:
+        return str(error)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ""
 
 
 def give_up(reason: str) -> None:

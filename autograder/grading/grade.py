@@ -25,6 +25,7 @@ from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
 from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
 from autograder.execution.execute import Job, Result, _library_key, job_key
+from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
 from autograder.grading import folder as folder_
 from autograder.grading import keep
@@ -186,14 +187,15 @@ def grade(
     backend: where notebooks run; it is not used where nothing changed. settings: by default the
     course's. again: run also what did not change. on_run: told of each notebook that is through,
     with how many there are; on_record: of each student; tell: given a sentence when something has
-    to wait. Raises CourseError where nothing (more) can be graded.
+    to wait, or runs otherwise than it should. Raises CourseError where nothing (more) can be
+    graded.
     """
     settings = settings or settings_.load(course)
     notebooks_of(course, [week], "source")
     kept = keep.Kept(settings.cache)
     grades: dict[str, SubmissionGrade] = {}
     with Recorder(settings.db_url, week.folder, settings.config, tell=tell) as recorder:
-        run = _Run(course, week, settings, kept, recorder, again=again)
+        run = _Run(course, week, settings, kept, recorder, again=again, tell=tell)
         stale = []
         standings = recorder.read([s for s in students if _is_text(s)])
         for student in students:
@@ -361,9 +363,11 @@ class _Run:
         recorder: Recorder,
         *,
         again: bool,
+        tell: Callable[[str], None],
     ) -> None:
         self._course, self._week, self._settings = course, week, settings
-        self._kept, self._recorder, self._again = kept, recorder, again
+        self._kept, self._recorder, self._again, self._tell = kept, recorder, again, tell
+        self._starts = {BEST_START}
         self._flying: dict[str, _Open | None] = {}  # by the key of a job that runs
         self._fresh: set[str] = set()  # keys of jobs that ran in this run
         self._source = course.root / "source" / week.folder
@@ -563,6 +567,9 @@ class _Run:
         if isinstance(result, Result):
             self._kept.put_result(key, result)
             self._fresh.add(key)
+            if result.kernel not in self._starts:  # once for all notebooks
+                self._starts.add(result.kernel)
+                self._tell(f"Kernels here are {result.kernel}.")
         one = self._flying.pop(key)
         if one is None:  # it ran for a submission that was postponed
             return
