@@ -348,6 +348,9 @@ PEEKING = {
     "inspect": "import inspect\ndef double(x):\n"
     "    f = inspect.stack()[1].frame\n    return 8 if isinstance(x, int) else 2 * x",
     "memory": "import gc\ndef double(x):\n    gc.get_referrers(x)\n    return 2 * x",
+    "traceback": "def double(x):\n    try: 1 / 0\n    except ZeroDivisionError as e:\n"
+    "        e.__traceback__.tb_frame.f_back\n    return 2 * x",
+    "generator": "def double(x):\n    g = (i for i in [1]); g.gi_frame\n    return 2 * x",
     "tracing": "import sys\ndef double(x):\n    sys.settrace(None)\n    return 2 * x",
 }
 
@@ -356,6 +359,30 @@ PEEKING = {
 def test_a_solution_that_looks_into_the_checks_is_told(how: str) -> None:
     trial = looked_at(solution=PEEKING[how]).trials["double"]
     assert trial.status == "failed" and "the running checks" in trial.why
+
+
+LAZY = {
+    "check": "def double(x):\n    check.close = lambda *a, **k: None\n"
+    "    return 8 if isinstance(x, int) else x + 1",
+    "once": "def double(x):\n"
+    "    close = check.close\n"
+    "    def once(*a, **k): check.close = close\n"
+    "    check.close = once\n    return 8 if isinstance(x, int) else x + 1",
+    "NumPy": "def double(x):\n    np.abs = lambda a: np.zeros(a.shape)\n    return x + 1",
+}
+
+
+@pytest.mark.parametrize("how", LAZY)
+def test_a_solution_that_changes_the_checks_as_they_run(how: str) -> None:
+    result = looked_at(solution=LAZY[how])
+    assert result.cells[3].status == "ok", result.cells[3]
+    assert result.trials["double"].status == "failed"
+
+
+def test_exit_in_a_cell_ends_nothing() -> None:
+    cells = ("exit()", "import time; time.sleep(0.5)", "print(1)")
+    result = execute(Job(notebook(*cells), limits=QUICK))
+    assert statuses(result) == ["ok"] * 3 and result.message == ""
 
 
 def test_a_solution_that_reads_the_test_cell_finds_it_once() -> None:

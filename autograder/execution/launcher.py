@@ -100,6 +100,7 @@ def _kernel(arguments: Sequence[str], referee: Any) -> Any:
     sys.argv = ["ipykernel_launcher.py", *arguments]
     app = IPKernelApp.instance()
     app.initialize(list(arguments))
+    app.shell.ask_exit = lambda: None  # `exit()` would end the kernel in some later cell
     referee.remember()
     referee.serve(app.kernel)
     return app

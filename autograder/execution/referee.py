@@ -59,6 +59,8 @@ PEEKING = {
     "gc.get_referrers": "searches the memory of the running checks",
     "gc.get_referents": "searches the memory of the running checks",
 }
+# The same through a traceback or a generator: reading these attributes is told as one event.
+FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
 _PEEKING_MODULES = ("inspect", "traceback", "gc", "sys", "threading", "bdb", "pdb")
 
 _modules: dict[str, types.ModuleType] = {}
@@ -352,26 +354,30 @@ def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
     try:
         code = _compiled(task, namespace, lambda: noted.append(token))
         _reseed(salt)
+        # IPython offers these two while it runs a cell, and only then.
+        builtins.get_ipython, builtins.display = (
+            shell.get_ipython,
+            sys.modules["IPython"].display.display,
+        )
+        _freeze(namespace)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     _scores.clear()
-    # IPython offers these two while it runs a cell, and only then.
-    builtins.get_ipython, builtins.display = (
-        shell.get_ipython,
-        sys.modules["IPython"].display.display,
-    )
     seen = _watch()
     why = ""
     signal.signal(signal.SIGALRM, _too_late)
     signal.setitimer(signal.ITIMER_REAL, task["seconds"])
     try:
-        exec(code, namespace)
+        with _plain_tensors():
+            exec(code, namespace)
     except BaseException as error:  # SystemExit and the like are no passing, either
         why = f"{type(error).__name__}: {error}"[:300]
     signal.setitimer(signal.ITIMER_REAL, 0)
     why = why or ("" if noted == [token] else "it did not come to its last line")
     if seen and not why:
         why = f"the solution {seen[0]}"
+    if (meanwhile := restore()) and not why:
+        why = f"the solution changed {', '.join(meanwhile[:5])} while it was checked"
     if why and changed:
         why += f" (the notebook had changed {', '.join(changed[:5])})"
     own = [score for score, place in _scores if place == TEST_FILE]
@@ -407,6 +413,42 @@ def _compiled(
     namespace[last] = done
     tree.body.append(ast.parse(f"{last}()").body[0])
     return compile(ast.fix_missing_locations(tree), TEST_FILE, "exec")
+
+
+def _freeze(namespace: dict[str, Any]) -> None:
+    """Give the test modules of its own, in which nothing changes while the solution runs.
+
+    They hold the same functions and classes, and the checks the same NumPy.
+    """
+    copies: dict[str, types.ModuleType] = {}
+
+    def copy(module: types.ModuleType) -> types.ModuleType:
+        name = module.__name__
+        if name not in copies:
+            copies[name] = own = types.ModuleType(name, module.__doc__)
+            for key, value in list(vars(module).items()):
+                part = isinstance(value, types.ModuleType) and value.__name__ in _modules
+                vars(own)[key] = copy(value) if part else value
+        return copies[name]
+
+    for key, value in list(namespace.items()):
+        if isinstance(value, types.ModuleType) and value.__name__ in _modules:
+            namespace[key] = copy(value)
+    if CHECKS in copies:
+        # Its functions look names up in the module that they were made in: make them here again.
+        own, kept = vars(copies[CHECKS]), _modules[CHECKS]
+        own["np"] = copy(sys.modules["numpy"])
+        for key, value in list(own.items()):
+            if isinstance(value, types.FunctionType) and value.__globals__ is vars(kept):
+                made = types.FunctionType(value.__code__, own, key, value.__defaults__)
+                made.__kwdefaults__ = value.__kwdefaults__
+                own[key] = made
+
+
+def _plain_tensors() -> contextlib.AbstractContextManager[Any]:
+    """Tensors of a class of the student's do not answer torch's questions themselves."""
+    torch = sys.modules.get("torch")
+    return torch._C.DisableTorchFunctionSubclass() if torch else contextlib.nullcontext()
 
 
 def _stop_hooks() -> None:
@@ -451,6 +493,8 @@ def _watch() -> list[str]:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal looking
+        if event == "object.__getattr__" and arguments[1] in FRAMES:
+            event = "sys._getframe"
         if looking or event not in PEEKING:
             return
         looking = True  # looking at frames is such an event, too
