@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
         if mode == "cold":
             with contextlib.suppress(OSError):  # an architecture that has none; bubblewrap holds
                 seccomp.install()
-        _kernel(rest, referee).start()
+        _kernel(rest, referee, alone=mode == "cold").start()
 
 
 def _preload(names: Sequence[str]) -> None:
@@ -93,8 +93,8 @@ def _preload_kernel() -> None:
     del sys.modules["debugpy"]
 
 
-def _kernel(arguments: Sequence[str], referee: Any) -> Any:
-    """An ipykernel whose sockets are bound, ready to start."""
+def _kernel(arguments: Sequence[str], referee: Any, *, alone: bool = True) -> Any:
+    """An ipykernel whose sockets are bound, ready to start. alone: in a sandbox of its own."""
     from ipykernel.kernelapp import IPKernelApp
 
     sys.argv = ["ipykernel_launcher.py", *arguments]
@@ -102,7 +102,7 @@ def _kernel(arguments: Sequence[str], referee: Any) -> Any:
     app.initialize(list(arguments))
     app.shell.ask_exit = lambda: None  # `exit()` would end the kernel in some later cell
     referee.remember()
-    referee.serve(app.kernel)
+    referee.serve(app.kernel, alone=alone)
     return app
 
 

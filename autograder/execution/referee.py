@@ -118,9 +118,12 @@ def restore() -> list[str]:
     return changed
 
 
-def serve(kernel: Any) -> None:
-    """Let a kernel answer `trial_request`, on its shell channel."""
-    trials = _Trials(kernel.shell)
+def serve(kernel: Any, *, alone: bool) -> None:
+    """Let a kernel answer `trial_request`, on its shell channel.
+
+    alone: whether all processes that it can signal are the notebook's.
+    """
+    trials = _Trials(kernel.shell, alone)
     answer = trials.answer
 
     async def request(stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
@@ -133,8 +136,8 @@ def serve(kernel: Any) -> None:
 class _Trials:
     """The forks of one kernel; one waits at a time."""
 
-    def __init__(self, shell: Any) -> None:
-        self.shell = shell
+    def __init__(self, shell: Any, alone: bool) -> None:
+        self.shell, self.alone = shell, alone
         self._fork: tuple[int, _Lines, int] | None = None
         self._ended: list[int] = []
 
@@ -144,7 +147,7 @@ class _Trials:
             if order["what"] == "prepare":
                 self._drop()
                 _reseed(order["salt"])
-                self._fork = _fork(self.shell) if order["fork"] else None
+                self._fork = self._forked() if order["fork"] else None
                 return {}
             return _ask(self._fork, order) if self._fork else {"error": "the fork had failed"}
         except Exception as error:
@@ -152,6 +155,26 @@ class _Trials:
         finally:
             if order["what"] == "try":
                 self._drop()
+
+    def _forked(self) -> tuple[int, _Lines, int]:
+        try:
+            return _fork(self.shell)
+        except OSError:
+            if not self.alone:
+                raise
+            os.kill(-1, signal.SIGKILL)  # what the notebook has started leaves no room
+            while self._reap():
+                time.sleep(0.01)
+            return _fork(self.shell)
+
+    def _reap(self) -> bool:
+        """Whether there still are children that have not ended."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return False
+        return True
 
     def _drop(self) -> None:
         if self._fork is None:
@@ -493,17 +516,18 @@ def _watch() -> list[str]:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal looking
-        if event == "object.__getattr__" and arguments[1] in FRAMES:
-            event = "sys._getframe"
-        if looking or event not in PEEKING:
+        through = event == "object.__getattr__" and arguments[1] in FRAMES
+        if looking or not (through or event in PEEKING):
             return
         looking = True  # looking at frames is such an event, too
         frame = getframe(1)
-        # `inspect.stack()` and the like ask on behalf of their caller.
-        while frame is not None and frame.f_globals.get("__name__") in _PEEKING_MODULES:
-            frame = frame.f_back
+        # `inspect.stack()` and the like ask on behalf of their caller. A traceback is printed in
+        # all honesty, by several functions on top of each other, but walked by one.
+        for _ in range(1 if through else 99):
+            if frame is not None and frame.f_globals.get("__name__") in _PEEKING_MODULES:
+                frame = frame.f_back
         if frame is not None and _is_cell(frame.f_code.co_filename):
-            _seen.append(PEEKING[event])
+            _seen.append(PEEKING["sys._getframe" if through else event])
         looking = False
 
     sys.addaudithook(hook)
