@@ -249,7 +249,8 @@ def outcome_of(fault: Fault, measured: Measured | None) -> str:
         found = [*found[:4], f"and {len(found) - 4} more"]
     if found:
         return "**" + "; ".join(found).replace("|", "\\|").replace("*", "\\*") + "**"
-    got = sum(p or 0.0 for task, p in measured.points.items() if task in fault.expected.points)
+    tasks = fault.expected.points or measured.points
+    got = sum(p or 0.0 for task, p in measured.points.items() if task in tasks)
     said = f", {measured.status}" if measured.status else ""
     return f"as it must be ({got:g} points{said})"
 
@@ -264,8 +265,9 @@ def table(stock: Mapping[str, Measured], ours: Mapping[str, Measured]) -> str:
         "points that it must get; `tests/faults/test_faults.py` holds ours to them. "
         "Stock nbgrader 0.9.6 ran with its default settings, each fault in a course of its own "
         "with an honest student after it, in a throw-away sandbox that shows what a fault "
-        "changes; ours graded all of them as one class in one command. A number is the row of "
-        "the list from which the tests began; faults without one are new.",
+        "changes, and without a network; it does not know `check.score` and gives such a test "
+        "all of its points. Ours graded all of them as one class in one command. A number is the row "
+        "of the list from which the tests began; faults without one are new.",
         "",
         "| | stock nbgrader | ours |",
         "|---|--:|--:|",

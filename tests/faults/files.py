@@ -130,7 +130,8 @@ for path in ["/proc/self/environ", *glob.glob("/proc/[0-9]*/environ")]:
     if "@SECRET@" in text:
         print("REACHED the environment of " + "the grader")
 if "@SECRET@" in os.environ:
-    print("REACHED the environment of " + "the grader", os.environ["@SECRET@"])
+    print("REACHED the environment of " + "the grader")
+    print(os.environ["@SECRET@"])
 """
 PROCESSES = """
 import glob, os
@@ -497,7 +498,7 @@ FAULTS = [
         full(),
     ),
     Fault(
-        "litter-found",
+        "looks-for-litter",
         "files",
         "The code looks for what another submission has left.",
         notebook(top=LOOK),

@@ -114,7 +114,7 @@ def _grade(root: Path, home: Path, students: Iterable[str], jobs: int) -> tuple[
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
         "MPLCONFIGDIR": _fonts(),
-        "COLUMNS": "1000",  # no sentence of the table is broken into lines
+        "COLUMNS": "20000",  # no sentence of the table is broken into lines
         "CANARY_HOME": str(home),
         kit.SECRET_NAME: kit.SECRET,
     }

@@ -124,7 +124,7 @@ FAULTS = [
         full(),
     ),
     Fault(
-        "listen-call",
+        "listener-called",
         "network",
         "The code calls a port on which another submission may listen.",
         notebook(top=CALL),
@@ -139,7 +139,7 @@ FAULTS = [
         full(),
     ),
     Fault(
-        "socket-abstract-call",
+        "socket-called",
         "network",
         "The code calls abstract Unix sockets of another submission and of the host.",
         notebook(top=ABSTRACT_CLIENT),

@@ -270,6 +270,5 @@ FAULTS = [
         RENAME,
         student="<b onclick=alert(1)>",
         never_shown=(r"<b onclick",),
-        page=True,
     ),
 ]
