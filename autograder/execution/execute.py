@@ -95,7 +95,7 @@ class CellOutcome:
     """How a code cell ended, as its kernel replied. stderr has no say.
 
     "timeout": it ran too long (the kernel lives on if it could be interrupted). "died": the kernel
-    ended in it. "skipped": it did not run, because there was no kernel or no time left.
+    ended in it. "skipped": it did not run, because the notebook's time was used up.
     """
 
     cell_id: str
@@ -110,8 +110,9 @@ class Result:
     """What came of a job.
 
     notebook: the job's, with outputs. cells: the code cells in order. controls: by task "killed"
-    (the test noticed the mistake), "survived" or "error: why it could not be tried"; only tasks
-    whose test cell was "ok" are there. message: what a teacher should know, "" if all went well.
+    (the test noticed the mistake), "survived" or "error: why it could not be tried"; trials: by
+    task. Both hold only tasks whose test cell was "ok". kernel: how it was started and what limited
+    it, for a person. message: what a teacher should know, "" if all went well.
     """
 
     notebook: dict[str, Any]
@@ -165,7 +166,7 @@ def _library_key() -> str:
 
 
 def execute(job: Job, *, sandbox: bool = True) -> Result:
-    """Run a notebook; go on after errors. Then run its negative controls.
+    """Run a notebook; go on after errors and deaths. Then look again at what has passed.
 
     sandbox: False runs the code as the caller, with limits but without walls.
     Raises SandboxError where no kernel can be had: that is no fault of the notebook.

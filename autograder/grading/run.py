@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import copy
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -22,8 +20,6 @@ from autograder.execution.execute import (
     Limits,
     Result,
     Trial,
-    execute,
-    job_key,
 )
 from autograder.grading.score import Verdict, judge, write_outputs
 
@@ -148,19 +144,6 @@ def _for_kernel(cell: NotebookNode) -> dict[str, Any]:
         "outputs": [],
         "source": cell.source,
     }
-
-
-def run(job: Job, cache: Path, *, sandbox: bool = True, again: bool = False) -> Result:
-    """Execute a job, or take its result from the cache; again: execute it in any case."""
-    path = cache / f"{job_key(job)}{'' if sandbox else '-unsafe'}.json"
-    if path.is_file() and not again:
-        return Result.from_json(path.read_text(encoding="utf-8"))
-    result = execute(job, sandbox=sandbox)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(result.to_json(), encoding="utf-8")
-    part.replace(path)
-    return result
 
 
 def suspicions(result: Result) -> list[str]:
