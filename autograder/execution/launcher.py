@@ -128,7 +128,7 @@ def _serve(control: socket.socket, settings: Mapping[str, Any], referee: Any, fi
         order = json.loads(message)
         _preload(order["preload"])
         if len(os.listdir("/proc/self/task")) > 1:
-            return  # a module has started a thread, which a fork would lack
+            sys.exit("a preloaded module has started a thread, which a fork would lack")
         referee.remember()
         gc.collect()
         gc.freeze()  # a collection in a fork must not copy every page of the parent's

@@ -11,6 +11,7 @@ import compileall
 import contextlib
 import json
 import os
+import queue
 import re
 import select
 import shutil
@@ -154,24 +155,29 @@ class Parent:
             line = sandbox.parent_command(argv, base=self.base)
         except SandboxError as error:
             raise ParentError(str(error)) from error
-        started = threading.Event()
+        started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
 
         def live() -> None:
             # In a thread that lasts: the sandbox dies with the thread that has started it.
-            with contextlib.suppress(OSError):
-                self._process = subprocess.Popen(
+            try:
+                process = subprocess.Popen(
                     line,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._log,
                 )
-            started.set()
-            self._process.wait()
+            except OSError as error:
+                return started.put(error)
+            started.put(process)
+            process.wait()
 
         threading.Thread(target=live, daemon=True, name="parent of kernels").start()
-        started.wait()
+        process = started.get()
         theirs.close()
+        if isinstance(process, OSError):
+            raise ParentError(str(process)) from process
+        self._process = process
 
     def fork(
         self,
@@ -212,7 +218,9 @@ class Parent:
                 _expect_ready(ours)
             except (OSError, ParentError) as error:
                 ours.close(), os.close(reading)
-                raise ParentError(f"the parent of kernels did not fork one: {error}") from error
+                said = f" ({self._said()})" if self._said() else ""
+                message = f"the parent of kernels did not fork one: {error}{said}"
+                raise ParentError(message) from error
             finally:
                 theirs.close(), os.close(writing)
         return Forked(ours, reading, pid)
