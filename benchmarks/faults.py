@@ -262,12 +262,12 @@ def table(stock: Mapping[str, Measured], ours: Mapping[str, Measured]) -> str:
         "",
         f"{len(FAULTS)} submissions, graded by stock nbgrader and by `autograder grade`; "
         "measured by `python benchmarks/faults.py`. Each is defined in `tests/faults/`, with the "
-        "points that it must get; `tests/faults/test_faults.py` holds ours to them. "
-        "Stock nbgrader 0.9.6 ran with its default settings, each fault in a course of its own "
-        "with an honest student after it, in a throw-away sandbox that shows what a fault "
-        "changes, and without a network; it does not know `check.score` and gives such a test "
-        "all of its points. Ours graded all of them as one class in one command. A number is the row "
-        "of the list from which the tests began; faults without one are new.",
+        "points that it must get; `tests/faults/test_faults.py` holds ours to them. Stock "
+        "nbgrader 0.9.6 ran with its default settings, each fault in a course of its own with an "
+        "honest student after it, in a throw-away sandbox that shows what a fault changes, and "
+        "without a network; it does not know `check.score` and gives such a test all of its "
+        "points. Ours graded all of them as one class in one command. A number is the row of the "
+        "list from which the tests began; faults without one are new.",
         "",
         "| | stock nbgrader | ours |",
         "|---|--:|--:|",

@@ -114,7 +114,6 @@ def _grade(root: Path, home: Path, students: Iterable[str], jobs: int) -> tuple[
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(home),
         "MPLCONFIGDIR": _fonts(),
-        "COLUMNS": "20000",  # no sentence of the table is broken into lines
         "CANARY_HOME": str(home),
         kit.SECRET_NAME: kit.SECRET,
     }
@@ -172,11 +171,24 @@ def _told(course: Course, who: str, said: str) -> tuple[str, str]:
     except Exception as error:  # rows are judged even where nothing else can be told
         return "lost", f"{type(error).__name__}: {error}"
     if not found:  # it is in the table that the command prints, if anywhere
-        lines = [line for line in said.splitlines() if who in line]
-        return next((s for s in STATUSES if s in "".join(lines)), "lost"), "\n".join(lines)
+        row = _row(said, who)
+        return next((s for s in STATUSES if s in row), "lost"), row
     (grade,) = found
     there = [n for n in grade.notebooks if n.status != grade_.MISSING]
     lines = [line for n in there or grade.notebooks for line in (*n.reasons, *n.notes)]
     statuses = {n.status for n in there}
     grave = next((s for s in STATUSES if s in statuses), GRADED)
     return grave if there else grade_.MISSING, "\n".join(lines)
+
+
+def _row(said: str, who: str) -> str:
+    """A student's row of the printed table; its cells may take several lines."""
+    lines = said.splitlines()
+    start = next((i for i, line in enumerate(lines) if who in line), len(lines))
+    row = lines[start : start + 1]
+    for line in lines[start + 1 :]:
+        cells = line.split("│")
+        if len(cells) < 3 or cells[1].strip():  # the next student's, or the table's end
+            break
+        row.append(cells[-2])
+    return " ".join(row)
