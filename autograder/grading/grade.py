@@ -527,7 +527,7 @@ class _Run:
         one = _Open(student, "", None, parts)
         jobs: dict[str, Job] = {}
         if not _is_text(student):
-            why = "the name of the student's folder is too long or no plain text: rename it"
+            why = "rename the student's folder: plain text without <>&\"'`\\, and not long"
             for part in parts.values():
                 part.refuse(why)
             return one, jobs
