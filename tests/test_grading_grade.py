@@ -28,6 +28,7 @@ from autograder.course import Course
 from autograder.errors import CourseError
 from autograder.execution.backend import BackendError, Failed
 from autograder.execution.execute import CellOutcome, Job, Result, Trial
+from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
 from autograder.grading import converter, keep, sanitise, settings
 from autograder.grading import grade as grade_
@@ -62,7 +63,7 @@ def right(job: Job) -> Result:
         seconds=1.0,
         peak_memory_mib=1.0,
         sandboxed=True,
-        kernel="forked",
+        kernel=BEST_START,
         message="",
     )
 
@@ -306,7 +307,7 @@ def test_one_submission_never_stops_the_others(
     assert "is a symbolic link" in found["link"].notebooks[0].reasons[0]
     assert "is a file, not a folder" in found["file"].notebooks[0].reasons[0]
     for student in ("x" * 200, os.fsdecode(b"\xff\xfe")):
-        assert "rename it" in found[student].notebooks[0].reasons[0]
+        assert "rename" in found[student].notebooks[0].reasons[0]
     assert {found[s].score() for s in found if found[s].status == "refused"} == {0.0}
     assert grade_.exit_code(found.values()) == 3
     rows = state_rows(course)
