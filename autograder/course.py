@@ -13,13 +13,27 @@ from autograder.errors import CourseError, Problem, stop
 
 FILE = "course.toml"
 TIERS = ("cpu", "gpu")
+MAXIMUM_MEGABYTES = 200  # of a submitted file: it is held in memory while it is graded
+
+
+@dataclass(frozen=True)
+class SubmittedFile:
+    """A file that students hand in beside a notebook. megabytes: how large it may be."""
+
+    name: str
+    megabytes: float
+
+    @property
+    def maximum(self) -> int:
+        """How many bytes it may have."""
+        return int(self.megabytes * 1e6)
 
 
 @dataclass(frozen=True)
 class NotebookEntry:
     """A notebook of the schedule. points: without bonus. tier: where CI runs it, "" if excluded.
 
-    excluded: why CI does not run it, "" if it does.
+    excluded: why CI does not run it, "" if it does. files: what is handed in beside it.
     """
 
     name: str
@@ -27,6 +41,7 @@ class NotebookEntry:
     bonus: float
     tier: str
     excluded: str
+    files: tuple[SubmittedFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,11 @@ class Week:
     def notebook(self, name: str) -> NotebookEntry | None:
         """The entry of a notebook, or None."""
         return next((n for n in self.notebooks if n.name == name), None)
+
+    @property
+    def files(self) -> tuple[SubmittedFile, ...]:
+        """What is handed in beside its notebooks."""
+        return tuple(file for notebook in self.notebooks for file in notebook.files)
 
 
 @dataclass(frozen=True)
@@ -176,6 +196,9 @@ class _Reader:
             for i, notebook in enumerate(self.get(table, place, "notebook", list, []))
         )
         self.unique(f"{place}.notebook", (n.name for n in entries))
+        # In any case of letters: not every disk tells them apart, and the intake need not.
+        names = (file.name.casefold() for n in entries for file in n.files)
+        self.unique(f"{place}.notebook.files", names)
         points = self.number(table, place, "points")
         total = sum(n.points for n in entries)
         if abs(points - total) > 1e-9:
@@ -187,7 +210,7 @@ class _Reader:
         if not isinstance(table, dict):
             self.add(place, "type", "must be a [[week.notebook]] table")
             return NotebookEntry("", 0, 0, "cpu", "")
-        self.unknown(table, place, {"name", "points", "bonus", "tier", "excluded"})
+        self.unknown(table, place, {"name", "points", "bonus", "tier", "excluded", "files"})
         name = self.get(table, place, "name", str, "")
         if name and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             self.add(f"{place}.name", "name", f"{name!r} must be lower-case letters, digits and _")
@@ -204,7 +227,30 @@ class _Reader:
             bonus=self.number(table, place, "bonus", 0),
             tier=tier,
             excluded=excluded,
+            files=tuple(
+                self.file(file, f"{place}.files[{i}]")
+                for i, file in enumerate(self.get(table, place, "files", list, [], needed=False))
+            ),
         )
+
+    def file(self, table: Any, place: str) -> SubmittedFile:
+        if not isinstance(table, dict):
+            self.add(place, "type", 'must be { name = "NAME", megabytes = NUMBER }')
+            return SubmittedFile("", 0)
+        self.unknown(table, place, {"name", "megabytes"})
+        name = self.get(table, place, "name", str, "")
+        plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)
+        code = ".ipynb" in name.casefold() or name.casefold().endswith(".py")
+        if isinstance(table.get("name"), str) and (code or not plain):
+            message = "must be a file's name of letters, digits, . _ - and no notebook or module"
+            self.add(f"{place}.name", "name", f"{name!r} {message}")
+        size = table.get("megabytes")
+        known = isinstance(size, int | float) and not isinstance(size, bool)
+        if not known or not 0 < size <= MAXIMUM_MEGABYTES:
+            message = f"must be a number above 0, at most {MAXIMUM_MEGABYTES}, not {size!r}"
+            self.add(f"{place}.megabytes", "size", message)
+            size = 0
+        return SubmittedFile(name, float(size))
 
     def languages(self, values: list[Any]) -> Iterator[str]:
         if not values:

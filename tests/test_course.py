@@ -20,6 +20,16 @@ points = 0
 notebook = []
 """
 
+
+def files(*tables: str) -> str:
+    """The notebook's tier, and under it these files."""
+    return f'tier = "cpu"\nfiles = [{", ".join(tables)}]'
+
+
+TIER = 'tier = "cpu"'
+NET = '{ name = "net.bin", megabytes = 3 }'
+FILES = "week[0].notebook[0].files"
+
 # rule, place, old, new
 CASES = [
     ("toml", "", 'name = "Tiny course"', 'name = "Tiny course'),
@@ -57,6 +67,25 @@ CASES = [
         "[[week.notebook]]",
         '[[week.notebook]]\nname = "tiny"\npoints = 0\ntier = "gpu"\n\n[[week.notebook]]',
     ),
+    ("type", FILES, TIER, f'{TIER}\nfiles = "net.bin"'),
+    ("type", f"{FILES}[0]", TIER, files('"net.bin"')),
+    ("type", f"{FILES}[1].name", TIER, files(NET, "{ name = 3, megabytes = 3 }")),
+    ("missing", f"{FILES}[0].name", TIER, files("{ megabytes = 3 }")),
+    ("unknown-key", f"{FILES}[0].kilobytes", TIER, files(NET.replace("}", ", kilobytes = 1 }"))),
+    *[
+        ("name", f"{FILES}[0].name", TIER, files(NET.replace("net.bin", name)))
+        for name in ("", "a/net.bin", "..", ".net", "-net", "net bin", "сеть.bin", "n" * 65)
+    ],
+    *[
+        ("name", f"{FILES}[0].name", TIER, files(NET.replace("net.bin", name)))
+        for name in ("other.ipynb", "other.IPYNB.txt", "torch.py", "torch.PY")
+    ],
+    ("size", f"{FILES}[0].megabytes", TIER, files('{ name = "net.bin" }')),
+    *[
+        ("size", f"{FILES}[0].megabytes", TIER, files(NET.replace("3", size)))
+        for size in ("0", "-1", "200.1", "nan", "inf", "true", '"3"', "[]", "9" * 400)
+    ],
+    ("duplicate", "week[0].notebook.files", TIER, files(NET, NET.replace("net", "NET"))),
 ]
 # Rules about the file itself or the command's words have their own tests below.
 OTHER = {"course-file", "unknown-week", "not-built"}
@@ -85,6 +114,14 @@ def test_each_rule_is_broken_alone(
 
 def test_every_rule_has_a_case() -> None:
     assert rules_in(course_) == {case[0] for case in CASES} | OTHER
+
+
+def test_submitted_files_become_values(tmp_path: Path) -> None:
+    root = edit(copy_tiny(tmp_path / "course"), ("course.toml", TIER, files(NET)))
+    week = course_.load(root).weeks[0]
+    assert week.files == week.notebooks[0].files == (course_.SubmittedFile("net.bin", 3),)
+    assert week.files[0].maximum == 3_000_000
+    assert course_.load(TINY).weeks[0].files == ()
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
