@@ -39,8 +39,18 @@ class SelectLanguage(NbGraderPreprocessor):
         return nb, resources
 
 
+# What stands in an answer cell until a student writes there.
+ANSWER_STUBS = {"en": "*Write your answer here.*", "ru": "*Напишите ответ здесь.*"}
+STUBS = {*ANSWER_STUBS.values(), ClearSolutions.text_stub.default_value}  # also nbgrader's own
+
+
 class ClearTaskSolutions(ClearSolutions):
-    """nbgrader's ClearSolutions with a stub that names the task."""
+    """nbgrader's ClearSolutions with stubs of our own: of code it names the task."""
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        """Replace all solutions; the stubs of answers are in the notebook's language."""
+        self.text_stub = ANSWER_STUBS.get(nb_.ours(nb).get("language"), ANSWER_STUBS["en"])
+        return super().preprocess(nb, resources)
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: Any, cell_index: int

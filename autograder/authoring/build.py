@@ -43,7 +43,7 @@ def to_source(text: Text, course: Course) -> NotebookNode:
     for number, cell in enumerate(text.cells):
         if cell.kind in ("mutant", "alternative"):
             continue
-        if cell.kind == "prose" and cell.language not in ("en", "any"):
+        if cell.kind in ("prose", "rubric") and cell.language not in ("en", "any"):
             cell_id = ids.free(f"{twin}-{cell.language}")
         else:
             cell_id = twin = ids.of(cell)

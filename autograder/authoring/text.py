@@ -258,7 +258,9 @@ def _check_form(cells: list[Cell], file: str) -> list[Problem]:
     names: dict[str, Cell] = {}
     for cell in cells:
         if cell.kind in ("solution", "test", "answer", "rubric", "nbgrader"):
-            key = (cell.kind, cell.task or grade_id_of(cell))
+            name = cell.task or grade_id_of(cell)
+            # A rubric has a twin in each language.
+            key = (cell.kind, f"{name} ({cell.language})" if cell.kind == "rubric" else name)
             earlier = first.setdefault(key, cell)
             if earlier is not cell:
                 message = f"{cell.kind} {key[1]!r} stands at {earlier.place} already"

@@ -290,6 +290,11 @@ def _put_solution(
         # A cell that was copied to begin another task keeps the name of the first.
         written = [c for c in written if not _is_another(c, wanted, ready)]
         written = written if any(map(_says_something, written)) else []
+    if not wanted:
+        written = [c for c in written if _plain(c.source) not in steps.STUBS]
+    if not written and not wanted and (beside := _beside(key, submission, ready)):
+        _put_texts(cell, [each.cell for each in beside])
+        return [f"the answer {key} was found in a cell of the student's own, and taken"]
     if not written:
         if wanted and (taken := _from_elsewhere(cell, wanted, submission, ready)):
             cell.source, number = taken
@@ -305,13 +310,43 @@ def _put_solution(
         notes.append(f"the cell of {key} stands {len(copies)} times; the last one was graded")
     elif len(chosen) > 1:
         notes.append(f"the cell of {key} was split; its {len(chosen)} parts were put together")
-    blank = "\n\n" if cell.cell_type == "markdown" else "\n"
-    cell.source = blank.join(c.source for c in chosen)
     if cell.cell_type == "markdown":
-        pictures = {n: p for c in chosen for n, p in c.get("attachments", {}).items()}
-        if pictures:
-            cell.attachments = _copy(pictures)
+        _put_texts(cell, chosen)
+    else:
+        cell.source = "\n".join(c.source for c in chosen)
     return notes
+
+
+def _put_texts(cell: NotebookNode, parts: list[NotebookNode]) -> None:
+    """Put texts into an answer cell, with their pictures; those of one name keep apart."""
+    sources, pictures = [], {}
+    for number, part in enumerate(parts, 1):
+        source = part.source
+        for name, picture in part.get("attachments", {}).items():
+            free = name
+            if pictures.get(name, picture) != picture:
+                free = f"{number}-{name}"
+                source = source.replace(f"(attachment:{name}", f"(attachment:{free}")
+            pictures[free] = picture
+        sources.append(source)
+    cell.source = "\n\n".join(sources)
+    if pictures:
+        cell.attachments = _copy(pictures)
+
+
+def _beside(key: str, submission: _Submission, ready: _Prepared) -> list[_Loose]:
+    """The texts that a student wrote just above or below an answer cell left as it was.
+
+    They are taken out of where they stood: nobody would grade them there.
+    """
+    here = ready.place[key]
+    found = []
+    for added in submission.added.values():
+        for each in list(added):
+            if each.cell.cell_type == "markdown" and each.place <= here <= each.until:
+                added.remove(each)
+                found.append(each)
+    return found
 
 
 def _is_another(cell: NotebookNode, wanted: frozenset[str], ready: _Prepared) -> bool:
