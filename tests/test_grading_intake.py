@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import stat
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +27,7 @@ from rules import tiny_course, tree_of
 
 from autograder import notebook as nb_
 from autograder.authoring import build
+from autograder.course import SubmittedFile
 from autograder.execution import launcher
 from autograder.grading import folder as folder_
 from autograder.grading import intake
@@ -572,14 +575,17 @@ def test_what_may_not_be_read_is_told(week: Path, sources: Sources, solved: byte
 
 
 def _without_privileges(week: Path, sources: Sources) -> dict[str, str]:
-    """What is refused in a process that may not read everything, as root's may."""
+    return _unprivileged(lambda: dict(intake.collect(week, sources).refused))
+
+
+def _unprivileged(look: Callable[[], Any]) -> Any:
+    """What is found in a process that may not read everything, as root's may."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             launcher._drop_capabilities()
-            refused = dict(intake.collect(week, sources).refused)
-            os.write(writing, json.dumps(refused).encode())
+            os.write(writing, json.dumps(look()).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -750,12 +756,352 @@ def test_the_key_tells_what_changed(
     assert intake.key_of(week, {"tiny": sources["tiny"]}) != keys[-1]
 
 
+# -- What is handed in beside a notebook -------------------------------------------------------
+
+NET = SubmittedFile("model.safetensors", 2)
+WEIGHTS = bytes(range(256)) * 50
+
+
+def beside(
+    week: Path, sources: Sources, *files: SubmittedFile
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The submitted files of a folder whose notebook is fine, and the notes on them."""
+    files = files or (NET,)
+    collected = intake.collect(week, sources, files=files)
+    assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
+    assert collected.key == intake.key_of(week, sources, files)
+    for note in collected.notes:
+        assert note.isprintable() and len(note) < 300
+    return dict(collected.files), collected.notes
+
+
+def test_a_submitted_file_is_taken_as_it_is(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, NET.name, WEIGHTS)
+    assert beside(week, sources) == ({NET.name: WEIGHTS}, ())
+    collected = intake.collect(week, sources)  # where nobody asks for it
+    assert (collected.files, collected.notes) == ({}, (f"not used: {NET.name}",))
+
+
+def test_one_that_is_not_there_is_a_note(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    assert beside(week, sources) == ({}, ("model.safetensors was not handed in",))
+    assert intake.collect(week.parent / "week02", sources, files=[NET]).notes == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Model.SafeTensors",
+        "model (1).safetensors",
+        "model(2).safetensors",
+        "Copy of model.safetensors",
+        "model copy.safetensors",
+        "smith_ann_4711_model-1.safetensors",
+        "model.safetensors.txt",
+        "model.safetensors.bin",
+        "model.bin",
+        "model — копия.safetensors",
+        "week03/model.safetensors",
+        "model.safetensors/model.safetensors",
+    ],
+)
+def test_a_changed_name_is_told(week: Path, sources: Sources, solved: bytes, name: str) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, name, WEIGHTS)
+    files, notes = beside(week, sources)
+    assert files == {NET.name: WEIGHTS}
+    assert notes[-1] == f"{name} was taken as model.safetensors, by its name"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.pt",
+        "supermodel.safetensors",
+        "model2.safetensors",
+        "model.safetensors.zip",
+        "model.safetensors.ipynb.txt",
+        "model.safetensors.index.json",
+        ".model.safetensors",
+        "safetensors",
+        "__MACOSX/._model.safetensors",
+    ],
+)
+def test_another_name_is_another_file(
+    week: Path, sources: Sources, solved: bytes, name: str
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, name, WEIGHTS)
+    files, notes = beside(week, sources)
+    assert files == {} and "model.safetensors was not handed in" in notes
+
+
+def test_of_several_the_own_name_then_the_newest(
+    week: Path, sources: Sources, solved: bytes
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, "model (1).safetensors", b"1", age=9)
+    put(week, "model (2).safetensors", b"2", age=5)
+    put(week, "model (3).safetensors", b"3", age=7)
+    put(week, "inner/model (4).safetensors", b"4")
+    files, notes = beside(week, sources)
+    assert files == {NET.name: b"2"}
+    left = "inner/model (4).safetensors, model (1).safetensors, model (3).safetensors"
+    assert notes[-1] == f"not used: {left}"
+    put(week, "inner/model.safetensors", b"5", age=99)
+    assert beside(week, sources)[0] == {NET.name: b"5"}
+    put(week, "MODEL.safetensors", b"6", age=99)
+    assert beside(week, sources)[0] == {NET.name: b"5"}
+    put(week, "model.safetensors", b"7", age=99)
+    assert beside(week, sources)[0] == {NET.name: b"7"}
+
+
+def test_each_of_several_files_is_found(week: Path, sources: Sources, solved: bytes) -> None:
+    files = SubmittedFile("model.bin", 1), SubmittedFile("model_best.bin", 1), NET
+    put(week, "tiny.ipynb", solved)
+    put(week, "model_best (1).bin", b"best")
+    put(week, "Model.bin", b"plain")
+    put(week, "model.safetensors", b"safe")
+    found, notes = beside(week, sources, *files)
+    assert found == {"model.bin": b"plain", "model_best.bin": b"best", NET.name: b"safe"}
+    assert len(notes) == 2
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(100 * 10**9)
+
+
+def _one_more(path: Path) -> None:
+    path.write_bytes(bytes(NET.maximum + 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "is a named pipe, not a file"),
+        (_socket, "is a socket, not a file"),
+        (Path.mkdir, "is a folder, not a file"),
+        (lambda p: p.symlink_to("/etc/passwd"), "is a symbolic link, and links are not followed"),
+        (lambda p: p.symlink_to("/dev/zero"), "is a symbolic link, and links are not followed"),
+        (lambda p: p.symlink_to("tiny.ipynb"), "is a symbolic link, and links are not followed"),
+        (lambda p: p.symlink_to(p.name), "is a symbolic link, and links are not followed"),
+        (Path.touch, "is empty"),
+        (_sparse, "has 100000 MB, and at most 2 MB are accepted"),
+        (_one_more, "has 2.1 MB, and at most 2 MB are accepted"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "model (1).safetensors"])
+def test_what_can_not_be_used_is_one_sentence(
+    week: Path,
+    sources: Sources,
+    solved: bytes,
+    make: Callable[[Path], None],
+    why: str,
+    name: str,
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    make(week / name)
+    began = time.perf_counter()
+    assert beside(week, sources) == ({}, (f"{name} {why}: it was not used",))
+    assert time.perf_counter() - began < 2
+    # One that can be used is used, and the other one told where it had the better name.
+    put(week, "model_2.safetensors", WEIGHTS)
+    files, notes = beside(week, sources)
+    assert files == {NET.name: WEIGHTS}
+    if name == NET.name:
+        assert notes[0] == f"{name} {why}: it was not used"
+
+
+def test_a_device_is_no_submitted_file(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    os.mknod(week / NET.name, stat.S_IFCHR | 0o666, os.makedev(0, 0))
+    sentence = "model.safetensors is a device, not a file: it was not used"
+    assert beside(week, sources) == ({}, (sentence,))
+
+
+def test_the_largest_that_is_accepted(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    content = os.urandom(NET.maximum)
+    put(week, NET.name, content)
+    assert beside(week, sources) == ({NET.name: content}, ())
+
+
+def test_a_hard_link_is_a_submitted_file(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    os.link(put(week.parents[1], "backup", WEIGHTS), week / NET.name)
+    assert beside(week, sources) == ({NET.name: WEIGHTS}, ())
+
+
+def test_one_that_may_not_be_read_is_told(week: Path, sources: Sources, solved: bytes) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, NET.name, WEIGHTS).chmod(0)
+    collected = _unprivileged(
+        lambda: [*(c := intake.collect(week, sources, files=[NET])).notes, *c.notebooks, *c.files]
+    )
+    told = "model.safetensors can't be read (Permission denied): it was not used"
+    assert collected == [told, "tiny"]
+
+
+@pytest.mark.parametrize("change", [b"more", b""], ids=["grows", "shrinks"])
+def test_one_that_changes_while_it_is_read_is_told(
+    week: Path,
+    sources: Sources,
+    solved: bytes,
+    change: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    path = put(week, NET.name, WEIGHTS)
+    before = intake.key_of(week, sources, [NET])
+    read = os.read
+
+    def meanwhile(handle: int, size: int) -> bytes:
+        found = read(handle, size)
+        path.write_bytes(WEIGHTS + change if change else b"")
+        return found
+
+    monkeypatch.setattr(os, "read", meanwhile)
+    collected = intake.collect(week, sources, files=[NET])
+    told = "model.safetensors can't be read (it changed meanwhile): it was not used"
+    assert (collected.files, collected.notes) == ({}, (told,))
+    assert list(collected.notebooks) == ["tiny"] and collected.key != before
+
+
+def test_one_that_grows_for_ever_is_read_no_further(
+    week: Path, sources: Sources, solved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    path = put(week, NET.name, WEIGHTS)
+    sizes = []
+
+    def meanwhile(handle: int, size: int) -> bytes:
+        sizes.append(size)
+        assert len(sizes) < 9
+        with path.open("ab") as file:
+            file.write(bytes(10_000_000))
+        return os.pread(handle, size, sum(sizes[:-1]))
+
+    monkeypatch.setattr(os, "read", meanwhile)
+    assert intake.collect(week, sources, files=[NET]).files == {}
+    assert sum(sizes) <= len(WEIGHTS) + 1
+
+
+def test_many_files_hide_no_submitted_one(
+    week: Path, sources: Sources, solved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, NET.name, WEIGHTS)
+    for i in range(60):
+        put(week, f"model ({i}).safetensors", bytes(i + 1))
+    opened = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(folder_, "MAXIMUM_ENTRIES", 9)
+    files, notes = beside(week, sources)
+    assert files == {NET.name: WEIGHTS}
+    assert notes[0] == "the folder holds over 9 files; the rest was ignored" and len(notes) == 2
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_its_size_does_not_count_among_the_notebooks(
+    week: Path, sources: Sources, solved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(week, "tiny.ipynb", solved)
+    put(week, NET.name, bytes(NET.maximum))
+    monkeypatch.setattr(folder_, "MAXIMUM_FOLDER", len(solved))
+    monkeypatch.setattr(folder_, "MAXIMUM_BYTES", len(solved))
+    assert beside(week, sources) == ({NET.name: bytes(NET.maximum)}, ())
+
+
+def test_the_key_holds_no_content_in_memory(week: Path, sources: Sources, solved: bytes) -> None:
+    large = SubmittedFile(NET.name, 50)
+    put(week, "tiny.ipynb", solved)
+    put(week, NET.name, bytes(40_000_000))
+    tracemalloc.start()
+    try:
+        found = folder_.look(week, sources, [large])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+    assert found.beside[NET.name].digest == hashlib.sha256(bytes(40_000_000)).hexdigest()
+
+
+def test_the_key_tells_that_a_submitted_file_changed(
+    week: Path, sources: Sources, solved: bytes
+) -> None:
+    def key() -> str:
+        made = intake.collect(week, sources, files=[NET]).key
+        assert made == intake.key_of(week, sources, [NET])
+        assert made != intake.key_of(week, sources)
+        return made
+
+    keys = []
+    for change in (
+        lambda: put(week, "tiny.ipynb", solved),
+        lambda: put(week, NET.name, WEIGHTS),
+        lambda: put(week, NET.name, WEIGHTS[:-1] + b"x"),
+        lambda: put(week, NET.name, WEIGHTS + b"x"),
+        lambda: put(week, NET.name, bytes(NET.maximum + 1)),
+        lambda: put(week, NET.name, b""),
+        lambda: put(week, "Model.safetensors", WEIGHTS),
+        lambda: (week / NET.name).unlink(),
+        lambda: (week / "Model.safetensors").rename(week / "model_1.safetensors"),
+    ):
+        change()
+        keys.append(key())
+    assert len(set(keys)) == len(keys)
+    os.utime(week / "model_1.safetensors", (5, 5))
+    assert key() == keys[-1]
+
+
+NAMES = st.sampled_from(
+    ["model.safetensors", "MODEL.safetensors", "model (1).safetensors", "model.bin", "tiny.ipynb",
+     "a/model.safetensors", "tiny (1).ipynb", "net.pt"]
+)  # fmt: skip
+KINDS = st.sampled_from(["file", "file", "large", "link", "pipe", "folder"])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(entries=st.dictionaries(NAMES, st.tuples(KINDS, st.binary(max_size=20)), max_size=5))
+def test_any_folder_gives_its_bytes_or_a_sentence(
+    built: dict[str, NotebookNode], entries: dict[str, tuple[str, bytes]]
+) -> None:
+    sources = {"tiny": built["source"]}
+    with tempfile.TemporaryDirectory() as root:
+        week = Path(root) / "ann" / "week01"
+        (week / "a").mkdir(parents=True)
+        for name, (kind, content) in entries.items():
+            path = week / name
+            if kind == "link":
+                path.symlink_to("/etc/passwd")
+            elif kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "folder":
+                path.mkdir()
+            else:
+                path.write_bytes(content if kind == "file" else bytes(NET.maximum + 1))
+        before = tree_of(Path(root)) if not any(k == "pipe" for k, _ in entries.values()) else {}
+        collected = intake.collect(week, sources, files=[NET])
+        assert collected.key == intake.key_of(week, sources, [NET])
+        assert not before or tree_of(Path(root)) == before
+    usable = [c for k, c in entries.values() if k == "file" and c]
+    assert set(collected.files.values()) <= set(usable)
+    assert all(note.isprintable() for note in collected.notes)
+    kind, content = entries.get(NET.name, ("", b""))
+    if kind == "file" and content:
+        assert collected.files == {NET.name: content}
+    elif not collected.files:
+        assert any("handed in" in n or "it was not used" in n for n in collected.notes)
+
+
 def test_nothing_is_written(week: Path, sources: Sources, solved: bytes) -> None:
     put(week, "tiny.ipynb", solved)
+    put(week, NET.name, WEIGHTS)
     put(week, "a/other.ipynb", b"")
     before = tree_of(week.parents[1])
     os.chmod(week, 0o500)
-    intake.collect(week, sources)
+    intake.collect(week, sources, files=[NET])
     os.chmod(week, 0o700)
     assert tree_of(week.parents[1]) == before
 

@@ -14,7 +14,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
+from autograder.course import SubmittedFile
 from autograder.grading.folder import MAXIMUM_BYTES, File, is_notebook, look, printable
 from autograder.grading.graft import attempts
 
@@ -63,13 +64,14 @@ class Collected:
 
     notebooks: those that can be graded, by their names in the course. refused: why the others that
     are there can't. notes: what else a teacher may want to know of the folder. key: SHA-256 of all
-    that this was made from.
+    that this was made from. files: what was handed in beside the notebooks, as it is.
     """
 
     notebooks: Mapping[str, NotebookNode]
     refused: Mapping[str, str]
     notes: tuple[str, ...]
     key: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 # -- One file ---------------------------------------------------------------------------------
@@ -342,14 +344,18 @@ def _stamp(table: Any) -> dict[str, Any]:
 
 
 def collect(
-    folder: Path, sources: Mapping[str, NotebookNode], expected: Collection[str] = ()
+    folder: Path,
+    sources: Mapping[str, NotebookNode],
+    expected: Collection[str] = (),
+    files: Sequence[SubmittedFile] = (),
 ) -> Collected:
     """Collect one student's folder of a week. Reads only; raises nothing for what lies there.
 
     sources: the week's source notebooks by name. expected: names of files that were handed out
-    with the notebooks; finding them again is not worth a note.
+    with the notebooks; finding them again is not worth a note. files: what should be handed in
+    beside the notebooks; one that is not there, or can't be used, is a note and refuses nothing.
     """
-    found = look(folder, sources)
+    found = look(folder, sources, files, contents=True)
     key = found.key(str(FORMAT), *sources)
     if found.whole:
         return Collected({}, {name: found.whole for name in sources}, (), key)
@@ -391,12 +397,20 @@ def collect(
             unread.append(f"{printable(file_name)} was not used: {why}")
     notes += unread[:5]
     notes += [f"{len(unread) - 5} more such files"] if len(unread) > 5 else []
-    return Collected(notebooks, refused, (*notes, *_unused(found.others, expected)), key)
+    return Collected(
+        notebooks,
+        refused,
+        (*notes, *_unused(found.others, expected)),
+        key,
+        {name: file.content for name, file in found.beside.items()},
+    )
 
 
-def key_of(folder: Path, sources: Mapping[str, NotebookNode]) -> str:
+def key_of(
+    folder: Path, sources: Mapping[str, NotebookNode], files: Sequence[SubmittedFile] = ()
+) -> str:
     """The key that `collect` would give now, without parsing anything."""
-    return look(folder, sources).key(str(FORMAT), *sources)
+    return look(folder, sources, files).key(str(FORMAT), *sources)
 
 
 def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
