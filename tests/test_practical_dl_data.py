@@ -286,7 +286,7 @@ def test_shipped_sets_need_no_cache(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("mnst",), "there is no data set 'mnst'; there are digits, breast_cancer, mnist"),
+        (("mnst",), "there is no data set 'mnst'; there are digits, breast_cancer, mnist, cifar10"),
         (("digits", "full"), "'digits' is not meant for the profile 'full'"),
         (("digits", "big"), "profile must be one of small, full, not 'big'"),
     ],
@@ -304,6 +304,6 @@ def test_the_command(
     assert data._main([]) == data._main(["mnist", "mnst"]) == 2
     assert "usage: python -m practical_dl.data NAME..." in capsys.readouterr().out
     know(monkeypatch)
-    monkeypatch.setitem(data._LOADERS, "tiny", (lambda: data.fetch("tiny"), ("small",)))
+    monkeypatch.setitem(data._LOADERS, "tiny", {"small": lambda: data.fetch("tiny")})
     assert data._main(["tiny"]) == 2
     assert capsys.readouterr().err.startswith("error: tiny")
