@@ -17,6 +17,9 @@ from nbformat import NotebookNode
 
 KEY = "practical_dl"
 TEST_PREFIX = "test-"
+# Tags of cells: papermill's, and the one of cells that the grader shows, but does not run.
+TAGS = PARAMETERS, TRAINING = "parameters", "training"
+ADDED = "extra-"  # how the IDs of cells begin that a student added
 # As nbgrader does, we look for these words anywhere in a line.
 HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
@@ -41,6 +44,16 @@ def is_graded(cell: NotebookNode) -> bool:
 def is_solution(cell: NotebookNode) -> bool:
     """Whether a cell is the student's to write."""
     return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def is_training(cell: NotebookNode) -> bool:
+    """Whether a cell trains what is handed in as a file: it is not run again to be graded."""
+    return TRAINING in cell.metadata.get("tags", ())
+
+
+def exams(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The tests of a source notebook that are run in a kernel of their own, by task."""
+    return {task: c for task, c in test_cells(notebook).items() if ours(c).get("exam")}
 
 
 def test_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:

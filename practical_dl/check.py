@@ -12,18 +12,24 @@ The functions raise `CheckFailed`, a plain `AssertionError`, so they work under 
 
 from __future__ import annotations
 
+import base64
 import builtins
+import dis
 import hashlib
 import linecache
 import math
+import os
 import re
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"
+HANDED_MIME = "application/vnd.practical-dl.handed+json"
 _NUMBERS = "biufc"  # NumPy's kinds of dtype
 _salt = 0
 
@@ -209,6 +215,94 @@ def score(fraction: float, message: str) -> None:
     shell.display_pub.publish(
         {SCORE_MIME: {"score": value, "message": message}, "text/plain": text}
     )
+
+
+# -- Exams: tests that run in a kernel of their own, and whose answers are judged elsewhere ---
+
+
+def private(task: str) -> dict[str, np.ndarray]:
+    """The private inputs of an exam: arrays by name. Their answers are not here, nor anywhere near.
+
+    They lie in the folder `PRACTICAL_DL_PRIVATE`, else in `private` beside the notebook.
+    Raises FileNotFoundError where they are not: students do not have them.
+    """
+    path = Path(os.environ.get("PRACTICAL_DL_PRIVATE") or "private", f"{task}.inputs.npz")
+    if not path.is_file():
+        message = f"the private inputs of {task} are not in {path.parent}"
+        raise FileNotFoundError(f"{message}: `autograder private` makes them")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def hand_in(task: str, answers: Any) -> None:
+    """Hand in an exam's answers: the grader compares them with the right ones outside.
+
+    answers: numbers of any shape, such as the predicted classes of all inputs: (n,).
+    Raises CheckFailed for what is no array of numbers.
+    """
+    array = _array(answers, f"the answers of {task}", "", "biuf")
+    text = f"Handed in: {array.size} answers."
+    shell = _shell()
+    if shell is None:
+        print(text)
+        return
+    handed = {
+        "data": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(),
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "task": task,
+    }
+    shell.display_pub.publish({HANDED_MIME: handed, "text/plain": text})
+
+
+def stands_alone(function: Callable[..., Any], name: str) -> None:
+    """A function uses nothing of the notebook that an exam lacks.
+
+    In an exam there are the notebook's imports, functions, classes and plain constants, and the
+    cell of the function itself: no data, no trained model, nothing else that a cell has computed.
+    name: of the function, for the message. Raises CheckFailed; it names the first variable found.
+    """
+    for user, variable, value in _variables(function, name, set()):
+        if not _is_plain(value):
+            raise CheckFailed(
+                f"{user} uses {variable}, a {type(value).__name__} that another cell has made: in "
+                f"the exam there are only imports, functions, classes and plain constants. "
+                f"Make {variable} in the cell of {name}, inside of it"
+            )
+
+
+def _variables(thing: Any, name: str, seen: set[int]) -> Iterator[tuple[str, str, Any]]:
+    """The variables that the notebook's functions and classes use: (user, variable, value)."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    thing = getattr(thing, "__wrapped__", thing)
+    if isinstance(thing, type):
+        if thing.__module__ == "__main__":
+            for part in [*thing.__mro__[1:], *vars(thing).values()]:
+                yield from _variables(getattr(part, "__func__", part), thing.__name__, seen)
+        return
+    if not isinstance(thing, types.FunctionType) or thing.__module__ != "__main__":
+        return
+    codes, used = [thing.__code__], set()
+    while codes:
+        code = codes.pop()
+        used |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    for variable in sorted(used & thing.__globals__.keys()):
+        value = thing.__globals__[variable]
+        if isinstance(value, type | types.FunctionType):
+            yield from _variables(value, variable, seen)
+        elif not isinstance(value, types.ModuleType | types.BuiltinFunctionType | np.ufunc):
+            yield name, variable, value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, [*value, *value.values()]))
+    return value is None or isinstance(value, bool | int | float | complex | str | bytes)
 
 
 def rng(task: str) -> np.random.Generator:

@@ -299,12 +299,12 @@ def test_nbclient_can_use_the_sandbox() -> None:
 
 def test_a_folder_that_holds_more_than_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRACTICAL_DL_DATA", str(REPOSITORY))
-    sandbox._data_folder.cache_clear()
+    sandbox.data_folder.cache_clear()
     try:
         with pytest.raises(SandboxError, match="more than data"):
             sandbox.environment()
     finally:
-        sandbox._data_folder.cache_clear()
+        sandbox.data_folder.cache_clear()
 
 
 def test_no_bubblewrap_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,8 +222,37 @@ def test_pictures_of_a_text_are_kept_and_nothing_else() -> None:
     assert "attachments" not in intake.read(text(CELL | {"attachments": attachments})).cells[0]
 
 
-def test_outputs_and_unknown_fields_are_dropped() -> None:
-    output = {"output_type": "stream", "name": "stdout", "text": "9"}
+@pytest.mark.parametrize(
+    ("output", "kept"),
+    [
+        ({"output_type": "stream", "text": 5}, {"output_type": "stream", "text": ""}),
+        ({"output_type": "error", "ename": "E", "evalue": "x"}, {"text": "E: x\n"}),
+        (
+            {"output_type": "execute_result", "data": {"image/png": "iVBO", "text/x-evil": "e"}},
+            {"output_type": "display_data", "data": {"image/png": "iVBO"}},
+        ),
+        ({"output_type": "display_data", "data": {"application/javascript": "alert(1)"}}, None),
+        ({"output_type": "display_data", "data": ["x"]}, None),
+        ({"output_type": "comm"}, None),
+        ("no table", None),
+    ],
+)
+def test_outputs_are_made_anew(output: Any, kept: dict[str, Any] | None) -> None:
+    (cell,) = intake.read(text(CELL | {"outputs": [output]})).cells
+    assert len(cell.outputs) == (kept is not None)
+    for key, value in (kept or {}).items():
+        assert cell.outputs[0][key] == value
+
+
+def test_outputs_have_a_limit() -> None:
+    outputs = [{"output_type": "stream", "name": "stdout", "text": "x" * 700_000}] * 4
+    (cell,) = intake.read(text(CELL | {"outputs": outputs})).cells
+    assert len(cell.outputs) == 3
+    assert "left out" in cell.outputs[-1].text
+
+
+def test_unknown_fields_are_dropped() -> None:
+    output = {"output_type": "stream", "name": "stderr", "text": ["9", "\n"], "evil": 1}
     nbgrader = {"grade_id": "a", "points": 9, "grade": True, "evil": 1}
     metadata = {"nbgrader": nbgrader, "tags": ["skip-execution"], "practical_dl": {"refused": 1}}
     cell = CELL | {"outputs": [output], "metadata": metadata, "evil": 1}
@@ -236,7 +265,7 @@ def test_outputs_and_unknown_fields_are_dropped() -> None:
             "execution_count": None,
             "id": "a",
             "metadata": {"nbgrader": {"grade_id": "a", "points": 9}},
-            "outputs": [],
+            "outputs": [{"output_type": "stream", "name": "stdout", "text": "9\n"}],
             "source": "x = 1",
         }
     ]

@@ -24,7 +24,7 @@ from autograder import steps
 from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
 from autograder.course import FILE, Course, Week
 from autograder.errors import CourseError, Problem, stop
-from autograder.grading import settings
+from autograder.grading import private, settings
 from autograder.grading.record import prepare, unusable
 
 Files = dict[Path, bytes]
@@ -107,8 +107,8 @@ def _source_cell(cell: Cell, cell_id: str, text: Text, course: Course) -> Notebo
             metadata[nb_.KEY] = {"lang": cell.language}
         if cell.kind == "rubric":
             metadata[nb_.KEY] = {**metadata.get(nb_.KEY, {}), "rubric": cell.task}
-    elif cell.kind == "parameters":
-        metadata["tags"] = ["parameters"]
+    elif cell.kind in nb_.TAGS:
+        metadata["tags"] = [cell.kind]
     elif cell.kind == "nbgrader":
         metadata["nbgrader"] = dict(cell.options["nbgrader"])
     elif cell.kind == "solution":
@@ -129,6 +129,8 @@ def _source_cell(cell: Cell, cell_id: str, text: Text, course: Course) -> Notebo
             nb_.TEST_PREFIX + cell.task, grade=True, points=cell.options["points"]
         )
         metadata[nb_.KEY] = {"bonus": bool(cell.options.get("bonus", False))}
+        if cell.options.get("exam"):
+            metadata[nb_.KEY]["exam"] = True
     elif cell.kind == "answer":
         metadata["nbgrader"] = _nbgrader(
             cell.task, solution=True, grade=True, points=cell.options["points"]
@@ -340,7 +342,7 @@ def build_texts(course: Course, week: Week, texts: Iterable[Text]) -> Files:
             files[tree / week.folder / f"{text.name}.ipynb"] = nb_.dumps(notebook).encode()
     for relative in helpers(course, week):
         content = (course.root / "weeks" / week.folder / relative).read_bytes()
-        for tree in trees:
+        for tree in trees[:1] if str(relative) == private.FILE else trees:
             deeper = relative.suffix == ".md" and tree.parts[0] == "release"
             files[tree / week.folder / relative] = _one_deeper(content) if deeper else content
     return files

@@ -20,11 +20,13 @@ from typing import Any
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
+from autograder import rubric
 from autograder.authoring import build
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import Course, Week
 from autograder.errors import Problem
+from autograder.grading import private
 
 MINIMUM_MUTANTS = 3
 
@@ -34,9 +36,10 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
     texts, form = build.read_texts(course, week)
     problems = [*form]
     for text in texts:
-        for rule in (tested, twins, pictures, prose):
+        for rule in (tested, rubrics, twins, pictures, prose):
             problems += rule(text, course)
     problems += points(texts, week)
+    problems += exams(texts, course, week)
     problems += week_files(course, week)
     problems += ruff(course, week)
     if form:  # what follows needs a week that builds
@@ -77,6 +80,39 @@ def tested(text: Text, course: Course) -> Iterator[Problem]:
             yield Problem(text.file, cell.place, "rubric", message)
 
 
+def rubrics(text: Text, course: Course) -> Iterator[Problem]:
+    """A rubric has the same criteria in every language; their points are the answer's."""
+    for answer in (c for c in text.cells if c.kind == "answer"):
+        found = text.of("rubric", answer.task)
+        languages = sorted(c.language for c in found)
+        if found and languages not in (["any"], sorted(course.languages)):
+            message = f"a rubric stands there in {', '.join(course.languages)}, each once"
+            yield Problem(text.file, found[0].place, "rubric", message)
+        first: dict[str, float | None] = {}
+        for cell in found:
+            criteria = rubric.criteria(cell.source)
+            points = {c.code: c.points for c in criteria}
+            if cell is found[0]:
+                first = points
+            for message in _wrong_criteria(criteria, answer.options.get("points")):
+                yield Problem(text.file, cell.place, "rubric", message)
+            if points != first:
+                message = f"its criteria are not those of {found[0].place}, or not their points"
+                yield Problem(text.file, cell.place, "rubric", message)
+
+
+def _wrong_criteria(criteria: list[rubric.Criterion], worth: Any) -> Iterator[str]:
+    codes = [c.code for c in criteria]
+    for code in sorted({c for c in codes if codes.count(c) > 1}):
+        yield f"the code [{code}] stands there twice"
+    for criterion in criteria:
+        if criterion.points is None:
+            yield f"say what it is worth: - [{criterion.code}] 1 point: ..."
+    total = sum(c.points or 0.0 for c in criteria)
+    if isinstance(worth, int | float) and abs(total - worth) > 1e-9:
+        yield f"its criteria add up to {total:g} points, but the answer is worth {worth:g}"
+
+
 def twins(text: Text, course: Course) -> Iterator[Problem]:
     """Every prose cell exists in every language, right after the first one."""
     first, *others = course.languages
@@ -114,7 +150,11 @@ def pictures(text: Text, course: Course) -> Iterator[Problem]:
             if re.search(r"<img(?![^>]*\balt=)", cell.source):
                 message = "an <img> needs alt=..."
                 yield Problem(text.file, cell.place, "alt-text", message)
-        elif cell.kind == "code" and _draws_at_top(cell.source) and not _SHOWS.search(cell.source):
+        elif (
+            cell.kind in ("code", "training")
+            and _draws_at_top(cell.source)
+            and not _SHOWS.search(cell.source)
+        ):
             message = 'end the picture with plots.show("what it shows")'
             yield Problem(text.file, cell.place, "alt-text", message)
 
@@ -209,6 +249,26 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
                 yield Problem(text.file, "", "points", message)
 
 
+def exams(texts: list[Text], course: Course, week: Week) -> Iterator[Problem]:
+    """A week with an exam has a private.py, which makes its private inputs and marks answers."""
+    tasks = [t for text in texts for t, test in text.tests.items() if test.options.get("exam")]
+    file = f"weeks/{week.folder}/{private.FILE}"
+    try:
+        tree = ast.parse((course.root / file).read_bytes())
+    except FileNotFoundError:
+        if tasks:
+            message = "an exam needs it: it makes and marks the private inputs"
+            yield Problem(file, "", "exam", message)
+        return
+    except SyntaxError as error:
+        yield Problem(file, f"line {error.lineno}", "exam", f"no valid Python: {error.msg}")
+        return
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for name in ["make", *(f"mark_{task}" for task in tasks)]:
+        if name not in defined:
+            yield Problem(file, "", "exam", f"there is no function {name}")
+
+
 def week_files(course: Course, week: Week) -> Iterator[Problem]:
     """Every week has a README in every language, and its links resolve."""
     folder = course.root / "weeks" / week.folder
@@ -229,6 +289,7 @@ def week_files(course: Course, week: Week) -> Iterator[Problem]:
 def ruff(course: Course, week: Week) -> Iterator[Problem]:
     """The code of the notebooks passes ruff."""
     files = [f"weeks/{week.folder}/{n.name}.py" for n in week.notebooks]
+    files.append(f"weeks/{week.folder}/{private.FILE}")
     files = [f for f in files if (course.root / f).is_file()]
     if not files:  # ruff would look at the whole course
         return
@@ -263,7 +324,7 @@ def leaks(source_json: str, release_json: str, file: str) -> Iterator[Problem]:
     visible = {
         line.strip()
         for cell in source["cells"]
-        if "rubric" not in cell["metadata"].get(nb_.KEY, {})
+        if not _is_graders(cell)
         for line in _visible("".join(cell["source"])).split("\n")
     }
     for cell in source["cells"]:
@@ -309,8 +370,15 @@ def _secrets(cell: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for kind in ("mutants", "alternatives"):
         for variant in meta.get(kind, []):
             yield f"the {kind}", variant["source"]
-    if "rubric" in meta:
-        yield "the rubric", "".join(cell["source"])
+    if _is_graders(cell):
+        yield "the rubric" if "rubric" in meta else "the answer", "".join(cell["source"])
+
+
+def _is_graders(cell: dict[str, Any]) -> bool:
+    """Whether only graders see a cell's source: a rubric, the sample that an answer cell holds."""
+    nbgrader = cell["metadata"].get("nbgrader", {})
+    is_answer = cell["cell_type"] == "markdown" and nbgrader.get("solution", False)
+    return is_answer or "rubric" in cell["metadata"].get(nb_.KEY, {})
 
 
 def untouched(text: Text, course: Course) -> list[Problem]:
@@ -331,7 +399,7 @@ def untouched(text: Text, course: Course) -> list[Problem]:
         for cell in release.cells
         if cell.cell_type == "code"
     ]
-    job = {"cells": cells, "limit": 0, "salts": ["first", "second"], "variants": {}}
+    job = {"cells": cells, "exams": [], "limit": 0, "salts": ["first", "second"], "variants": {}}
     problems: list[Problem] = []
     for event in run_worker(job, course.root / "weeks" / text.week, text.file, problems):
         place = _place(event["id"], release, lines)

@@ -262,6 +262,7 @@ def _prove_one(
     ]
     job = {
         "cells": cells,
+        "exams": [task for task, test in text.tests.items() if test.options.get("exam")],
         "limit": VARIANT_SECONDS,
         "salts": ["first", "second"],
         "variants": {
@@ -400,7 +401,9 @@ def _run_worker(
             if not line:
                 break
             event = json.loads(line)
-            ended = event["event"] == "end"
+            if event["event"] == "stop":
+                problems.append(Problem(file, "", "exam", event["message"]))
+            ended = event["event"] in ("end", "stop")
             if not ended:
                 yield event
     finally:

@@ -18,7 +18,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from autograder.errors import CourseError
 
 
 def main() -> None:
@@ -42,9 +45,14 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
 
     job: cells: [{id, source, task, kind}] with kind code, solution or test; variants: {task:
     [{name, source}]}; salts: two texts, the second for the variants and the reruns; limit: seconds
-    that a variant may take beyond ten times its test. The last event is {"event": "end"}.
+    that a variant may take beyond ten times its test; exams: the tasks whose answers the private.py
+    of this folder marks. The last event is {"event": "end"}, or "stop" with the reason.
     """
-    shell = _Shell()
+    try:
+        shell = _Shell(_private(job["exams"]))
+    except CourseError as error:
+        emit({"event": "stop", "message": "; ".join(p.message for p in error.problems)})
+        return
     for cell in job["cells"]:
         if cell["kind"] == "test":
             shell.reseed(job["salts"][0])
@@ -64,10 +72,33 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
     emit({"event": "end"})
 
 
-class _Shell:
-    """An IPython shell that tells how a cell ended and which score it gave."""
+def _private(tasks: list[str]) -> dict[str, Any]:
+    """The private part of these exams, made here and for this run alone."""
+    if not tasks:
+        return {}
+    from autograder.grading import private
 
-    def __init__(self) -> None:
+    found = private.module(Path.cwd(), private.FILE)
+    made = private.make(found, tasks, "small", 0, private.FILE)
+    folder = Path.cwd() / private.FOLDER
+    folder.mkdir()
+    parts = {}
+    for task in tasks:
+        inputs, answers = made[task]
+        content = private.npz(inputs)
+        (folder / f"{task}.inputs.npz").write_bytes(content)
+        judge = private.judge_of(found, task, private.FILE)
+        parts[task] = private.Private(task, "small", content, answers, judge)
+    return parts
+
+
+class _Shell:
+    """An IPython shell that tells how a cell ended and which score it gave.
+
+    exams: what marks the answers that are handed in, by task.
+    """
+
+    def __init__(self, exams: dict[str, Any]) -> None:
         from IPython.core.interactiveshell import InteractiveShell
         from traitlets.config import Config
 
@@ -79,10 +110,13 @@ class _Shell:
         publish = self.shell.display_pub.publish
 
         def record(data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-            from practical_dl.check import SCORE_MIME
+            from practical_dl.check import HANDED_MIME, SCORE_MIME
 
             if SCORE_MIME in data:
                 self.scores.append(data[SCORE_MIME]["score"])
+            if HANDED_MIME in data:
+                handed = data[HANDED_MIME]
+                self.scores.append(exams[handed["task"]].mark(handed, "").share)
             publish(data, *args, **kwargs)
 
         self.shell.display_pub.publish = record

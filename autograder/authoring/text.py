@@ -20,8 +20,8 @@ import jupytext
 from jupytext.stringparser import StringParser
 from nbgrader.nbgraderformat import MetadataValidator
 
+from autograder import notebook as nb_
 from autograder.errors import Problem
-from autograder.notebook import TEST_PREFIX
 
 BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
@@ -29,7 +29,7 @@ BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 # Role -> (cell type, the other keys that its marker may carry).
 _ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "solution": ("code", frozenset()),
-    "test": ("code", frozenset({"points", "bonus", "difficulty", "minutes"})),
+    "test": ("code", frozenset({"points", "bonus", "difficulty", "minutes", "exam"})),
     "mutant": ("code", frozenset({"why"})),
     "alternative": ("code", frozenset({"why"})),
     "answer": ("markdown", frozenset({"points", "bonus", "difficulty", "minutes"})),
@@ -56,7 +56,7 @@ _REGION_WORDS = re.compile(r"\b(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)\b
 class Cell:
     """One authored cell.
 
-    kind: prose, code, parameters, nbgrader, or a role of docs/format.md. task: the ID of a role.
+    kind: prose, code, parameters, training, nbgrader, or a role of docs/format.md. task: its ID.
     language: of prose; "any" for a cell without words. line: of its marker in the text.
     is_markdown: whether it is a markdown cell, not a code cell.
     """
@@ -208,10 +208,11 @@ def _cell(raw: Any, line: int, marker: str, file: str, problems: list[Problem]) 
         return
     kind = role or ("prose" if is_markdown else "code")
     if "tags" in meta:
-        if meta["tags"] != ["parameters"]:
-            report("marker", f'there is only tags=["parameters"], not tags={meta["tags"]!r}')
+        if meta["tags"] not in ([tag] for tag in nb_.TAGS):
+            known = " and ".join(f'tags=["{tag}"]' for tag in nb_.TAGS)
+            report("marker", f"there are only {known}, not tags={meta['tags']!r}")
             return
-        kind = "parameters"
+        kind = meta["tags"][0]
     if "nbgrader" in meta:
         kind = "nbgrader"
         if message := _wrong_nbgrader(raw):
@@ -315,7 +316,7 @@ def grade_id_of(cell: Cell) -> str:
     if cell.kind == "nbgrader":
         return str(cell.options["nbgrader"]["grade_id"])
     if cell.kind == "test":
-        return TEST_PREFIX + cell.task
+        return nb_.TEST_PREFIX + cell.task
     return cell.task if cell.kind in ("solution", "answer") else ""
 
 
@@ -360,8 +361,9 @@ def _is_no_number(points: Any) -> bool:
 def _wrong_numbers(options: Mapping[str, Any]) -> Iterator[str]:
     if _is_no_number(points := options.get("points")):
         yield f"points must be a number from 0 to 1000, not {points!r}"
-    if not isinstance(options.get("bonus", False), bool):
-        yield f"bonus must be true or false, not {options['bonus']!r}"
+    for key in ("bonus", "exam"):
+        if not isinstance(options.get(key, False), bool):
+            yield f"{key} must be true or false, not {options[key]!r}"
     difficulty = options.get("difficulty", 1)
     if isinstance(difficulty, bool) or difficulty not in (1, 2, 3, 4, 5):
         yield f"difficulty must be 1 to 5, not {difficulty!r}"

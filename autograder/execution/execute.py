@@ -18,7 +18,8 @@ from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
 
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
-FORMAT = 2  # of a Result; part of the key, so that a cache never serves another format
+FORMAT = 3  # of a Result; part of the key, so that a cache never serves another format
+HANDED_MIME = "application/vnd.practical-dl.handed+json"  # practical_dl.check.HANDED_MIME
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,20 @@ class Control:
     source: str = ""
     preamble: str = ""
     bound: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A test that runs in a kernel of its own, of which the rest of the notebook knows nothing.
+
+    test: the id of the task's test cell. sources: what runs before it there. files: what lies there
+    beside the job's own files. There is no data to load.
+    """
+
+    task: str
+    test: str
+    sources: tuple[str, ...]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,13 +81,15 @@ class Job:
     salt: str = ""
     profile: str = "small"
     gpu: bool = False
+    exams: tuple[Exam, ...] = ()
 
     def to_json(self) -> str:
         """Plain JSON; the bytes of files in base64."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["files"] = {n: base64.b64encode(b).decode() for n, b in self.files.items()}
+        values["files"] = _encoded(self.files)
         values["limits"] = asdict(self.limits)
         values["controls"] = [asdict(c) for c in self.controls]
+        values["exams"] = [{**vars(e), "files": _encoded(e.files)} for e in self.exams]
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -80,14 +97,26 @@ class Job:
         """The value that `to_json` wrote. Raises ValueError for anything else."""
         try:
             values = json.loads(text)
-            values["files"] = {n: base64.b64decode(b) for n, b in values["files"].items()}
+            values["files"] = _decoded(values["files"])
             values["limits"] = Limits(**values["limits"])
             values["controls"] = tuple(
                 Control(**{**c, "bound": tuple(c["bound"])}) for c in values["controls"]
             )
+            values["exams"] = tuple(
+                Exam(**{**e, "sources": tuple(e["sources"]), "files": _decoded(e["files"])})
+                for e in values["exams"]
+            )
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a job: {error}") from error
+
+
+def _encoded(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: base64.b64encode(content).decode() for name, content in files.items()}
+
+
+def _decoded(files: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: base64.b64decode(content) for name, content in files.items()}
 
 
 @dataclass(frozen=True)
@@ -111,14 +140,16 @@ class Result:
 
     notebook: the job's, with outputs. cells: the code cells in order. controls: by task "killed"
     (the test noticed the mistake), "survived" or "error: why it could not be tried"; trials: by
-    task. Both hold only tasks whose test cell was "ok". kernel: how it was started and what limited
-    it, for a person. message: what a teacher should know, "" if all went well.
+    task. Both hold only tasks whose test cell was "ok". handed: by task what the test of an exam
+    has handed in, as `check.hand_in` publishes it. kernel: how it was started and what limited it,
+    for a person. message: what a teacher should know, "" if all went well.
     """
 
     notebook: dict[str, Any]
     cells: tuple[CellOutcome, ...]
     controls: Mapping[str, str]
     trials: Mapping[str, Trial]
+    handed: Mapping[str, Any]
     seconds: float
     peak_memory_mib: float
     sandboxed: bool
@@ -186,11 +217,21 @@ def execute(job: Job, *, sandbox: bool = True) -> Result:
         run.controls.update(careful.controls)
         run.trials.update(careful.trials)
         peak = max(peak, careful.peak_bytes)
+    outcomes = {outcome.cell_id: outcome for outcome in run.outcomes}
+    handed = {}
+    for exam in job.exams:
+        sitting = _sit(job, exam, sandboxed=sandbox)
+        outcomes[exam.test] = sitting.outcome
+        _cell_of(notebook, exam.test)["outputs"] = sitting.outputs
+        handed |= sitting.handed
+        run.messages += sitting.messages
+        peak = max(peak, sitting.peak_bytes)
     return Result(
         notebook=notebook,
-        cells=tuple(run.outcomes),
+        cells=tuple(outcomes.values()),
         controls=run.controls,
         trials=run.trials,
+        handed=handed,
         seconds=time.monotonic() - start,
         peak_memory_mib=round(peak / 2**20, 1),
         sandboxed=sandbox,
@@ -225,6 +266,7 @@ class _Run:
         self._passed: dict[str, float] = {}  # the seconds of a task's test
         self._ran: list[int] = []  # what a new kernel has to run again
         self._controls = {control.test: control for control in job.controls}
+        self._exams = {exam.test for exam in job.exams}
         self._deadline = time.monotonic() + job.limits.notebook_seconds
 
     def __enter__(self) -> _Run:
@@ -251,6 +293,9 @@ class _Run:
             if cell["cell_type"] != "code":
                 continue
             name = _cell_id(cell, index)
+            if name in self._exams:  # it runs elsewhere; its place is kept
+                self.outcomes.append(CellOutcome(name, "skipped", 0.0))
+                continue
             if self._left() > 0 and not self.kernel.alive:
                 self._revive()
             if self._left() <= 0:
@@ -392,11 +437,70 @@ class _Run:
             )
 
     def _say_late(self, name: str) -> None:
-        if not any(o.status == "skipped" for o in self.outcomes):
+        if not any(o.status == "skipped" for o in self.outcomes if o.cell_id not in self._exams):
             self.messages.append(
                 f"The notebook ran longer than {self.job.limits.notebook_seconds:.4g} s; "
                 f"cell {name} and those after it did not run."
             )
+
+
+@dataclass
+class _Sitting:
+    """How an exam went."""
+
+    outcome: CellOutcome
+    outputs: list[dict[str, Any]]
+    handed: dict[str, Any]
+    messages: list[str]
+    peak_bytes: int = 0
+
+
+def _sit(job: Job, exam: Exam, *, sandboxed: bool) -> _Sitting:
+    """Run an exam: its sources, then its test, in a kernel that has nothing else."""
+    test = _source(_cell_of(job.notebook, exam.test))
+    kernel = Kernel(
+        job.limits,
+        {**job.files, **exam.files},
+        sandboxed=sandboxed,
+        preload=preload([*exam.sources, test]),
+        data=False,
+    )
+    deadline = time.monotonic() + job.limits.notebook_seconds
+    outputs = Outputs(job.limits.output_bytes, kernel.displays)
+    with kernel:
+        reply = Reply("ok", 0.0)
+        for source in (f"profile = {job.profile!r}", *exam.sources):
+            left = min(job.limits.cell_seconds, deadline - time.monotonic())
+            reply = kernel.run(source, max(0.1, left))
+            if reply.status in ("died", "timeout"):
+                break
+        before = reply
+        if reply.status in ("ok", "error"):
+            kernel.ask({"what": "prepare", "salt": job.salt, "fork": False}, START_SECONDS)
+            left = min(job.limits.cell_seconds, deadline - time.monotonic())
+            reply = kernel.run(test, max(0.1, left), outputs)
+        if before.status == "error" and reply.ename == "NameError":
+            reply = before  # what the task's own cell has defined is not there
+        death = kernel.death
+    shown = outputs.finished()
+    if reply.ename and not any(o["output_type"] == "error" for o in shown):
+        shown.append(error_output(reply.ename, reply.evalue, list(reply.traceback)))
+    handed, rest = {}, []
+    for output in shown:
+        found = output.get("data", {}).get(HANDED_MIME)
+        if isinstance(found, dict) and reply.status == "ok":
+            handed = {exam.task: found}
+        if found is None:
+            rest.append(output)
+    ename, evalue = clean(reply.ename, 200), clean(reply.evalue, 2000)
+    outcome = CellOutcome(exam.test, reply.status, round(reply.seconds, 4), ename, evalue)
+    messages = [f"The exam {exam.task} ended its kernel: {death}."] if death else []
+    return _Sitting(outcome, rest, handed, messages, kernel.peak_bytes)
+
+
+def _cell_of(notebook: Mapping[str, Any], name: str) -> Any:
+    cells = enumerate(notebook["cells"])
+    return next(cell for index, cell in cells if _cell_id(cell, index) == name)
 
 
 def _cell_id(cell: Mapping[str, Any], index: int) -> str:

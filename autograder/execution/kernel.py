@@ -48,7 +48,7 @@ class Kernel:
     """A running kernel. Use it as a context manager; everything it started ends with it.
 
     files: helper files by name, found where the kernel starts. preload: modules that the notebook
-    is going to import.
+    is going to import. data: whether it sees the data cache.
     Raises SandboxError where no kernel comes up.
     """
 
@@ -59,8 +59,9 @@ class Kernel:
         *,
         sandboxed: bool,
         preload: Sequence[str] = (),
+        data: bool = True,
     ) -> None:
-        self.limits, self._preload = limits, preload
+        self.limits, self._preload, self._data = limits, preload, data
         self.alive = False
         self.death = ""  # why it is dead, a sentence
         self.start = ""  # how it was started and what limits it, for a person
@@ -111,9 +112,12 @@ class Kernel:
             limits=self.limits,
             work=work,
             preload=self._preload,
+            data=self._data,
             enter=self._group.add if self._group else None,
         )
         env = {**os.environ, **threads(1)} if not self._sandboxed else {}
+        if env and not self._data:
+            env["PRACTICAL_DL_DATA"] = str(work / "no-data")
         # A cold kernel puts itself under its limits before it becomes what it is.
         group = self._group
         enter = {"preexec_fn": lambda: group.add(os.getpid())} if group else {}

@@ -280,6 +280,9 @@ def _mount_new(order: Mapping[str, Any], settings: Mapping[str, Any], folder: st
             open(path, "a").close()
         _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
         os.close(descriptor)
+    if settings["data"] and not order["data"]:
+        flags = MS_NOSUID | MS_NODEV | MS_RDONLY
+        _mount("tmpfs", settings["data"], "tmpfs", flags, "size=4k,mode=0755")
     os.makedirs(settings["work"], exist_ok=True)
     if order["files"]:
         shutil.copytree(order["files"], settings["work"], dirs_exist_ok=True)

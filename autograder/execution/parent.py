@@ -148,6 +148,7 @@ class Parent:
             "home": sandbox.HOME,
             "work": sandbox.WORK,
             "hidden": sandbox.below_writable(),
+            "data": str(sandbox.data_folder() or ""),
         }
         argv = [sys.executable, "/run/inside/launcher.py", "serve"]
         argv += [str(theirs.fileno()), json.dumps(settings)]
@@ -187,12 +188,14 @@ class Parent:
         files: Path | None = None,
         preload: Sequence[str] = (),
         enter: Callable[[int], None] = lambda pid: None,
+        *,
+        data: bool = True,
     ) -> Forked:
         """Fork a kernel that finds its connection file in the folder. Raises ParentError.
 
         arguments: ipykernel's. files: a folder below the kernel's own, with what the notebook finds
         where it starts. preload: what to import first. enter: called with the first process,
-        which waits for its end before it does anything.
+        which waits for its end before it does anything. data: whether it sees the data cache.
         """
         order = {
             "folder": str(folder),
@@ -201,6 +204,7 @@ class Parent:
             "work_bytes": limits.work_mib * 2**20,
             "files": str(files or ""),
             "preload": list(preload),
+            "data": data,
         }
         with self._lock:
             if not self._ready:

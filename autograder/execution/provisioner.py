@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import Dict, List, Unicode
+from traitlets import Bool, Dict, List, Unicode
 
 from autograder.execution import parent, sandbox
 from autograder.execution.parent import EVERYTHING, ParentError
@@ -34,12 +34,14 @@ class SandboxProvisioner(LocalProvisioner):
     one, and all of them where that can't be had, start cold, each in a bubblewrap of its own:
     `cold` tells why. limits: the fields of `Limits`. work: a folder whose files are copied to where
     the kernel starts, "" for none. preload: modules that the notebook is going to import, by
-    default all that any may. They come from the kernel spec's `kernel_provisioner.config`.
+    default all that any may. data: whether the data cache is there to be read. They come from the
+    kernel spec's `kernel_provisioner.config`.
     """
 
     limits = Dict()
     work = Unicode("")
     preload = List(Unicode(), default_value=EVERYTHING)
+    data = Bool(True)
     cold = ""
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class SandboxProvisioner(LocalProvisioner):
             work=Path(self.work) if self.work else None,
             connection_dir=folder,
             limits=Limits(**self.limits),
+            data=self.data,
         )
         kwargs["cwd"] = "/"  # where the host's side waits; the kernel starts elsewhere
         return kwargs
@@ -90,6 +93,7 @@ class SandboxProvisioner(LocalProvisioner):
                     files,
                     self.preload,
                     enter or (lambda pid: None),
+                    data=self.data,
                 )
                 self.pid = self.process.pid
                 return self.connection_info
@@ -178,21 +182,24 @@ def kernel_manager(
     limits: Limits | None = None,
     work: Path | None = None,
     preload: Sequence[str] = EVERYTHING,
+    data: bool = True,
     enter: Callable[[int], None] | None = None,
 ) -> Manager:
     """A manager of a Python kernel of this very environment, ready for nbclient or to start.
 
     sandboxed: False runs the kernel as the caller, with the limits of `prlimit` alone.
     work: a folder whose files the sandboxed kernel finds where it starts; without a sandbox, give
-    it as `cwd` when you start the kernel. preload: modules that it is going to import. enter:
-    called with the number of the kernel's first process before that does anything.
+    it as `cwd` when you start the kernel. preload: modules that it is going to import. data:
+    whether a sandboxed kernel sees the data cache. enter: called with the number of the kernel's
+    first process before that does anything.
     """
     limits = limits or Limits()
     connection = ["-f", "{connection_file}"]
     spec = KernelSpec(display_name="Python 3", language="python", interrupt_mode="message")
     if sandboxed:
         spec.argv = [sys.executable, "-m", "ipykernel_launcher", *connection]
-        config = {"limits": asdict(limits), "work": str(work or ""), "preload": list(preload)}
+        config = {"limits": asdict(limits), "work": str(work or "")}
+        config |= {"preload": list(preload), "data": data}
         spec.metadata = {"kernel_provisioner": {"provisioner_name": NAME, "config": config}}
     else:
         launcher = [sys.executable, str(sandbox.INSIDE[0]), "unsafe", "[]"]

@@ -138,25 +138,32 @@ def environment() -> dict[str, str]:
         **threads(1),  # as many notebooks run at once as there are cores
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    data = _data_folder()
-    if data is not None:
-        variables["PRACTICAL_DL_DATA"] = str(data)
+    cache = data_folder()
+    if cache is not None:
+        variables["PRACTICAL_DL_DATA"] = str(cache)
     return variables
 
 
 def command(
-    argv: Sequence[str], *, work: Path | None, connection_dir: Path, limits: Limits
+    argv: Sequence[str],
+    *,
+    work: Path | None,
+    connection_dir: Path,
+    limits: Limits,
+    data: bool = True,
 ) -> list[str]:
     """The command that runs argv in a sandbox.
 
     work: a folder whose files are copied into the working folder; it is not itself writable from
     inside. connection_dir: the one folder of the host that is; it must exist and hold nothing else.
-    Raises SandboxError.
+    data: whether the data cache is there to be read. Raises SandboxError.
     """
     line = [*_walls(), "--dev", "/dev"]
     if _has_option(line[0], "--disable-userns"):
         line += ["--disable-userns"]
     line += _mounts(limits.work_mib, connection_dir)
+    if not data and data_folder() is not None:
+        line += ["--tmpfs", str(data_folder()), "--remount-ro", str(data_folder())]
     inner = limited(argv, limits)
     if work is not None:
         line += ["--ro-bind", str(work), "/run/files"]
@@ -220,7 +227,7 @@ def _mounts(work_mib: int, connection_dir: Path) -> list[str]:
 
 def binds() -> list[Path]:
     """The folders of the host that code inside may read, besides the system's."""
-    paths = [Path(sys.base_prefix), Path(sys.prefix), package_folder(), _data_folder()]
+    paths = [Path(sys.base_prefix), Path(sys.prefix), package_folder(), data_folder()]
     return _outermost(paths)
 
 
@@ -283,7 +290,7 @@ def package_folder() -> Path | None:
 
 
 @functools.cache
-def _data_folder() -> Path | None:
+def data_folder() -> Path | None:
     """The data cache, where there is one."""
     import pooch  # here: it is slow to import
 

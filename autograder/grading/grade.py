@@ -15,7 +15,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,13 @@ from autograder.execution.execute import Job, Result, _library_key, job_key
 from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
 from autograder.grading import folder as folder_
-from autograder.grading import keep
+from autograder.grading import keep, private
 from autograder.grading import settings as settings_
 from autograder.grading.record import (
     TIMESTAMP,
     Marks,
     Recorder,
+    Row,
     Standing,
     Submission,
     arrival,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # slow to import, and not needed where nothing changed
     from autograder.grading.graft import Grafted
 
 GRADED, FLAGGED, REFUSED, MISSING = "graded", "flagged", "refused", "missing"
+TO_GRADE = "to grade"  # a person has to give points, or to look again at those that stand
 FORMAT = 1  # of an entry; part of its key
 
 
@@ -57,13 +59,17 @@ FORMAT = 1  # of an entry; part of its key
 
 @dataclass(frozen=True, slots=True)
 class TaskGrade:
-    """A row of the gradebook. score: points got, None while a person has to grade it."""
+    """A row of the gradebook. score: points got, None while a person has to grade it.
+
+    waits: whether a person has to grade it, or to look again at the points that stand.
+    """
 
     task: str
     score: float | None
     points: float
     bonus: bool
     status: str
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,13 @@ class SubmissionGrade:
         found = {n.status for n in self.notebooks}
         if found == {MISSING}:
             return MISSING
-        return next((s for s in (REFUSED, FLAGGED) if s in found), GRADED)
+        done = TO_GRADE if self.waiting else GRADED
+        return next((s for s in (REFUSED, FLAGGED) if s in found), done)
+
+    @property
+    def waiting(self) -> int:
+        """How many cells wait for a person, such as the answers that only one can grade."""
+        return sum(task.waits for n in self.notebooks for task in n.tasks)
 
     def score(self, *, bonus: bool = False) -> float:
         """The points got in all notebooks."""
@@ -216,6 +228,7 @@ def grade(
         try:
             kept.sweep(week.folder)
             run.check_cells()
+            _ = run.exams  # that they are not made yet is told before anything runs
             run.through(stale, backend, functools.partial(on_run, total), done)
         except OSError as error:  # of a submission it would be its status
             message = (
@@ -269,16 +282,7 @@ def _grade(
         rows = standing.rows.get(one["name"], {}) if standing else {}
         penalty = standing.penalties.get(one["name"], 0.0) if standing else 0.0
         late = [f"{one['name']}: late, {penalty:g} points are taken off"] if penalty else []
-        tasks = tuple(
-            TaskGrade(
-                task=task["task"],
-                score=rows[task["cell"]].score if task["cell"] in rows else 0.0,
-                points=task["points"],
-                bonus=task["bonus"],
-                status=task["status"],
-            )
-            for task in one["tasks"]
-        )
+        tasks = tuple(_task(task, rows.get(task["cell"])) for task in one["tasks"])
         grade = NotebookGrade(
             name=one["name"],
             status=one["status"],
@@ -292,6 +296,14 @@ def _grade(
         )
         notebooks.append(grade)
     return SubmissionGrade(student, week.folder, tuple(notebooks))
+
+
+def _task(task: Mapping[str, Any], row: Row | None) -> TaskGrade:
+    """A task of an entry, with what the gradebook says of it now."""
+    waits = row is not None and row.needs_manual
+    status = GRADED if task["status"] == TO_GRADE and not waits else task["status"]
+    score = row.score if row else 0.0
+    return TaskGrade(task["task"], score, task["points"], task["bonus"], status, waits)
 
 
 def _is_text(name: str) -> bool:
@@ -386,10 +398,12 @@ class _Run:
             sandbox.versions(),
             _library_key(),
             repr(self._settings.limits),
+            self._settings.profile,
             repr((self._settings.unsafe, self._settings.trust_timestamps)),
-            repr([(n.name, n.points, n.bonus) for n in self._week.notebooks]),
+            repr(self._week.notebooks),
         ]
-        for path in files:
+        folder = private.place(self._course, self._week, self._settings.profile)
+        for path in [*files, *sorted(folder.glob("*.npz"))]:
             parts += [path.name, path.read_bytes()]
         return keep.digest(parts)
 
@@ -407,8 +421,19 @@ class _Run:
             for path in sorted(self._source.rglob("*"))
             if path.is_file()
             and path.suffix not in (".ipynb", ".md")
+            and path != self._source / private.FILE
             and "__pycache__" not in path.parts
         }
+
+    @functools.cached_property
+    def exams(self) -> dict[str, dict[str, private.Private]]:
+        """The private part of each exam, by notebook and task. Raises CourseError."""
+        from autograder import notebook as nb_
+
+        course, week, profile = self._course, self._week, self._settings.profile
+        tasks = {name: list(nb_.exams(source)) for name, source in self._sources.items()}
+        loaded = private.load(course, week, [t for ts in tasks.values() for t in ts], profile)
+        return {name: {t: loaded[t] for t in found} for name, found in tasks.items()}
 
     @functools.cached_property
     def _handed_out(self) -> list[str]:
@@ -456,7 +481,8 @@ class _Run:
     def _submitted(self, folder: Path) -> str:
         """By what a submission is known again: what was read of it, and when it came."""
         names = [entry.name for entry in self._week.notebooks]
-        return keep.digest([folder_.look(folder, names).key(), arrival(folder)])
+        found = folder_.look(folder, names, self._week.files)
+        return keep.digest([found.key(), arrival(folder)])
 
     def _page_again(
         self, student: str, entry: dict[str, Any], name: str, standing: Standing
@@ -534,7 +560,7 @@ class _Run:
         try:
             one.submitted = self._submitted(folder)  # first: what changes later is seen next time
             one.received = received(folder, trust=self._settings.trust_timestamps)
-            collected = intake.collect(folder, self._sources, self._handed_out)
+            collected = intake.collect(folder, self._sources, self._handed_out, self._week.files)
         except Exception as error:  # one submission never stops the others
             for part in parts.values():
                 part.refuse(_ours(error), sure=False)
@@ -547,8 +573,14 @@ class _Run:
             else:
                 try:
                     part.grafted = graft(self._sources[name], collected.notebooks[name])
-                    notebook = part.grafted.notebook
-                    job = job_of(notebook, self._sources[name], self._files, self._settings.limits)
+                    job = job_of(
+                        part.grafted.notebook,
+                        self._sources[name],
+                        {**self._files, **collected.files},
+                        self._settings.limits,
+                        self.exams[name],
+                        self._settings.profile,
+                    )
                     part.key = job_key(job)
                     part.notes = list(part.grafted.notes)
                     jobs[part.key] = job
@@ -598,7 +630,7 @@ class _Run:
                 files[self._path("autograded", one.student, f"{part.name}.ipynb")] = content
         standing = None
         if _is_text(one.student):
-            marks = {part.name: part.marks for part in one.parts.values() if part.marks}
+            marks = self._marks(one)
             try:
                 standing = self._recorder.record(Submission(one.student, one.received, marks))
             except CourseError:
@@ -611,6 +643,19 @@ class _Run:
             self._write(one, files, standing, entry)
         self._done(_grade(one.student, self._week, entry, standing))
 
+    def _marks(self, one: _Open) -> dict[str, Marks]:
+        """The marks of each notebook, with the answers that are the same as last time."""
+        entry = self._kept.entry(self._week.folder, one.student)
+        notebooks = entry["notebooks"] if entry.get("format") == FORMAT else []
+        before = {n["name"]: n.get("answers", {}) for n in notebooks}
+        found = {}
+        for part in one.parts.values():
+            if part.marks and part.notebook:
+                known = before.get(part.name, {}).items()
+                same = frozenset(dict(known & _answers(part.notebook).items()))
+                found[part.name] = replace(part.marks, same=same)
+        return found
+
     def _score(self, part: _Part) -> None:
         """Verdicts, marks and a notebook that is safe to look at."""
         from autograder import notebook as nb_
@@ -620,9 +665,15 @@ class _Run:
         if part.grafted is None or part.result is None:
             return
         part.notebook = part.grafted.notebook
-        apply_result(part.notebook, part.result)
+        verdicts = apply_result(part.notebook, part.result, self.exams[part.name])
         part.marks = marks_of(part.notebook)
-        reasons = [*part.grafted.flags, *suspicions(part.result)]
+        for cell in part.notebook.cells:
+            if nb_.is_graded(cell) and nb_.is_solution(cell):
+                unanswered = nb_.grade_id(cell) in part.marks.unanswered
+                status = "not attempted" if unanswered else TO_GRADE
+                cell.metadata[nb_.KEY] = {"status": status}
+        flags = [verdict.flag for verdict in verdicts if verdict.flag]
+        reasons = [*part.grafted.flags, *suspicions(part.result), *flags]
         part.reasons = [f"{part.name}: {reason}" for reason in reasons]
         part.status = FLAGGED if reasons else GRADED
         part.notes = [f"{part.name}: {note}" for note in part.notes]
@@ -696,8 +747,15 @@ class _Run:
         for cell in self._sources[name].cells:
             id_ = nb_.grade_id(cell)
             if id_ in rows:
-                points, bonus = float(cell.metadata.nbgrader["points"]), nb_.ours(cell).get("bonus")
-                grades[id_] = CellGrade(rows[id_].score, points, comments.get(id_, ""), bool(bonus))
+                row, points = rows[id_], float(cell.metadata.nbgrader["points"])
+                grades[id_] = CellGrade(
+                    score=row.score,
+                    points=points,
+                    comment=comments.get(id_, ""),
+                    bonus=bool(nb_.ours(cell).get("bonus")),
+                    extra=row.extra or 0.0,
+                    waits=row.needs_manual,
+                )
         penalty = standing.penalties.get(name, 0.0)
         return page(notebook, grades, title=self._week.folder, penalty=penalty).encode()
 
@@ -726,6 +784,7 @@ class _Run:
         if part.notebook is not None:
             status = {nb_.grade_id(c): nb_.ours(c).get("status", "") for c in part.notebook.cells}
         return {
+            "answers": _answers(part.notebook) if part.notebook is not None else {},
             "language": part.grafted.language if part.grafted else "",
             "name": part.name,
             "notes": part.notes,
@@ -745,6 +804,17 @@ class _Run:
                 if nb_.is_graded(cell)
             ],
         }
+
+
+def _answers(notebook: NotebookNode) -> dict[str, str]:
+    """By what each answer for a person to grade is known again."""
+    from autograder import notebook as nb_
+
+    return {
+        nb_.grade_id(cell): keep.digest([repr((cell.source, cell.get("attachments")))])
+        for cell in notebook.cells
+        if nb_.is_graded(cell) and nb_.is_solution(cell)
+    }
 
 
 def _chain(first: tuple[str, Job], others: Iterator[tuple[str, Job]]) -> Iterator[tuple[str, Job]]:

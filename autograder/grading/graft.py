@@ -67,6 +67,9 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
         elif cell.cell_type == "code":
             written = [c.source for c in copies if c.cell_type == "code" and _differ(c, cell)]
             cell.source = written[-1] if written else cell.source
+            if nb_.is_training(cell):  # it is not run again: what it showed is all there is
+                shown = [c.outputs for c in copies if c.get("outputs")]
+                cell.outputs = _copy(shown[-1]) if shown else []
 
     merged: list[NotebookNode] = []
     for key, cell in (("", None), *known.items()):
@@ -468,7 +471,7 @@ def _language(student: NotebookNode | None) -> str:
 def _new_cell(cell: NotebookNode, number: int) -> NotebookNode:
     """A cell that a student added, with nothing but its source and the pictures of a text."""
     new = NotebookNode(
-        cell_type=cell.cell_type, id=f"extra-{number}", metadata={}, source=cell.source
+        cell_type=cell.cell_type, id=f"{nb_.ADDED}{number}", metadata={}, source=cell.source
     )
     if cell.cell_type == "code":
         new.update(execution_count=None, outputs=[])

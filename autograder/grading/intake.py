@@ -80,9 +80,10 @@ class Collected:
 def read(content: bytes) -> NotebookNode:
     """Read a submitted notebook of any nbformat from 2 on. Raises IntakeError.
 
-    Only what grading needs is kept. Of a cell: type, id, source, grade_id and points, and pictures
-    attached to a text. Of the notebook: the stamp of the build. What was repaired or left out
-    stands beside the stamp, in `notes`, `flags` and `whole`, from where the graft takes it.
+    Only what grading needs is kept. Of a cell: type, id, source, grade_id and points, pictures
+    attached to a text, and outputs, which the graft keeps of cells that are not run again. Of the
+    notebook: the stamp of the build. What was repaired or left out stands beside the stamp, in
+    `notes`, `flags` and `whole`, from where the graft takes it.
     """
     if len(content) > MAXIMUM_BYTES:
         raise IntakeError(
@@ -262,7 +263,7 @@ def _cell(cell: Any, number: int, told: _Told) -> NotebookNode | None:
         points = points if isinstance(points, int | float) else None
         kept.metadata["nbgrader"] = {"grade_id": grade_id, "points": points}
     if kind == "code":
-        kept.update(execution_count=None, outputs=[])
+        kept.update(execution_count=None, outputs=_outputs(cell.get("outputs")))
     elif kind == "markdown" and (pictures := _pictures(cell.get("attachments"), number, told)):
         kept.attachments = pictures
     return kept
@@ -297,6 +298,44 @@ def _type(cell: Mapping[str, Any], source: str) -> tuple[str, str]:
 def _id(value: Any) -> str:
     """An id as nbformat allows it, "" for anything else."""
     return value if isinstance(value, str) and re.fullmatch(r"[\w-]{1,64}", value, re.A) else ""
+
+
+# What a training loop shows, without what could run: it is cleaned once more before it is shown.
+_SHOWN = ("text/plain", "text/html", "image/png", "image/jpeg", "image/svg+xml")
+MAXIMUM_OUTPUTS = 2_000_000  # characters of a cell's outputs
+
+
+def _outputs(outputs: Any) -> list[NotebookNode]:
+    """The outputs of a cell, made anew of what can be read of them."""
+    kept: list[NotebookNode] = []
+    left = MAXIMUM_OUTPUTS
+    for output in outputs if isinstance(outputs, list) else ():
+        new = _output(output) if isinstance(output, dict) else None
+        left -= len(str(new))
+        if left < 0:
+            kept.append(_stream("… the outputs after this were too long and were left out"))
+            break
+        kept += [new] if new else []
+    return kept
+
+
+def _output(output: Mapping[str, Any]) -> NotebookNode | None:
+    kind = output.get("output_type")
+    if kind == "stream":
+        return _stream(_text(output.get("text")) or "")
+    if kind in ("error", "pyerr"):
+        name, value = (_text(output.get(key)) or "" for key in ("ename", "evalue"))
+        return _stream(f"{name}: {value}\n")
+    data = output.get("data")
+    shown = {m: _text(data.get(m)) for m in _SHOWN} if isinstance(data, dict) else {}
+    shown = {mime: text for mime, text in shown.items() if text}
+    if not shown:
+        return None
+    return NotebookNode(output_type="display_data", data=NotebookNode(shown), metadata={})
+
+
+def _stream(text: str) -> NotebookNode:
+    return NotebookNode(output_type="stream", name="stdout", text=text)
 
 
 _PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}

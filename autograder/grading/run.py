@@ -16,28 +16,87 @@ from autograder import notebook as nb_
 from autograder.execution.execute import (
     CellOutcome,
     Control,
+    Exam,
     Job,
     Limits,
     Result,
     Trial,
 )
-from autograder.grading.score import Verdict, judge, write_outputs
+from autograder.grading.private import FOLDER, Private
+from autograder.grading.score import Verdict, judge, judge_exam, write_outputs
 
 
 def job_of(
-    notebook: NotebookNode, source: NotebookNode, files: Mapping[str, bytes], limits: Limits
+    notebook: NotebookNode,
+    source: NotebookNode,
+    files: Mapping[str, bytes],
+    limits: Limits,
+    exams: Mapping[str, Private] | None = None,
+    profile: str = "small",
 ) -> Job:
     """The job for a grafted notebook: with a negative control for each task that has a mutant.
 
     The salt comes from the source notebook, which students do not have: the hidden tests draw
-    numbers that they can't foresee, and the same ones for everybody.
+    numbers that they can't foresee, and the same ones for everybody. files: what the notebook finds
+    beside it. exams: the private part of each task that is an exam. Cells that train are left out.
     """
+    exams = exams or {}
     tests = nb_.test_cells(notebook)
-    code = [_for_kernel(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    code = [
+        _for_kernel(cell)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not nb_.is_training(cell)
+    ]
     found, salt = _of_source(source)
-    controls = tuple(replace(c, test=tests[c.task].id) for c in found)
-    table = {"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    return Job(notebook=table, files=dict(files), limits=limits, controls=controls, salt=salt)
+    return Job(
+        notebook={"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5},
+        files=dict(files),
+        limits=limits,
+        controls=tuple(replace(c, test=tests[c.task].id) for c in found if c.task not in exams),
+        salt=salt,
+        profile=profile,
+        exams=tuple(_exam(notebook, private) for private in exams.values()),
+    )
+
+
+def _exam(notebook: NotebookNode, private: Private) -> Exam:
+    """The exam of a task: what the cells before its test define, then the task's own cell."""
+    test = nb_.test_cells(notebook)[private.task]
+    cells = [c for c in notebook.cells[: notebook.cells.index(test)] if c.cell_type == "code"]
+    own = [cell.source for cell in cells if nb_.grade_id(cell) == private.task]
+    others = [
+        cell.source
+        for cell in cells
+        if nb_.grade_id(cell) != private.task and not nb_.is_graded(cell)
+    ]
+    files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
+    return Exam(private.task, test.id, ("\n".join(map(definitions, others)), *own), files)
+
+
+def definitions(source: str) -> str:
+    """The imports, functions, classes and plain constants of a cell, as code that never fails.
+
+    What can't be defined where nothing else of the notebook has run is left out. "" for a cell that
+    is no Python.
+    """
+    lines = source.split("\n")
+    plain = "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found = [n for n in _parsed(plain).body if isinstance(n, kinds) or _is_constant(n)]
+    handler = ast.ExceptHandler(ast.Name("Exception"), None, [ast.Pass()])
+    tried = [ast.Try([node], [handler], [], []) for node in found]
+    return ast.unparse(ast.fix_missing_locations(ast.Module(list(tried), [])))
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    """Whether a statement gives a name a number, a text or the like."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    try:
+        ast.literal_eval(node.value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 _sources: dict[int, tuple[NotebookNode, list[Control], str]] = {}
@@ -168,26 +227,34 @@ def suspicions(result: Result) -> list[str]:
     return found + ([result.message] if result.message else [])
 
 
-def apply_result(notebook: NotebookNode, result: Result) -> tuple[Verdict, ...]:
-    """Put what ran into the grafted notebook: outputs, and at each test cell its verdict."""
+def apply_result(
+    notebook: NotebookNode, result: Result, exams: Mapping[str, Private] | None = None
+) -> tuple[Verdict, ...]:
+    """Put what ran into the grafted notebook: outputs, and at each test cell its verdict.
+
+    exams: the private part of each task that is an exam. A cell that trains keeps the outputs that
+    were handed in with it.
+    """
+    exams = exams or {}
+    written = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "code")
     executed = nbformat.from_dict(result.notebook)
     outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
     outcomes = {outcome.cell_id: outcome for outcome in result.cells}
     verdicts = []
     tests = {cell.id: task for task, cell in nb_.test_cells(notebook).items()}
     for cell in notebook.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type != "code" or nb_.is_training(cell):
             continue
         cell.outputs = outputs.get(cell.id, [])
         if cell.id not in tests:
             continue
         task = tests[cell.id]
-        verdict = judge(
-            cell,
-            outcomes.get(cell.id) or CellOutcome(cell.id, "skipped", 0.0),
-            result.trials.get(task, Trial("error", "it was not tried")),
-            result.controls.get(task, "killed"),
-        )
+        outcome = outcomes.get(cell.id) or CellOutcome(cell.id, "skipped", 0.0)
+        if task in exams:
+            verdict = judge_exam(cell, outcome, exams[task], result.handed.get(task), written)
+        else:
+            trial = result.trials.get(task, Trial("error", "it was not tried"))
+            verdict = judge(cell, outcome, trial, result.controls.get(task, "killed"))
         write_outputs(cell, verdict)
         verdicts.append(verdict)
     return tuple(verdicts)

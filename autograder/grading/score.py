@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbformat import NotebookNode
@@ -11,6 +11,7 @@ from nbformat.v4 import new_output
 
 from autograder import notebook as nb_
 from autograder.execution.execute import CellOutcome, Trial
+from autograder.grading.private import HandedError, Private
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 
@@ -20,13 +21,14 @@ class Verdict:
     """How a task ended. score: share of its points, 0 to 1.
 
     status: correct, partial, wrong, not attempted, stopped, tampered or unconfirmed. message: for
-    the student.
+    the student. flag: for a person who should look at it, "" for none.
     """
 
     task: str
     score: float
     status: str
     message: str
+    flag: str = ""
 
 
 def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) -> Verdict:
@@ -35,6 +37,52 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
     outcome: the kernel's reply. trial, control: what came of it when the cell was looked at again.
     """
     task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
+    if outcome.status != "ok":
+        return _failed(task, cell, outcome)
+    if control == "survived" or trial.status == "failed":
+        message = f"{task}: the checks could not be trusted in this notebook."
+        return Verdict(task, 0.0, "tampered", message)
+    if trial.status != "passed":
+        message = f"{task}: a person has to look at this task; it could not be checked twice."
+        return Verdict(task, 0.0, "unconfirmed", message)
+    share, message = _partial(cell)
+    return _worth(task, min(share, trial.score), message)
+
+
+def judge_exam(
+    cell: NotebookNode, outcome: CellOutcome, private: Private, handed: Any, sources: str
+) -> Verdict:
+    """The verdict on the test cell of an exam: what was handed in is compared with the answers.
+
+    handed: what `check.hand_in` published there, None for nothing. sources: the student's code.
+    """
+    task = private.task
+    if outcome.status == "error" and outcome.ename == "NameError":
+        message = (
+            f"Wrong: {task}: {outcome.evalue}. In the exam there are only the notebook's imports, "
+            f"functions, classes and plain constants, and the cell of {task}."
+        )
+        return Verdict(task, 0.0, "wrong", message)
+    if outcome.status != "ok":
+        return _failed(task, cell, outcome)
+    if not isinstance(handed, Mapping):
+        return Verdict(task, 0.0, "wrong", f"Wrong: {task}: no answers were handed in.")
+    try:
+        mark = private.mark(handed, sources)
+    except HandedError as error:
+        message = f"Wrong: {task}: the answers can't be read: {error}."
+        return Verdict(task, 0.0, "wrong", message)
+    except Exception as error:  # private.py is a program, and what it gets may be anything
+        message = f"{task}: a person has to look at this task; its answers could not be marked."
+        flag = f"{task}: marking what it handed in failed: {type(error).__name__}: {error}"
+        return Verdict(task, 0.0, "unconfirmed", message, flag[:500])
+    if mark.share == 0.0:
+        return Verdict(task, 0.0, "wrong", f"{task}: {mark.message}", mark.flag)
+    return replace(_worth(task, mark.share, mark.message), flag=mark.flag)
+
+
+def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
+    """The verdict on a test cell that did not come to its end."""
     if outcome.status == "timeout":
         return Verdict(task, 0.0, "stopped", f"{task}: the time limit was reached.")
     if outcome.status == "died":
@@ -43,19 +91,14 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
     if outcome.status == "skipped":
         message = f"{task}: not checked, since the notebook's time was used up before."
         return Verdict(task, 0.0, "stopped", message)
-    if outcome.status != "ok":
-        if outcome.ename == "NotImplementedError":
-            return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
-        message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
-        return Verdict(task, 0.0, "wrong", message)
-    if control == "survived" or trial.status == "failed":
-        message = f"{task}: the checks could not be trusted in this notebook."
-        return Verdict(task, 0.0, "tampered", message)
-    if trial.status != "passed":
-        message = f"{task}: a person has to look at this task; it could not be checked twice."
-        return Verdict(task, 0.0, "unconfirmed", message)
-    share, message = _partial(cell)
-    share = min(share, trial.score)
+    if outcome.ename == "NotImplementedError":
+        return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
+    message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
+    return Verdict(task, 0.0, "wrong", message)
+
+
+def _worth(task: str, share: float, message: str) -> Verdict:
+    """The verdict on a test cell that gives this share of the points."""
     if share < 1.0:
         return Verdict(task, share, "partial", f"{task}: {share:.0%} of the points. {message}")
     return Verdict(task, 1.0, "correct", f"Correct: {task}. {message}".strip())

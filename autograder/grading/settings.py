@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from traitlets import Bool, Float, Integer, Unicode
+from traitlets import Bool, Enum, Float, Integer, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -28,6 +28,9 @@ class Grader(Configurable):
     cache = Unicode(".grading", help="Where results are kept, in the course.").tag(config=True)
     cell_seconds = Float(60, help="Time limit of a cell.").tag(config=True)
     notebook_seconds = Float(600, help="Time limit of a notebook.").tag(config=True)
+    profile = Enum(
+        ("small", "full"), "small", help="The profile in which students' notebooks are graded."
+    ).tag(config=True)
     memory_mib = Integer(4096, help="Memory limit of a notebook.").tag(config=True)
     trust_timestamps = Bool(
         False,
@@ -43,6 +46,7 @@ class Settings:
     db_url: str
     cache: Path
     limits: Limits
+    profile: str
     unsafe: bool
     trust_timestamps: bool
     config: Config
@@ -79,6 +83,7 @@ def from_config(
             notebook_seconds=grader.notebook_seconds,
             memory_mib=grader.memory_mib,
         ),
+        profile=grader.profile,
         unsafe=grader.unsafe or unsafe,
         trust_timestamps=grader.trust_timestamps,
         config=config,
