@@ -1,18 +1,21 @@
 """`autograder demo`: a small class of a week, made by code, graded end to end, scores known before.
 
-Each student shows one thing that happens in a class. What each must get is computed from
-course.toml, the points in the source notebooks and the planted mutants; grading is then compared
-with it.
+Each student shows one thing that happens in a class. What each must get is computed from the points
+in the source notebooks and the planted mutants, and for an exam from what the reference hands in
+when it runs outside the sandbox; grading is then compared with it.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+import pickle
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -21,11 +24,18 @@ from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
-from autograder.course import Course, Week
+from autograder.course import Course, NotebookEntry, Week
 from autograder.errors import stop
-from autograder.grading.grade import FLAGGED, GRADED, REFUSED, SubmissionGrade
+from autograder.execution.execute import HANDED_MIME
+from autograder.execution.runall import run_all
+from autograder.grading import private
+from autograder.grading.grade import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
+from autograder.grading.private import Private
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
+PROFILE = "small"
+SEED = 0  # of the private part of its exams, so that it is the same class each time
+ANSWER = "I tried a smaller step first. The loss fell more slowly, and the result was the same."
 SILENCE_THE_CHECKS = """\
 # The checks keep saying that I'm wrong. Now they don't.
 from practical_dl import check
@@ -46,30 +56,64 @@ class Expected:
 
 @dataclass(frozen=True)
 class Student:
-    """A student of the demo class. files: by notebook what is handed in."""
+    """A student of the demo class. files: by notebook what is handed in; beside: by file name.
+
+    says: a pattern that a sentence about the submission must hold, a student's or a teacher's.
+    """
 
     name: str
     files: Mapping[str, bytes]
     expected: Expected
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What the reference gives that was run by us, with the private part of its exams.
+
+    notebook: as it ran. files: what it wrote to be handed in, by name. shares: of the points of
+    each exam.
+    """
+
+    notebook: NotebookNode
+    files: Mapping[str, bytes]
+    shares: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class _Notebook:
-    """A notebook of the week, as the class needs it."""
+    """A notebook of the week, as the class needs it. exams: their private parts, by task."""
 
     name: str
     source: NotebookNode
     released: Mapping[str, NotebookNode]
+    exams: Mapping[str, Private]
+    sitting: Sitting
 
-    def points(self, tasks: Iterable[str]) -> tuple[float, float]:
-        """The points and the bonus of some tasks."""
-        chosen = [c for task, c in nb_.test_cells(self.source).items() if task in set(tasks)]
-        bonus = sum(c.metadata.nbgrader["points"] for c in chosen if nb_.ours(c).get("bonus"))
-        return sum(c.metadata.nbgrader["points"] for c in chosen) - bonus, bonus
+    def points(self, tasks: Iterable[str] | None = None) -> tuple[float, float]:
+        """The points and the bonus of some tasks, or of all that a program grades."""
+        got = [0.0, 0.0]
+        for task, cell in nb_.test_cells(self.source).items():
+            if tasks is None or task in tasks:
+                share = self.sitting.shares.get(task, 1.0)
+                got[bool(nb_.ours(cell).get("bonus"))] += cell.metadata.nbgrader["points"] * share
+        return got[0], got[1]
 
     @property
     def tasks(self) -> list[str]:
-        return list(nb_.test_cells(self.source))
+        """The tasks whose tests run in the notebook itself."""
+        return [task for task in nb_.test_cells(self.source) if task not in self.exams]
+
+    @property
+    def all(self) -> list[str]:
+        """These, and the exams."""
+        return [*self.tasks, *self.exams]
+
+    @property
+    def answers(self) -> list[str]:
+        """The cells that a person grades."""
+        return [nb_.grade_id(c) for c in self.source.cells if _is_answer(c)]
 
     def solution(self, task: str) -> NotebookNode:
         return next(c for c in self.source.cells if nb_.grade_id(c) == task)
@@ -95,9 +139,12 @@ class _Notebook:
         return found
 
     def handed_in(self, answers: Mapping[str, str], language: str = "en") -> NotebookNode:
-        """The student's notebook with these solution cells in it."""
+        """The student's notebook with these solution and answer cells in it."""
         notebook = copy.deepcopy(self.released[language])
+        shown = {c.id: c.get("outputs", []) for c in self.sitting.notebook.cells}
         for cell in notebook.cells:
+            if nb_.is_training(cell):
+                cell.outputs = copy.deepcopy(shown.get(cell.id, []))
             if nb_.grade_id(cell) in answers:
                 lines = answers[nb_.grade_id(cell)].split("\n")
                 marks = (BEGIN_SOLUTION, END_SOLUTION)
@@ -105,7 +152,9 @@ class _Notebook:
         return notebook
 
     def reference(self) -> dict[str, str]:
-        return {task: self.solution(task).source for task in self.tasks}
+        """The right solution cells, and a text where a person grades."""
+        tasks = {task: self.solution(task).source for task in self.all}
+        return tasks | dict.fromkeys(self.answers, ANSWER)
 
 
 def _with_helpers(sources: list[str], notebook: NotebookNode) -> str:
@@ -128,28 +177,36 @@ def _mentions(source: str, name: str) -> bool:
 
 
 def make_class(course: Course, week: Week) -> list[Student]:
-    """The students of the demo class of a week that is built. Raises CourseError."""
-    notebooks = {entry.name: _read(course, week, entry.name) for entry in week.notebooks}
+    """The students of the demo class of a week that is built. Raises CourseError.
+
+    course: the demo's own. The private part of the week's exams is made there, and the reference
+    run: it takes as long as `autograder run`.
+    """
+    notebooks = {entry.name: _read(course, week, entry) for entry in week.notebooks}
     full = {n.name: n.handed_in(n.reference()) for n in notebooks.values()}
-    points = {e.name: (e.points, e.bonus) for e in week.notebooks}
-    graded = [notebooks[e.name] for e in week.notebooks if e.points]
+    beside = {name: b for n in notebooks.values() for name, b in n.sitting.files.items()}
+    points = {n.name: n.points() for n in notebooks.values()}
+    # Mistakes are made where they count, and in a week whose points are all an exam's, elsewhere.
+    graded = [notebooks[e.name] for e in week.notebooks if e.points and notebooks[e.name].tasks]
+    graded = graded or [n for n in notebooks.values() if n.tasks]
     if not graded or not all(n.leaves() for n in graded):
         raise stop(course_.FILE, week.folder, "demo", "it has no task that stands by itself")
+    done = TO_GRADE if any(n.answers for n in notebooks.values()) else GRADED
 
     def student(
         name: str,
         notebook: _Notebook | None = None,
         handed_in: NotebookNode | bytes | None = None,
         gets: Iterable[str] = (),
-        status: str = GRADED,
+        status: str = done,
     ) -> Student:
         """One who has everything right but in one notebook, of which only `gets` counts."""
         files: dict[str, NotebookNode | bytes] = dict(full)
         scores = dict(points)
         if notebook is not None:
             files[notebook.name] = handed_in
-            scores[notebook.name] = notebook.points(gets)
-        return Student(name, _dumps(files), Expected(scores, status))
+            scores[notebook.name] = notebook.points(list(gets))
+        return Student(name, _dumps(files), Expected(scores, status), beside)
 
     russian = {n.name: n.handed_in(n.reference(), "ru") for n in notebooks.values()}
     halves = {n.name: n.tasks[: (len(n.tasks) + 1) // 2] for n in notebooks.values()}
@@ -163,7 +220,8 @@ def make_class(course: Course, week: Week) -> list[Student]:
             "full-ru",
             # Some editors put a byte-order mark in front of the text.
             {name: b"\xef\xbb\xbf" + text for name, text in _dumps(russian).items()},
-            Expected(points, language="ru"),
+            Expected(points, done, language="ru"),
+            beside,
         ),
         Student(
             "half-done",
@@ -178,18 +236,18 @@ def make_class(course: Course, week: Week) -> list[Student]:
     ]
     for number, (notebook, task) in enumerate(_three_leaves(graded), 1):
         wrong = notebook.handed_in(notebook.reference() | {task: notebook.mutant(task, number)})
-        others = [t for t in notebook.tasks if t != task]
+        others = [t for t in notebook.all if t != task]
         students.append(student(f"mistake-{number}", notebook, wrong, others))
 
     first, last = graded[0], graded[-1]
     task = first.leaves()[-1]
     crash = first.handed_in(first.reference() | {task: _instead(first, task, "os._exit(1)")})
-    others = [t for t in first.tasks if t != task]
+    others = [t for t in first.all if t != task]
     students.append(student("crash", first, crash, others, FLAGGED))
 
     task = last.leaves()[-1]
     endless = last.handed_in(last.reference() | {task: _instead(last, task, "while True: pass")})
-    others = [t for t in last.tasks if t != task]
+    others = [t for t in last.all if t != task]
     students.append(student("endless", last, endless, others, FLAGGED))
 
     tampering = last.handed_in({task: last.mutant(task) for task in last.tasks})
@@ -199,7 +257,35 @@ def make_class(course: Course, week: Week) -> list[Student]:
 
     # What a browser saves of a notebook that is shown on a page.
     students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
+    for notebook in notebooks.values():
+        if notebook.exams and notebook.sitting.files:
+            students += _without_exam(student("", notebook, full[notebook.name]), notebook)
     return students
+
+
+class _Malice:
+    """What a hostile weights file of Python's own format would do: it must never be loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("open('loaded', 'w'); print('loaded')",)
+
+
+def _without_exam(one: Student, notebook: _Notebook) -> list[Student]:
+    """Students who get nothing for the exams of a notebook. one: who has all else right."""
+    name = next(iter(notebook.sitting.files))
+    report = notebook.handed_in(dict.fromkeys(notebook.answers, ANSWER))
+    return [
+        replace(one, name="no-file", beside={}, says=f"{name} was not handed in"),
+        replace(one, name="pickle", beside={name: pickle.dumps(_Malice())}, says="pickle|format"),
+        replace(one, name="empty-file", beside={name: b""}, says=f"{name} is empty"),
+        replace(
+            one,
+            name="report-only",
+            files={**one.files, **_dumps({notebook.name: report})},
+            beside={},
+            says="[Nn]ot attempted",
+        ),
+    ]
 
 
 def _three_leaves(notebooks: list[_Notebook]) -> list[tuple[_Notebook, str]]:
@@ -225,10 +311,69 @@ def _dumps(files: Mapping[str, NotebookNode | bytes]) -> dict[str, bytes]:
     }
 
 
-def _read(course: Course, week: Week, name: str) -> _Notebook:
-    file = f"{week.folder}/{name}.ipynb"
+def _read(course: Course, week: Week, entry: NotebookEntry) -> _Notebook:
+    file = f"{week.folder}/{entry.name}.ipynb"
     released = {lang: nb_.read(course.root / "release" / lang / file) for lang in course.languages}
-    return _Notebook(name, nb_.read(course.root / "source" / file), released)
+    source = nb_.read(course.root / "source" / file)
+    tasks = list(nb_.exams(source))
+    if tasks:
+        private.write(course, week, tasks, PROFILE, SEED)
+    exams = private.load(course, week, tasks, PROFILE)
+    sitting = Sitting(source, {}, {})
+    if exams or entry.files:
+        sitting = _sit(course, week, entry, source, exams)
+    return _Notebook(entry.name, source, released, exams, sitting)
+
+
+def _sit(
+    course: Course,
+    week: Week,
+    entry: NotebookEntry,
+    source: NotebookNode,
+    exams: Mapping[str, Private],
+) -> Sitting:
+    """Run the reference, as `autograder run` does, up to its last exam. Raises CourseError."""
+    ends = [i for i, c in enumerate(source.cells) if nb_.is_training(c)]
+    ends += [source.cells.index(cell) for cell in nb_.exams(source).values()]
+    notebook = copy.deepcopy(source)
+    notebook.cells = notebook.cells[: max(ends, default=len(source.cells)) + 1]
+    folder = course.root / "source" / week.folder
+    where = f"source/{week.folder}/{entry.name}.ipynb"
+    with tempfile.TemporaryDirectory() as temporary:
+        place, kept = Path(temporary, week.folder), Path(temporary, "kept")
+        shutil.copytree(folder, place, ignore=shutil.ignore_patterns("*.ipynb"))
+        kept.mkdir()
+        # It runs in a folder that does not stay.
+        names = [f.name for f in entry.files]
+        lines = ["import shutil", f"for name in {names!r}:"]
+        lines += [f"    shutil.copy(name, {str(kept)!r})"]
+        notebook.cells.append(new_code_cell("\n".join(lines)))
+        file = place / f"{entry.name}.ipynb"
+        file.write_text(nb_.dumps(notebook), encoding="utf-8")
+        (report,) = run_all(
+            [file],
+            output_dir=Path(temporary, "runs"),
+            profile=PROFILE,
+            jobs=1,
+            variables={file: private.environment(course, week, PROFILE)},
+        )
+        if not report.ok:
+            raise stop(where, "", "demo", f"the reference does not run: {report.error}")
+        ran = nb_.read(report.executed)
+        files = {name: (kept / name).read_bytes() for name in names}
+    handed = {
+        output.data[HANDED_MIME]["task"]: output.data[HANDED_MIME]
+        for cell in ran.cells
+        for output in cell.get("outputs", [])
+        if HANDED_MIME in output.get("data", {})
+    }
+    code = "\n\n".join(c.source for c in source.cells if c.cell_type == "code")
+    shares = {task: exam.mark(handed[task], code).share for task, exam in exams.items()}
+    return Sitting(ran, files, shares)
+
+
+def _is_answer(cell: NotebookNode) -> bool:
+    return nb_.is_graded(cell) and nb_.is_solution(cell)
 
 
 def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
@@ -255,6 +400,8 @@ def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
         folder.mkdir(parents=True)
         for name, content in student.files.items():
             (folder / f"{name}.ipynb").write_bytes(content)
+        for name, content in student.beside.items():
+            (folder / name).write_bytes(content)
     return demo, students
 
 
