@@ -106,3 +106,75 @@ def classifier(
         ax.imshow(unit.reshape(pictures.shape[1:]), cmap="RdBu_r", vmin=-limit, vmax=limit)
     for ax in [*middle.axes, *bottom.axes]:
         ax.axis("off")
+
+
+def sliding_filter(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    output: np.ndarray,
+    place: tuple[int, int],
+    *,
+    stride: int = 1,
+    padding: int = 0,
+) -> None:
+    """A filter on a grid of numbers: window times kernel, summed, is one output number (week 03).
+
+    x: (h, w) with its padding, whose frame is drawn grey. output: NaN where nothing stands yet.
+    place: of the output number whose window is marked.
+    """
+    ratios = [x.shape[1], kernel.shape[1], output.shape[1]]
+    axes = plt.subplots(
+        1, 3, figsize=(0.5 * sum(ratios) + 1.5, 0.5 * len(x) + 0.8), width_ratios=ratios
+    )[1]
+    titles = ["input", "filter", "output"]
+    top, left = place[0] * stride, place[1] * stride
+    marks = [(top, left, *kernel.shape), (0, 0, *kernel.shape), (*place, 1, 1)]
+    for ax, grid, title, (row, column, rows, columns) in zip(
+        axes, [x, kernel, output], titles, marks, strict=True
+    ):
+        h, w = grid.shape
+        for (i, j), number in np.ndenumerate(grid):
+            frame = title == "input" and not (
+                padding <= i < h - padding and padding <= j < w - padding
+            )
+            ax.add_patch(Rectangle((j, i), 1, 1, fc="0.9" if frame else "white", ec="0.6"))
+            if not np.isnan(number):
+                ax.text(j + 0.5, i + 0.5, f"{number:g}", ha="center", va="center")
+        ax.add_patch(Rectangle((column, row), columns, rows, fc="none", ec=GRADIENT, lw=3))
+        ax.set(title=title, xlim=(-0.1, w + 0.1), ylim=(h + 0.1, -0.1), aspect="equal")
+        ax.axis("off")
+
+
+def picture_classifier(
+    history: Mapping[str, Sequence[float]],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    pictures: np.ndarray,
+    classes: Sequence[str],
+) -> None:
+    """A trained classifier of colour pictures: curves, confusions, confident mistakes (week 03).
+
+    history: accuracies by epoch, by name. logits: (n, k) of pictures (n, h, w, 3) of these labels.
+    """
+    guess = logits.argmax(axis=1)
+    sure = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    wrong = np.flatnonzero(guess != labels)
+    worst = wrong[np.argsort(-sure[wrong])][:16]
+    matrix = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(matrix, (labels, guess), 1)
+    figure = plt.figure(figsize=(11, 8.6))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.35, 1])
+    left, right = top.subplots(1, 2, width_ratios=[1, 1.15])
+    series = {name: (range(1, len(values) + 1), values) for name, values in history.items()}
+    plots.curves(series, "Accuracy", "epoch", "share of pictures", ax=left)
+    title = f"Never trained on: {np.mean(guess == labels):.1%} of {len(labels)} right"
+    plots.confusion(matrix, classes, title, ax=right)
+    right.tick_params(axis="x", rotation=60)
+    bottom.suptitle("Most confidently wrong: true → guessed")
+    axes = bottom.subplots(2, 8)
+    for ax, i in zip(axes.flat, worst, strict=False):
+        ax.imshow(pictures[i])
+        title = f"{classes[labels[i]]} →\n{classes[guess[i]]} {sure[i]:.0%}"
+        ax.set_title(title, fontsize=8)
+    for ax in axes.flat:
+        ax.axis("off")
