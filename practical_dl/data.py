@@ -37,6 +37,7 @@ import requests
 from PIL import Image
 
 PROFILES = ("small", "full")
+_ARCHIVES = "https://codeload.github.com"
 WITHHELD = 2_000  # test pictures of CIFAR-10 that `load` leaves to `withheld`
 
 
@@ -106,7 +107,7 @@ class _Repository:
 
     @property
     def url(self) -> str:
-        return f"https://codeload.github.com/{self.name}/zip/{self.commit}"
+        return f"{_ARCHIVES}/{self.name}/zip/{self.commit}"
 
 
 _MNIST_URLS = (
@@ -250,7 +251,7 @@ def _fetch_file(name: str, file: _File) -> Path:
         if target.is_file() and _sha256(target.read_bytes()) == file.sha256:
             return target
         if not packed.is_file():
-            _download(name, file.urls, f"md5:{file.md5}", packed)
+            _download(name, file, packed)
         try:
             content = gzip.decompress(packed.read_bytes())
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -279,7 +280,10 @@ def _fetch_built(name: str, files: Sequence[_File], repository: _Repository) -> 
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
             archive = Path(folder) / "archive.zip"
-            _download(name, (repository.url,), None, archive)
+            try:  # not `pooch.retrieve`: it would tell how to pin a checksum that may change
+                pooch.HTTPDownloader(progressbar=True)(repository.url, str(archive), None)
+            except requests.RequestException as error:
+                raise _absent(name, _size(name), [type(error).__name__]) from error
             try:
                 contents = repository.build(_read_archive(archive))
             except Exception as error:  # whatever a damaged archive makes its readers raise
@@ -354,13 +358,13 @@ def _command(name: str, profile: str = "small") -> str:
     return f"python -m practical_dl.data {name}{option}"
 
 
-def _download(name: str, urls: Sequence[str], known_hash: str | None, target: Path) -> None:
+def _download(name: str, file: _File, target: Path) -> None:
     reasons = []
-    for url in urls:
+    for url in file.urls:
         try:
             pooch.retrieve(
                 url,
-                known_hash=known_hash,
+                known_hash=f"md5:{file.md5}",
                 path=target.parent,
                 fname=target.name,
                 progressbar=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import itertools
 import socket
 import subprocess
 import sys
@@ -202,9 +203,11 @@ def test_memory() -> None:
 def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRACTICAL_DL_DATA", str(tmp_path))
     finding = doctor.data()
-    assert not lacks(finding, "missing: mnist", "python -m practical_dl.data mnist")
+    assert not lacks(
+        finding, "missing: mnist, cifar10, nuclei, bccd", "python -m practical_dl.data mnist"
+    )
     assert f"{tmp_path}: digits, breast_cancer" in finding.found
-    for file in data._FILES["mnist"]:
+    for file in itertools.chain(*data._FILES.values()):
         path = tmp_path / f"{file.path}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(b""))
