@@ -176,6 +176,7 @@ def run(
         except sandbox.SandboxError as error:
             raise stop("--no-network", "", "sandbox", str(error)) from None
     folder = course.root / "runs" / tree.value / profile.value
+    variables = _private_variables(course, weeks, profile.value) if tree is Tree.source else {}
     with _progress() as bar:
         running = bar.add_task("Running notebooks", total=len(notebooks))
         reports = runall.run_all(
@@ -184,6 +185,7 @@ def run(
             profile=profile.value,
             jobs=jobs,
             untouched=tree is not Tree.source,
+            variables=variables,
             on_done=lambda report: bar.update(running, advance=1),
         )
     (folder / "junit.xml").write_text(runall.junit_xml(reports), encoding="utf-8")
@@ -195,8 +197,53 @@ def run(
     sys.exit(1 if failed else 0)
 
 
+def _private_variables(
+    course: course_.Course, weeks: tuple, profile: str
+) -> dict[Path, dict[str, str]]:
+    """What shows each notebook with an exam its private inputs, which are made where they lack."""
+    from autograder import notebook as nb_
+    from autograder.grading import private as private_
+
+    found = {}
+    for week in weeks:
+        for path in course_.notebooks_of(course, [week], "source"):
+            tasks = list(nb_.exams(nb_.read(path)))
+            if tasks and not private_.ready(course, week, tasks, profile):
+                private_.write(course, week, tasks, profile)
+            if tasks:
+                found[path] = private_.environment(course, week, profile)
+    return found
+
+
 def _again_without(option: str) -> list[str]:
     return [sys.executable, "-m", "autograder", *(a for a in sys.argv[1:] if a != option)]
+
+
+@app.command()
+def private(
+    week: Weeks = None,
+    profile: Annotated[Profile, typer.Option(help="For which profile.")] = Profile.small,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draw the same each time; else nobody can know it.")
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Make the private inputs and answers of exams, anew. Grading a week with an exam needs them.
+
+    They lie in private/, which git ignores: keep a copy, since other inputs give other scores.
+    """
+    from autograder import notebook as nb_
+    from autograder.grading import private as private_
+
+    course, weeks = _load(root, week)
+    for one in weeks:
+        notebooks = map(nb_.read, course_.notebooks_of(course, [one], "source"))
+        tasks = [task for notebook in notebooks for task in nb_.exams(notebook)]
+        if tasks:
+            for path in private_.write(course, one, tasks, profile.value, seed):
+                console.print(f"{path.relative_to(course.root)}", soft_wrap=True)
+        elif week:
+            console.print(f"{one.folder} has no exam.")
 
 
 @app.command()

@@ -140,21 +140,21 @@ class Result:
 
     notebook: the job's, with outputs. cells: the code cells in order. controls: by task "killed"
     (the test noticed the mistake), "survived" or "error: why it could not be tried"; trials: by
-    task. Both hold only tasks whose test cell was "ok". handed: by task what the test of an exam
-    has handed in, as `check.hand_in` publishes it. kernel: how it was started and what limited it,
-    for a person. message: what a teacher should know, "" if all went well.
+    task. Both hold only tasks whose test cell was "ok". kernel: how it was started and what limited
+    it, for a person. message: what a teacher should know, "" if all went well. handed: by task what
+    the test of an exam has handed in, as `check.hand_in` publishes it.
     """
 
     notebook: dict[str, Any]
     cells: tuple[CellOutcome, ...]
     controls: Mapping[str, str]
     trials: Mapping[str, Trial]
-    handed: Mapping[str, Any]
     seconds: float
     peak_memory_mib: float
     sandboxed: bool
     kernel: str
     message: str
+    handed: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Plain JSON."""
@@ -231,12 +231,12 @@ def execute(job: Job, *, sandbox: bool = True) -> Result:
         cells=tuple(outcomes.values()),
         controls=run.controls,
         trials=run.trials,
-        handed=handed,
         seconds=time.monotonic() - start,
         peak_memory_mib=round(peak / 2**20, 1),
         sandboxed=sandbox,
         kernel=run.kernel.start,
         message=" ".join(run.messages),
+        handed=handed,
     )
 
 

@@ -57,18 +57,21 @@ def run_all(
     profile: str,
     jobs: int,
     untouched: bool = False,
+    variables: Mapping[Path, Mapping[str, str]] | None = None,
     on_done: Callable[[RunReport], None] | None = None,
 ) -> list[RunReport]:
     """Run notebooks from top to bottom, so many at once; report in the order given.
 
-    untouched: students' notebooks, in which a cell may end with NotImplementedError, and then the
-    next one runs. on_done is called as each notebook ends, never twice at a time.
+    Each runs in a copy of its folder: what it writes does not stay. untouched: students' notebooks,
+    in which a cell may end with NotImplementedError, and then the next one runs. variables: of the
+    environment, by notebook. on_done is called as each notebook ends, never twice at a time.
     """
     jobs = max(1, jobs)
     lock = threading.Lock()
 
     def one(notebook: Path) -> RunReport:
-        report = _run_in_process(notebook, output_dir, profile, jobs, untouched)
+        own = (variables or {}).get(notebook, {})
+        report = _run_in_process(notebook, output_dir, profile, jobs, untouched, own)
         if on_done is not None:
             with lock:
                 on_done(report)
@@ -161,7 +164,12 @@ def _exec_without_network(argv: Sequence[str]) -> int:
 
 
 def _run_in_process(
-    notebook: Path, output_dir: Path, profile: str, jobs: int, untouched: bool
+    notebook: Path,
+    output_dir: Path,
+    profile: str,
+    jobs: int,
+    untouched: bool,
+    variables: Mapping[str, str],
 ) -> RunReport:
     notebook = notebook.absolute()
     executed = (output_dir / notebook.parent.name / notebook.name).absolute()
@@ -173,7 +181,7 @@ def _run_in_process(
         line += ["--untouched"] if untouched else []
         done = subprocess.run(
             [*line, "--report", str(answer)],
-            env={**os.environ, **threads(max(1, (os.cpu_count() or 1) // jobs))},
+            env={**os.environ, **threads(max(1, (os.cpu_count() or 1) // jobs)), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -208,23 +216,24 @@ def _run(notebook: Path, executed: Path, profile: str, untouched: bool) -> RunRe
     parameters = {"profile": profile} if tagged and profile != "small" else {}
     error = ""
     start = time.monotonic()
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(executed),
-            parameters=parameters,
-            cwd=str(notebook.parent),
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            log_output=False,
-            execution_timeout=CELL_SECONDS,
-            allow_errors=untouched,
-        )
-    except papermill.PapermillExecutionError as failure:
-        error = f"{failure.ename}: {failure.evalue}"
-    except Exception as failure:  # a dead kernel, a cell that takes too long, a broken file
-        error = f"{type(failure).__name__}: {failure}"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters=parameters,
+                cwd=str(shutil.copytree(notebook.parent, Path(folder, notebook.parent.name))),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_SECONDS,
+                allow_errors=untouched,
+            )
+        except papermill.PapermillExecutionError as failure:
+            error = f"{failure.ename}: {failure.evalue}"
+        except Exception as failure:  # a dead kernel, a cell that takes too long, a broken file
+            error = f"{type(failure).__name__}: {failure}"
     seconds = time.monotonic() - start
     ran = _cells(executed)
     failed = _failed(ran, untouched)

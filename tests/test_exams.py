@@ -1,0 +1,392 @@
+"""Exams: run in a kernel of their own, marked by answers that never enter it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from rules import tree_of
+
+from autograder import course as course_
+from autograder import notebook as nb_
+from autograder.authoring import build
+from autograder.course import Course
+from autograder.errors import CourseError
+from autograder.execution.backend import LocalPool
+from autograder.execution.execute import Exam, Job
+from autograder.grading import grade as grade_
+from autograder.grading import private
+from autograder.grading.grade import FLAGGED, GRADED, SubmissionGrade
+from autograder.grading.run import definitions
+
+REPOSITORY = Path(__file__).parents[1]
+WEEK = "week01_exam"
+RIGHT = "def guess(numbers, threshold):\n    return as_classes(numbers > threshold)"
+SECRET = "rows_of_the_training_loop"
+
+
+def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "autograder", *arguments]
+    return subprocess.run(line, cwd=root, capture_output=True, text=True)
+
+
+def new_course(root: Path) -> Course:
+    shutil.copytree(Path(__file__).parent / "fixtures" / "exam", root)
+    shutil.copy(REPOSITORY / "nbgrader_config.py", root)
+    course = course_.load(root)
+    build.build(course, course.weeks)
+    return course
+
+
+def hand_in(
+    course: Course,
+    student: str,
+    solution: str = RIGHT,
+    threshold: object = 0.5,
+    *,
+    cells: Mapping[str, str] | None = None,
+    language: str = "en",
+    outputs: bool = True,
+) -> Path:
+    """Hand in a notebook with this solution cell, and with a file that holds the threshold.
+
+    cells: further cells by what the instructor's begin with.
+    """
+    notebook = nb_.read(course.root / "release" / language / WEEK / "threshold.ipynb")
+    for cell in notebook.cells:
+        if nb_.grade_id(cell) == "guess":
+            cell.source = solution
+        for start, source in (cells or {}).items():
+            if cell.source.startswith(start):
+                cell.source = source
+        if nb_.is_training(cell) and outputs:
+            cell.outputs = [nbformat.v4.new_output("stream", text=f"{SECRET}\n")]
+    folder = course.root / "submitted" / student / WEEK
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "threshold.ipynb").write_text(nb_.dumps(notebook), encoding="utf-8")
+    if threshold is not None:
+        (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))
+    return folder
+
+
+def grade(course: Course) -> dict[str, SubmissionGrade]:
+    (week,) = course.weeks
+    students = grade_.submissions(course, week)
+    with LocalPool(2) as backend:
+        return {g.student: g for g in grade_.grade(course, week, students, backend=backend)}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
+    course = new_course(tmp_path_factory.mktemp("exams") / "course")
+    (week,) = course.weeks
+    private.write(course, week, ["guess"], "small", seed=1)
+    hand_in(course, "right")
+    hand_in(course, "right-ru", language="ru")
+    hand_in(course, "worse", threshold=0.25)
+    hand_in(course, "no-file", threshold=None)
+    hand_in(course, "untouched", 'raise NotImplementedError("guess")')
+    hand_in(course, "data", RIGHT.replace("0.5", "drawn"), cells={"import json": TRAINED})
+    uses = "def guess(numbers, threshold):\n    return as_classes(numbers > drawn.mean())"
+    hand_in(course, "other-cell", uses)
+    hand_in(course, "endless-training", cells={"guess(drawn": "while True: pass"})
+    hand_in(course, "magic", RIGHT + "  # magic")
+    hand_in(course, "peeking", PEEKING)
+    hand_in(
+        course, "shape", "def guess(numbers, threshold):\n    return (numbers > threshold) * 1\n"
+    )
+    hand_in(course, "forged", FORGED)
+    hand_in(course, "too-few", TOO_FEW)
+    return course
+
+
+# Imports, functions, classes and constants of other cells are there in the exam, also after a
+# magic and beside code that fails there.
+TRAINED = """\
+%matplotlib inline
+import json
+from pathlib import Path
+import numpy as np
+from practical_dl import check
+EXAMPLES = [0.1, 0.5, 0.6, 0.9]
+drawn = np.random.default_rng(0).uniform(size=8)
+class Helper:
+    size = len(drawn)
+def as_classes(truths, dtype=int):
+    return np.asarray(truths).astype(dtype)
+"""
+PEEKING = """\
+import os, sys
+from pathlib import Path
+def guess(numbers, threshold):
+    if len(numbers) > 4:
+        found = [str(p) for p in Path("/").rglob("*answers*") if not str(p).startswith("/proc")]
+        frame = sys._getframe()
+        while frame:
+            found += [k for k in frame.f_locals if k in ("answers", "classes", "truths")]
+            frame = frame.f_back
+        if found:
+            raise RuntimeError(f"found {found}")
+        return as_classes(numbers > 2)
+    return as_classes(numbers > threshold)
+"""
+FORGED = """\
+from IPython.display import publish_display_data
+def guess(numbers, threshold):
+    score = {"score": 1.0, "message": "all"}
+    publish_display_data({"application/vnd.practical-dl.score+json": score})
+    return as_classes(numbers > (threshold if len(numbers) == 4 else 2))
+"""
+TOO_FEW = """\
+def guess(numbers, threshold):
+    return as_classes(numbers > threshold)[: 4 if len(numbers) > 4 else None]
+"""
+
+
+@pytest.fixture(scope="module")
+def grades(course: Course) -> dict[str, SubmissionGrade]:
+    return grade(course)
+
+
+def task(found: SubmissionGrade) -> tuple[float | None, str]:
+    one = next(t for t in found.notebooks[0].tasks if t.task == "guess")
+    return one.score, one.status
+
+
+def page(course: Course, student: str) -> str:
+    return (course.root / "feedback" / student / WEEK / "threshold.html").read_text()
+
+
+@pytest.mark.parametrize("student", ["right", "right-ru", "data", "endless-training", "shape"])
+def test_a_right_answer_gets_all_points(grades: dict[str, SubmissionGrade], student: str) -> None:
+    assert task(grades[student]) == (4.0, "correct")
+    assert grades[student].status == GRADED
+
+
+def test_a_share_of_the_points(course: Course, grades: dict[str, SubmissionGrade]) -> None:
+    with np.load(course.root / "private" / WEEK / "small" / "guess.inputs.npz") as arrays:
+        numbers = arrays["numbers"]
+    share = np.mean((numbers > 0.25) == (numbers > 0.5))
+    assert task(grades["worse"]) == (pytest.approx(4 * (share - 0.25) / 0.75), "partial")
+    assert f"{share:.0%} of the numbers are right." in page(course, "worse")
+
+
+@pytest.mark.parametrize(
+    ("student", "status", "said"),
+    [
+        ("no-file", "wrong", "threshold.json is not beside the notebook"),
+        ("untouched", "not attempted", "Not attempted: guess"),
+        ("other-cell", "wrong", "In the exam there are only the notebook"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    course: Course, grades: dict[str, SubmissionGrade], student: str, status: str, said: str
+) -> None:
+    assert task(grades[student]) == (0.0, status)
+    assert said in page(course, student)
+    assert grades[student].status == GRADED
+
+
+def test_the_answers_are_nowhere_to_be_found(
+    course: Course, grades: dict[str, SubmissionGrade]
+) -> None:
+    score, _ = task(grades["peeking"])
+    assert "found [" not in page(course, "peeking")
+    assert score < 2.5  # always 0: about half are right
+
+
+def test_a_score_of_ones_own_is_none(grades: dict[str, SubmissionGrade]) -> None:
+    assert task(grades["forged"])[0] < 2.5
+
+
+def test_a_mark_that_fails_is_for_a_person(grades: dict[str, SubmissionGrade]) -> None:
+    assert task(grades["too-few"]) == (0.0, "unconfirmed")
+    assert grades["too-few"].status == FLAGGED
+    assert "marking what it handed in failed" in grades["too-few"].notebooks[0].reasons[0]
+
+
+def test_what_private_py_notices_is_told(grades: dict[str, SubmissionGrade]) -> None:
+    assert grades["magic"].status == FLAGGED
+    assert grades["magic"].notebooks[0].reasons == ("threshold: it uses magic",)
+    assert task(grades["magic"])[0] == 4.0
+
+
+def test_training_is_shown_as_it_was_handed_in(
+    course: Course, grades: dict[str, SubmissionGrade]
+) -> None:
+    assert SECRET in page(course, "endless-training")
+    assert grades["endless-training"].notebooks[0].seconds < 20
+
+
+def test_nothing_private_is_left_behind(course: Course, grades: dict[str, SubmissionGrade]) -> None:
+    kept = {"private", "weeks", "source"}
+    for path, content in tree_of(course.root).items():
+        if Path(path).parts[0] not in kept:
+            assert "private.py" not in path
+            assert b"mark_guess" not in content, path
+            assert b"handed+json" not in content, path
+
+
+def test_only_what_changed_is_run(
+    course: Course, grades: dict[str, SubmissionGrade], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class None_:
+        def run(self, jobs: object) -> None:
+            raise AssertionError("nothing has changed")
+
+    (week,) = course.weeks
+    students = grade_.submissions(course, week)
+    again = grade_.grade(course, week, students, backend=None_())
+    assert {g.student: task(g) for g in again} == {s: task(g) for s, g in grades.items()}
+    old = (course.root / "submitted" / "right" / WEEK / "threshold.json").read_text()
+    hand_in(course, "right", threshold=0.25)
+    assert task(grade(course)["right"]) == task(grades["worse"])
+    (course.root / "submitted" / "right" / WEEK / "threshold.json").write_text(old)
+
+
+def test_without_private_inputs_nothing_is_graded(tmp_path: Path) -> None:
+    course = new_course(tmp_path / "course")
+    hand_in(course, "right")
+    with pytest.raises(CourseError, match=f"run `autograder private {WEEK}`"):
+        grade(course)
+    assert not (course.root / "autograded").exists()
+
+
+def test_the_gates(tmp_path: Path) -> None:
+    course = new_course(tmp_path / "course")
+    for arguments in (
+        ["lint"],
+        ["mutants", "--generate"],
+        ["run", "--no-network"],
+        ["run", "--tree", "release/en"],
+    ):
+        done = command(course.root, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not (course.root / "source" / WEEK / "threshold.json").exists()
+    released = {p for p in tree_of(course.root / "release") if p.endswith(".py")}
+    assert not released
+    paths = sorted((course.root / "private" / WEEK / "small").iterdir())
+    assert [p.name for p in paths] == ["guess.answers.npz", "guess.inputs.npz"]
+    assert paths[0].parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_private_inputs_are_drawn_anew(tmp_path: Path) -> None:
+    course = new_course(tmp_path / "course")
+
+    def drawn(*arguments: str) -> float:
+        done = command(course.root, "private", "1", *arguments)
+        assert done.returncode == 0, done.stderr
+        folder = course.root / "private" / WEEK / ("full" if "full" in arguments else "small")
+        with np.load(folder / "guess.inputs.npz") as arrays:
+            return arrays["numbers"].tolist()
+
+    assert drawn() != drawn()
+    assert drawn("--seed", "1") == drawn("--seed", "1")
+    assert len(drawn("--profile", "full")) == 1000
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = (", "SyntaxError"),
+        ("x = 1", "there is no function make"),
+        ("def make(profile, rng): return {}", "make gives nothing for it"),
+        ("def make(profile, rng): raise OSError('no data')", "OSError: no data"),
+        ("def make(profile, rng): return {'guess': ({}, {})}", "there is no function mark_guess"),
+    ],
+)
+def test_a_broken_private_py_is_told(tmp_path: Path, source: str, said: str) -> None:
+    course = new_course(tmp_path / "course")
+    (course.root / "weeks" / WEEK / "private.py").write_text(source)
+    (course.root / "source" / WEEK / "private.py").write_text(source)
+    for arguments in (["private", "1"], ["mutants"]):
+        done = command(course.root, *arguments)
+        if arguments == ["private", "1"] and "mark_guess" in said:
+            continue  # it is not needed to make them
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "handed",
+    [
+        {},
+        {"data": "AAAA", "dtype": "|O8", "shape": [1]},
+        {"data": "AAAA", "dtype": "<f8", "shape": [-1]},
+        {"data": "AAAA", "dtype": "<f8", "shape": [True]},
+        {"data": "AAAA", "dtype": "<f8", "shape": [2]},
+        {"data": "not base64!", "dtype": "<f8", "shape": [1]},
+        {"data": 5, "dtype": "<f8", "shape": [1]},
+        {"data": "AAAAAAAAAAA=", "dtype": "<f8", "shape": "x"},
+        {"data": "AAAAAAAAAAA=", "dtype": "<f3", "shape": [1]},
+    ],
+)
+def test_what_is_handed_in_may_be_anything(handed: dict[str, object]) -> None:
+    with pytest.raises(private.HandedError):
+        private.array_of(handed)
+
+
+def test_definitions_are_all_that_an_exam_takes_over() -> None:
+    source = """\
+%matplotlib inline
+!pip install x
+import os, json as j
+from pathlib import Path
+SIZE: int = 3
+MEAN = (0.1, -0.2)
+model = train()
+secret.value = 5
+@cache
+def f(x=SIZE): return x
+class A: pass
+for i in range(3): print(i)
+print("no")
+"""
+    found = definitions(source)
+    names: dict[str, object] = {}
+    exec(found, names)
+    kept = {"os", "j", "Path", "SIZE", "MEAN", "A"}  # f fails, as its decorator is not there
+    assert {name for name in names if not name.startswith("__")} == kept
+    assert definitions("this is no Python") == ""
+
+
+def test_a_job_with_an_exam_survives_json() -> None:
+    exam = Exam("a", "test-a", ("x = 1", "y = 2"), {"private/a.inputs.npz": b"\0\1"})
+    job = Job({"cells": []}, files={"w.bin": b"\2"}, exams=(exam,))
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_stands_alone_in_a_plain_process(tmp_path: Path) -> None:
+    code = """
+import math
+import numpy as np
+from practical_dl import check
+SIZES = [1, (2.0, "x")]
+data = np.zeros(3)
+shape = 5
+def fine(x): return helper(x.shape) + math.pi + np.sqrt(SIZES[0])
+def helper(x): return len(x)
+class Layer:
+    def forward(self): return data
+class Net(Layer): pass
+def bad(): return [Net() for _ in range(2)]
+check.stands_alone(fine, "fine")
+try:
+    check.stands_alone(bad, "bad")
+except check.CheckFailed as error:
+    assert "Layer uses data, a ndarray" in str(error), error
+else:
+    raise SystemExit("bad was not noticed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr
