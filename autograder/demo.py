@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from autograder import course as course_
+from autograder import demo_networks
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
@@ -34,6 +35,7 @@ from autograder.grading.private import Private
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"
+NETWORKS = "week03_convnets"  # the week whose exam is a network
 SEED = 0  # of the private part of its exams, so that it is the same class each time
 ANSWER = "I tried a smaller step first. The loss fell more slowly, and the result was the same."
 SILENCE_THE_CHECKS = """\
@@ -97,8 +99,12 @@ class _Notebook:
         for task, cell in nb_.test_cells(self.source).items():
             if tasks is None or task in tasks:
                 share = self.sitting.shares.get(task, 1.0)
-                got[bool(nb_.ours(cell).get("bonus"))] += cell.metadata.nbgrader["points"] * share
+                got[bool(nb_.ours(cell).get("bonus"))] += share * self.source_points(task)
         return got[0], got[1]
+
+    def source_points(self, task: str) -> float:
+        """The points that a task has."""
+        return float(nb_.test_cells(self.source)[task].metadata.nbgrader["points"])
 
     @property
     def tasks(self) -> list[str]:
@@ -143,7 +149,7 @@ class _Notebook:
         notebook = copy.deepcopy(self.released[language])
         shown = {c.id: c.get("outputs", []) for c in self.sitting.notebook.cells}
         for cell in notebook.cells:
-            if nb_.is_training(cell):
+            if nb_.is_training(cell) and answers.keys() & self.exams:
                 cell.outputs = copy.deepcopy(shown.get(cell.id, []))
             if nb_.grade_id(cell) in answers:
                 lines = answers[nb_.grade_id(cell)].split("\n")
@@ -259,7 +265,10 @@ def make_class(course: Course, week: Week) -> list[Student]:
     students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
     for notebook in notebooks.values():
         if notebook.exams and notebook.sitting.files:
-            students += _without_exam(student("", notebook, full[notebook.name]), notebook)
+            one = student("", notebook, full[notebook.name], notebook.tasks)
+            students += _without_exam(one, notebook)
+            if week.folder == NETWORKS:
+                students += _networks(one, notebook)
     return students
 
 
@@ -285,6 +294,36 @@ def _without_exam(one: Student, notebook: _Notebook) -> list[Student]:
             beside={},
             says="[Nn]ot attempted",
         ),
+    ]
+
+
+def _networks(one: Student, notebook: _Notebook) -> list[Student]:
+    """Students of the week whose exam is a network with its weights."""
+    from practical_dl import data
+
+    ((task, exam),) = notebook.exams.items()
+    ((name, weights),) = notebook.sitting.files.items()
+    cifar = data.load("cifar10", PROFILE)
+    table, answers = demo_networks.table(cifar.x_test, cifar.y_test)
+    handed = demo_networks.by_heart(exam, cifar.x_test, cifar.y_test)
+    share, _, flag = exam.judge(handed, exam.answers, PROFILE, table)
+
+    def student(who: str, says: str, weights: bytes, source: str = "") -> Student:
+        answers = notebook.reference() | ({task: source} if source else {})
+        files = one.files | _dumps({notebook.name: notebook.handed_in(answers)})
+        return replace(one, name=who, files=files, beside={name: weights}, says=says)
+
+    peeps = notebook.solution(task).source + demo_networks.PEEPS
+    learned = student("by-heart", "by heart", answers, table)
+    points, bonus = one.expected.scores[notebook.name]
+    points += share * notebook.source_points(task)
+    scores = {**one.expected.scores, notebook.name: (points, bonus)}
+    expected = Expected(scores, FLAGGED if flag else one.expected.status)
+    return [
+        student("nan", "not finite", demo_networks.spoilt(weights)),
+        student("untrained", "1?[0-9][.,0-9]* ?%", demo_networks.shuffled(weights)),
+        student("opens-files", "opens no files", weights, peeps),
+        replace(learned, expected=expected),
     ]
 
 
