@@ -109,7 +109,8 @@ class Autograde(NbGraderAutograde):
 
     def _log(self, one: grade_.SubmissionGrade) -> None:
         points = f"{one.score():g} points" + (f" + {b:g}" if (b := one.score(bonus=True)) else "")
-        log = self.log.info if one.status == grade_.GRADED else self.log.warning
+        done = one.status in (grade_.GRADED, grade_.TO_GRADE)
+        log = self.log.info if done else self.log.warning
         log("%s of %s: %s, %s", one.week, one.student, one.status, points)
         for notebook in one.notebooks:
             for reason in notebook.reasons:

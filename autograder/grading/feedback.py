@@ -2,7 +2,8 @@
 
 What a student must not see is taken out here: the hidden part of each test cell, what a test cell
 printed or raised (its verdict stands instead), rubrics, and, as far as that can be found, copies of
-hidden tests in the outputs of the student's own code.
+hidden tests in the outputs of the student's own code. Of a rubric only those criteria are shown
+that a comment names by their codes.
 
 Found are copies of a hidden line, and of any part of a hidden region with at least 16 letters and
 digits: as they are, in another case, with other spaces and punctuation between (a `repr`, a
@@ -22,7 +23,7 @@ import html
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
 from autograder.grading.sanitise import RASTER, make_output, markdown_html, shown_output
+from autograder.rubric import cite, criteria
 
 HIDDEN = "[a line of a hidden test]"
 TEXT_CHARACTERS = 20_000  # of one text output; more is cut
@@ -49,10 +51,12 @@ WORDS = {
         "checks": "The checks in your notebook",
         "comment": "Comment",
         "cut": "{} more characters are not shown",
+        "extra": "extra credit",
         "feedback": "Feedback",
         "hidden": "Some checks were hidden from you. Of those you get the sentence, not the code.",
         "late": "Late submission",
         "no": "no",
+        "no answer": "No response.",
         "not graded yet": "not graded yet",
         "note": "Note",
         "of": "of",
@@ -81,10 +85,12 @@ WORDS = {
         "checks": "Проверки в вашем ноутбуке",
         "comment": "Комментарий",
         "cut": "ещё символов: {}, они не показаны",
+        "extra": "сверх задания",
         "feedback": "Отзыв",
         "hidden": "Часть проверок от вас скрыта. О них говорит сообщение, но не код.",
         "late": "Сдано после срока",
         "no": "нет",
+        "no answer": "Ответа нет.",
         "not graded yet": "ещё не оценено",
         "note": "Замечание",
         "of": "из",
@@ -109,14 +115,23 @@ WORDS = {
 }
 
 
+QUOTES = {"en": ("“", "”"), "ru": ("«", "»")}
+
+
 @dataclass(frozen=True)
 class CellGrade:
-    """A graded cell's row in the gradebook. score: None while a person has to grade it."""
+    """A graded cell's row in the gradebook.
+
+    score: with the extra credit; None while a person has to grade it. extra: of the score. waits:
+    whether a person has to look at it, which may be once more.
+    """
 
     score: float | None
     points: float
     comment: str = ""
     bonus: bool = False
+    extra: float = 0.0
+    waits: bool = False
 
 
 def page(
@@ -129,11 +144,13 @@ def page(
     """The feedback on an autograded notebook, which stays as it is.
 
     grades: by the name of the graded cell; a comment may also belong to an ungraded solution cell.
+    A code of the cell's rubric in a comment, such as [curves], becomes the criterion's sentence.
     title: where the notebook belongs, such as its week. penalty: points lost for being late.
     """
     ours = nb_.ours(notebook)
     words = WORDS.get(str(ours.get("language")), WORDS["en"])
     secrets = Secrets(notebook)
+    grades = {name: _in_words(grade, name, notebook, words) for name, grade in grades.items()}
     cells = [
         _view(cell, grades, secrets, words)
         for cell in notebook.cells
@@ -184,6 +201,20 @@ def _heading(notebook: NotebookNode) -> str:
     return ""
 
 
+def _in_words(
+    grade: CellGrade, name: str, notebook: NotebookNode, words: Mapping[str, str]
+) -> CellGrade:
+    """A grade with its comment in the student's language."""
+    if not grade.comment:
+        return grade
+    if grade.comment == WORDS["en"]["no answer"]:  # nbgrader's own, of a cell that was left alone
+        return replace(grade, comment=words["no answer"])
+    rubrics = [cell.source for cell in notebook.cells if nb_.ours(cell).get("rubric") == name]
+    known = {found.code: found for rubric in rubrics for found in criteria(rubric)}
+    quotes = QUOTES["ru" if words is WORDS["ru"] else "en"]
+    return replace(grade, comment=cite(grade.comment, known, quotes))
+
+
 def _view(
     cell: NotebookNode,
     grades: Mapping[str, CellGrade],
@@ -199,6 +230,7 @@ def _view(
         "anchor": f"task-{name}",
         "bonus": bool((grade and grade.bonus) or nb_.ours(cell).get("bonus")),
         "comment": Markup(_markdown(grade.comment)) if grade and grade.comment else "",
+        "extra": grade.extra if grade else 0.0,
         "hidden": is_test and bool(nb_.hidden_regions(cell.source)),
         "kind": cell.cell_type,
         "name": Markup(str(escape(name.removeprefix(nb_.TEST_PREFIX))).replace("_", "_<wbr>")),
@@ -228,8 +260,13 @@ def _view(
     else:
         view["html"] = Markup("<pre>") + cell.source + Markup("</pre>")
     if graded and not is_test:
-        view["kind"] = "answer"
-        view["status"] = "to grade" if view["score"] is None else ""
+        view |= {"kind": "answer", "status": ""}
+        if view["score"] is None:
+            view["status"] = "to grade"
+        elif grade and grade.waits:
+            view["status"] = "unconfirmed"  # it came in again since
+        elif nb_.ours(cell).get("status") == "not attempted" and not view["score"]:
+            view["status"] = "not attempted"
     return view
 
 
@@ -536,7 +573,13 @@ def _recorded(
         comments = {c.name: c.comment or "" for c in found.comments}
         grades = {name: CellGrade(None, 0.0, comment) for name, comment in comments.items()}
         for row in found.grades:
-            score = None if row.needs_manual_grade else row.score
-            comment, is_bonus = comments.get(row.name, ""), row.name in bonus
-            grades[row.name] = CellGrade(score, row.max_score, comment, is_bonus)
+            waits = bool(row.needs_manual_grade)
+            grades[row.name] = CellGrade(
+                score=None if waits and row.manual_score is None else row.score,
+                points=row.max_score,
+                comment=comments.get(row.name, ""),
+                bonus=row.name in bonus,
+                extra=row.extra_credit or 0.0,
+                waits=waits,
+            )
         return grades, float(found.late_submission_penalty or 0.0)

@@ -39,11 +39,13 @@ class Marks:
     """What grading found in a notebook.
 
     scores: the points of each graded cell, None where a person has to grade. unanswered: solution
-    cells that are as they were handed out.
+    cells that are as they were handed out. same: answers that are as they were when they were last
+    recorded.
     """
 
     scores: Mapping[str, float | None]
     unanswered: frozenset[str] = frozenset()
+    same: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -397,7 +399,7 @@ class Recorder:
         """Record a submission, all of it or nothing; return what the gradebook says now.
 
         What a person has put in stays: scores, extra credit, comments, extensions. As in nbgrader,
-        a score that a person gave is to be looked at again.
+        a score that a person gave is to be looked at again; but not for an answer that is the same.
         """
         return self._attempt(lambda: self._record(submission))
 
@@ -585,6 +587,8 @@ def _put_grades(
         # As nbgrader: what is not there gets no points, and nobody has to look at it.
         auto = marks.scores.get(cell, 0.0) if marks else 0.0
         needs = marks is not None and (manual is not None or auto is None)
+        if marks and cell in marks.same and manual is not None:
+            needs = old.needs_manual_grade
         standing.rows.setdefault(name, {})[cell] = Row(auto, manual, extra, needs)
         values[cell_id, notebooks[name]] = {"auto_score": auto, "needs_manual_grade": needs}
     _put(session, Grade, found, values)

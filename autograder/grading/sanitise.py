@@ -34,6 +34,7 @@ from nbformat import NotebookNode, from_dict
 from pygments.token import STANDARD_TYPES
 from traitlets import Bool
 
+from autograder import notebook as nb_
 from autograder.grading.score import SCORE_MIME
 
 # Limits. An honest notebook is far below; a hostile one must not stop a browser or our parsers,
@@ -524,11 +525,30 @@ def _readable(text: str) -> str:
 # -- nbgrader's pages ----------------------------------------------------------------------------
 
 
+# Frames that no text can draw: clean_html leaves it neither borders nor margins.
+_RUBRIC = (
+    '<div style="border: 3px double #0072b2; margin: 0 0 1em; padding: .6em 1em">'
+    '<p style="color: #0072b2; font-weight: bold; letter-spacing: .05em">'
+    "RUBRIC &middot; {} &middot; the student does not see it</p>{}</div>"
+)
+_ADDED = (
+    '<div style="border-left: 3px dotted #d55e00; padding-left: 1em">'
+    '<p style="color: #a33b00; font-size: 85%">written by the student</p>{}</div>'
+)
+
+
 @pass_context
 def markdown_filter(context: Any, source: str) -> str:
-    """In place of nbconvert's `markdown2html`: formgrader's Markdown, clean."""
+    """In place of nbconvert's `markdown2html`: formgrader's Markdown, clean.
+
+    A rubric has a frame, and so has a text that the student added: neither passes for the other.
+    """
     cell = context.get("cell") or {}
-    return markdown_html(source, cell.get("attachments"), anchors=True)
+    shown = markdown_html(source, cell.get("attachments"), anchors=True)
+    ours = cell.get("metadata", {}).get(nb_.KEY, {})
+    if "rubric" in ours:
+        return _RUBRIC.format(html.escape(str(ours["rubric"])), shown)
+    return _ADDED.format(shown) if str(cell.get("id", "")).startswith(nb_.ADDED) else shown
 
 
 def html_filter(text: Any) -> str:

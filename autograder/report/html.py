@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 
 from autograder.course import Course, Week
 from autograder.grading import keep
+from autograder.report import tables
 
 if TYPE_CHECKING:
     from autograder.grading.grade import SubmissionGrade
@@ -49,6 +50,8 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
             ("Tasks", *task_plot(week, grades)),
             ("Time", *time_plot(week, grades)),
         ],
+        to_grade=tables.to_grade,
+        waiting=tables.waiting(grades),
         sandboxed=all(n.sandboxed for g in grades for n in g.notebooks),
         title=week.title[course.languages[0]],
     )
@@ -76,16 +79,17 @@ def score_plot(week: Week, grades: Sequence[SubmissionGrade]) -> tuple[str, str]
 
 
 def task_plot(week: Week, grades: Sequence[SubmissionGrade]) -> tuple[str, str]:
-    """The share of students who solved each task."""
+    """The share of students who solved each task; what waits for a person counts nowhere."""
     import matplotlib.pyplot as plt
 
     solved: dict[str, list[bool]] = {}
     for grade in grades:
         for notebook in grade.notebooks:
             for task in notebook.tasks:
-                name = f"{notebook.name}: {task.task}"
-                solved.setdefault(name, []).append(task.status == "correct")
-    shares = {name: sum(found) / len(found) for name, found in solved.items()}
+                found = solved.setdefault(f"{notebook.name}: {task.task}", [])
+                by_hand = task.status == "graded" and (task.score or 0.0) >= task.points
+                found += [] if task.waits else [task.status == "correct" or by_hand]
+    shares = {name: sum(found) / len(found) for name, found in solved.items() if found}
     figure, ax = plt.subplots(figsize=(6, 0.8 + 0.24 * len(shares)), layout="constrained")
     names = list(shares)[::-1]
     colours = [GREEN if shares[n] >= 0.5 else ORANGE for n in names]

@@ -87,9 +87,21 @@ def grades(week: Week, results: Sequence[SubmissionGrade]) -> Table:
             result.status,
             Text("\n").join(map(_plain, summary(result))),
         )
+    captions = [waiting(results)]
     if not all(n.sandboxed for result in results for n in result.notebooks):
-        table.caption = "Run without a sandbox (--unsafe): a submission could change all of this."
+        captions.append("Run without a sandbox (--unsafe): a submission could change all of this.")
+    table.caption = "\n".join(filter(None, captions)) or None
     return table
+
+
+def waiting(results: Sequence[SubmissionGrade]) -> str:
+    """How much a person has to grade; "" for nothing."""
+    counts = [result.waiting for result in results if result.waiting]
+    if not counts:
+        return ""
+    answers = "1 answer" if sum(counts) == 1 else f"{sum(counts)} answers"
+    students = "1 student" if len(counts) == 1 else f"{len(counts)} students"
+    return f"To grade by hand, in formgrader: {answers} of {students}."
 
 
 def _plain(text: str) -> Text:
@@ -98,7 +110,19 @@ def _plain(text: str) -> Text:
 
 
 def summary(result: SubmissionGrade) -> list[str]:
-    """Why a submission is flagged or refused: one line for each kind of reason in a notebook."""
+    """Why a submission is flagged or refused: one line for each kind of reason in a notebook.
+
+    Then what waits for a person.
+    """
     lines = [reason for n in result.notebooks for reason in n.reasons[:1]]
     more = sum(len(n.reasons[1:]) for n in result.notebooks)
-    return [*lines, f"and {more} more"] if more else lines
+    lines += [f"and {more} more"] if more else []
+    return lines + to_grade(result)
+
+
+def to_grade(result: SubmissionGrade) -> list[str]:
+    """What waits for a person, a line for each notebook."""
+    found = {n.name: [t.task for t in n.tasks if t.waits] for n in result.notebooks}
+    return [
+        f"{name}: to grade by hand: {', '.join(tasks)}" for name, tasks in found.items() if tasks
+    ]
