@@ -1,7 +1,7 @@
 """The student library of Practical DL: data, checks, seeds, plots, progress.
 
-It stands alone: NumPy, matplotlib, scikit-learn, pooch and tqdm are all it needs; torch is used
-only where the notebook has imported it.
+It stands alone: NumPy, matplotlib, Pillow, scikit-learn, pooch and tqdm are all it needs; torch is
+used only where the notebook has imported it, and by `practical_dl.project`.
 """
 
 from practical_dl import check, data, drawings, plots

@@ -35,6 +35,12 @@ ANSWER = (
     '# %% [markdown] lang="ru"\n# {{task:essay}}\n\n'
     '# %% [markdown] answer="essay" points=0\n# Write here.\n\n'
 )
+RUBRIC = '# %% [markdown] rubric="essay" lang="any"\n# Long enough.\n\n'
+REASON, REASON_RU = "[one] 0 points: a reason.", "[one] 0 баллов: причина."
+CRITERIA = (
+    f'# %% [markdown] rubric="essay"\n# - {REASON}\n\n'
+    f'# %% [markdown] rubric="essay" lang="ru"\n# - {REASON_RU}\n\n'
+)
 HIDDEN = (
     "### BEGIN HIDDEN TESTS\n"
     'check.equal(double(-3.0), -6.0, "double(-3)", why="it is twice the number")\n'
@@ -55,6 +61,18 @@ CASES: list[tuple[str, Edit]] = [
     ("hidden-tests", (NOTEBOOK, HIDDEN, HIDDEN.replace("check.", "# check."))),  # an empty region
     ("mutants", (NOTEBOOK, MUTANT, "")),
     ("rubric", (NOTEBOOK, PRINT, ANSWER + PRINT)),
+    # A language lacks; a criterion has no points, another code or other points in the twin.
+    ("rubric", (NOTEBOOK, PRINT, ANSWER + RUBRIC.replace('lang="any"', "") + PRINT)),
+    *(
+        ("rubric", (NOTEBOOK, PRINT, ANSWER + criteria + PRINT))
+        for criteria in (
+            CRITERIA.replace("0 points", "some"),
+            CRITERIA.replace("[one]", "[two]", 1),
+            CRITERIA.replace("0 баллов", "1 балл"),
+            CRITERIA.replace(REASON, f"{REASON}\n# - {REASON}"),
+            CRITERIA.replace("0 points", "1 point").replace("0 баллов", "1 балл"),
+        )
+    ),
     # A twin is missing, comes first, comes twice, comes too late, or speaks another language.
     ("language-twin", (NOTEBOOK, f"{RU}# # Две функции\n# Прямая и расстояние.\n\n", "")),
     ("language-twin", (NOTEBOOK, PRINT, f"{RU}# Ничей.\n\n{PRINT}")),
@@ -84,6 +102,8 @@ CASES: list[tuple[str, Edit]] = [
     ("points", (NOTEBOOK, '# %% test="double" points=1', '# %% test="double" points=0.5')),
     ("points", (NOTEBOOK, '# %% test="double" points=1 bonus=true', '# %% test="double" points=0')),
     ("points", (NOTEBOOK, PRINT, OWN + PRINT)),
+    ("exam", (NOTEBOOK, '# %% test="double" points', '# %% test="double" exam=true points')),
+    ("exam", (f"weeks/{WEEK}/private.py", None, "def mark_double():\n    pass\n")),
     ("readme", (f"weeks/{WEEK}/README.ru.md", "", None)),
     ("readme", (f"weeks/{WEEK}/README.md", "", None)),
     ("ruff-CODE", (NOTEBOOK, PRINT, PRINT + "import os\n")),
@@ -129,11 +149,8 @@ FINE = [
     (NOTEBOOK, "glossary:Gradient", "#a-distance"),
     (NOTEBOOK, "glossary:Gradient", "tiny.ipynb"),
     (NOTEBOOK, "# ## A distance", r"# ## A distance $\frac{{a}}{{b}}$ of {{dots}}"),
-    (
-        NOTEBOOK,
-        PRINT,
-        ANSWER + '# %% [markdown] rubric="essay"\n# Nothing.\n\n' + PRINT,
-    ),
+    (NOTEBOOK, PRINT, ANSWER + RUBRIC + PRINT),
+    (NOTEBOOK, PRINT, ANSWER + CRITERIA + PRINT),
 ]
 
 
@@ -211,13 +228,14 @@ SECRETS = {
     "alternative": "    return x * a + b",
     "hidden test": "p, q = rng.normal(size=(2, 6))",
     "rubric": "Two points for two reasons.",
+    "answer": "Write here.",
 }
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[NotebookNode, NotebookNode]:
     text = tiny_text(
-        (PRINT, f'{ANSWER}# %% [markdown] rubric="essay"\n# {SECRETS["rubric"]}\n\n{PRINT}')
+        (PRINT, f"{ANSWER}{RUBRIC.replace('Long enough.', SECRETS['rubric'])}{PRINT}")
     )
     source = build.to_source(text, tiny_course())
     return source, build.to_release(source, "en")
@@ -305,7 +323,7 @@ def test_a_build_that_forgets_a_step_is_caught(
     root = copy_tiny(tmp_path / "course")
     edit(
         root,
-        (NOTEBOOK, PRINT, ANSWER + '# %% [markdown] rubric="essay"\n# Long enough.\n\n' + PRINT),
+        (NOTEBOOK, PRINT, ANSWER + RUBRIC + PRINT),
     )
     course = tiny_course(root)
     for step in (steps.ClearTaskSolutions, steps.ClearHiddenTests, steps.RemoveGraderOnly):
