@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from autograder.execution import cgroups
 from autograder.execution import sandbox as sandbox_
-from autograder.execution.execute import Job, Result, _library_key, execute
+from autograder.execution.execute import Job, Result, execute, library_key
 from autograder.execution.sandbox import Limits, SandboxError
 
 Jobs = Mapping[str, Job] | Iterable[tuple[str, Job]]
@@ -92,7 +92,7 @@ def run_json(job: str, environment: str = "", *, sandbox: bool = True) -> str:
 def _environment() -> str:
     """All that the result of a job depends on, besides the job."""
     release = importlib.metadata.version("practical-dl")
-    return f"{sandbox_.versions()}, practical_dl {release} (sources {_library_key()[:12]})"
+    return f"{sandbox_.versions()}, practical_dl {release} (sources {library_key()[:12]})"
 
 
 _one_at_a_time = threading.Lock()  # for Dask workers with several threads

@@ -181,17 +181,17 @@ def job_key(job: Job) -> str:
     depends_on = [
         FORMAT,
         sandbox.versions(),
-        _library_key(),
+        library_key(),
         replace(job, notebook=notebook).to_json(),
     ]
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
-def _library_key() -> str:
-    """The sources of `practical_dl`: its checks decide results, too."""
+def library_key() -> str:
+    """The sources of `practical_dl`, and what of ours runs inside: they decide results, too."""
     folder = sandbox.package_folder()
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")) if folder else []:
+    for path in [*(sorted(folder.glob("*.py")) if folder else []), *sandbox.INSIDE]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -24,7 +24,7 @@ from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
 from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
-from autograder.execution.execute import Job, Result, _library_key, job_key
+from autograder.execution.execute import Job, Result, job_key, library_key
 from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
 from autograder.grading import folder as folder_
@@ -396,7 +396,7 @@ class _Run:
         parts: list[str | bytes] = [
             str(FORMAT),
             sandbox.versions(),
-            _library_key(),
+            library_key(),
             repr(self._settings.limits),
             self._settings.profile,
             repr((self._settings.unsafe, self._settings.trust_timestamps)),
