@@ -8,13 +8,15 @@ place for stands in `metadata.practical_dl`: a cell's `lang`, a test's `bonus`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nbformat
 from nbformat import NotebookNode
 
+T = TypeVar("T")
 KEY = "practical_dl"
 TEST_PREFIX = "test-"
 # Tags of cells: papermill's, and the one of cells that the grader shows, but does not run.
@@ -93,6 +95,22 @@ _DEFINITION = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
 def defined(source: str) -> list[str]:
     """The functions and classes that a cell defines. Never parsed: a cell may be anything."""
     return _DEFINITION.findall(source)
+
+
+# By identity: a notebook is no key of a dict. It must not change after the first call.
+_KEPT: dict[int, tuple[weakref.ref[NotebookNode], dict[Any, Any]]] = {}
+
+
+def once(notebook: NotebookNode, what: Any, make: Callable[[], T]) -> T:
+    """What `make` gives, made once as long as the notebook lives. what: names it."""
+    number = id(notebook)
+    if number not in _KEPT or _KEPT[number][0]() is not notebook:
+        forget = weakref.ref(notebook, lambda _: _KEPT.pop(number, None))
+        _KEPT[number] = (forget, {})
+    kept = _KEPT[number][1]
+    if what not in kept:
+        kept[what] = make()
+    return kept[what]
 
 
 def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNode]:

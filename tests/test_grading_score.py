@@ -9,7 +9,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.utils import determine_grade
 
-from autograder.execution.execute import CellOutcome, Trial
+from autograder.execution import referee
+from autograder.execution.execute import HANDED_MIME, CellOutcome, Trial
 from autograder.grading.score import SCORE_MIME, Verdict, judge, write_outputs
 from practical_dl import check
 
@@ -50,7 +51,8 @@ def points(test: NotebookNode, *arguments: Any, **options: Any) -> float:
 
 
 def test_the_same_mime_type_on_both_sides() -> None:
-    assert check.SCORE_MIME == SCORE_MIME
+    assert check.SCORE_MIME == SCORE_MIME == referee.SCORE_MIME
+    assert check.HANDED_MIME == HANDED_MIME
 
 
 @pytest.mark.parametrize("outputs", [(), (stream("stdout"),), (stream("stderr", "Warning: x\n"),)])

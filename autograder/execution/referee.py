@@ -372,10 +372,9 @@ def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
     _stop_hooks()
     _forget_cells(shell)
     namespace = dict(shell.user_ns)
-    token = object()
-    noted: list[Any] = []
+    noted: list[bool] = []
     try:
-        code = _compiled(task, namespace, lambda: noted.append(token))
+        code = _compiled(task, namespace, lambda: noted.append(True))
         _reseed(salt)
         # IPython offers these two while it runs a cell, and only then.
         builtins.get_ipython, builtins.display = (
@@ -396,7 +395,7 @@ def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
     except BaseException as error:  # SystemExit and the like are no passing, either
         why = f"{type(error).__name__}: {error}"[:300]
     signal.setitimer(signal.ITIMER_REAL, 0)
-    why = why or ("" if noted == [token] else "it did not come to its last line")
+    why = why or ("" if noted == [True] else "it did not come to its last line")
     if seen and not why:
         why = f"the solution {seen[0]}"
     if (meanwhile := restore()) and not why:

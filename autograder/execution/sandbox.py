@@ -186,13 +186,10 @@ def parent_command(argv: Sequence[str], *, base: Path) -> list[str]:
     # one that the forks belong to.
     for name in ("null", "zero", "full", "random", "urandom"):
         line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    for name in ("fd", "stdin", "stdout", "stderr"):
-        line += ["--symlink", f"/proc/self/fd{_STREAMS.get(name, '')}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     line += _mounts(64, base)
     return [*line, "--chdir", WORK, "--remount-ro", "/", "--", *argv]
-
-
-_STREAMS = {"stdin": "/0", "stdout": "/1", "stderr": "/2"}
 
 
 def _walls() -> list[str]:

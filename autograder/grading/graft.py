@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,19 +110,8 @@ class _Prepared:
         return self.notebook.cells[self.place[key]]
 
 
-# By identity: a source notebook is no key of a dict, and reading it takes longer than a graft.
-_PREPARED: dict[int, tuple[weakref.ref[NotebookNode], dict[str, _Prepared]]] = {}
-
-
 def _prepared(source: NotebookNode, language: str) -> _Prepared:
-    number = id(source)
-    if number not in _PREPARED or _PREPARED[number][0]() is not source:
-        forget = weakref.ref(source, lambda _: _PREPARED.pop(number, None))
-        _PREPARED[number] = (forget, {})
-    languages = _PREPARED[number][1]
-    if language not in languages:
-        languages[language] = _prepare(source, language)
-    return languages[language]
+    return nb_.once(source, ("prepared", language), lambda: _prepare(source, language))
 
 
 def _prepare(source: NotebookNode, language: str) -> _Prepared:

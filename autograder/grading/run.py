@@ -47,13 +47,13 @@ def job_of(
         for cell in notebook.cells
         if cell.cell_type == "code" and not nb_.is_training(cell)
     ]
-    found, salt = _of_source(source)
+    controls = nb_.once(source, "controls", lambda: _controls(source))
     return Job(
         notebook={"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5},
         files=dict(files),
         limits=limits,
-        controls=tuple(replace(c, test=tests[c.task].id) for c in found if c.task not in exams),
-        salt=salt,
+        controls=tuple(replace(c, test=tests[c.task].id) for c in controls if c.task not in exams),
+        salt=nb_.once(source, "salt", lambda: _salt(source)),
         profile=profile,
         exams=tuple(_exam(notebook, private) for private in exams.values()),
     )
@@ -99,15 +99,8 @@ def _is_constant(node: ast.stmt) -> bool:
     return True
 
 
-_sources: dict[int, tuple[NotebookNode, list[Control], str]] = {}
-
-
-def _of_source(source: NotebookNode) -> tuple[list[Control], str]:
-    """What a source notebook adds to each job, worked out once: it is not to change afterwards."""
-    if id(source) not in _sources:
-        salt = hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
-        _sources[id(source)] = source, _controls(source), salt  # kept, so the id stays its own
-    return _sources[id(source)][1:]
+def _salt(source: NotebookNode) -> str:
+    return hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
 
 
 def _controls(source: NotebookNode) -> list[Control]:
