@@ -234,9 +234,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[NotebookNode, NotebookNode]:
-    text = tiny_text(
-        (PRINT, f"{ANSWER}{RUBRIC.replace('Long enough.', SECRETS['rubric'])}{PRINT}")
-    )
+    text = tiny_text((PRINT, f"{ANSWER}{RUBRIC.replace('Long enough.', SECRETS['rubric'])}{PRINT}"))
     source = build.to_source(text, tiny_course())
     return source, build.to_release(source, "en")
 
