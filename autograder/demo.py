@@ -99,10 +99,10 @@ class _Notebook:
         for task, cell in nb_.test_cells(self.source).items():
             if tasks is None or task in tasks:
                 share = self.sitting.shares.get(task, 1.0)
-                got[bool(nb_.ours(cell).get("bonus"))] += share * self.source_points(task)
+                got[bool(nb_.ours(cell).get("bonus"))] += share * self.worth(task)
         return got[0], got[1]
 
-    def source_points(self, task: str) -> float:
+    def worth(self, task: str) -> float:
         """The points that a task has."""
         return float(nb_.test_cells(self.source)[task].metadata.nbgrader["points"])
 
@@ -159,8 +159,12 @@ class _Notebook:
 
     def reference(self) -> dict[str, str]:
         """The right solution cells, and a text where a person grades."""
-        tasks = {task: self.solution(task).source for task in self.all}
-        return tasks | dict.fromkeys(self.answers, ANSWER)
+        return {task: self.solution(task).source for task in self.tasks} | self.exam_alone()
+
+    def exam_alone(self) -> dict[str, str]:
+        """Those of the exams, and the texts."""
+        exams = {task: self.solution(task).source for task in self.exams}
+        return exams | dict.fromkeys(self.answers, ANSWER)
 
 
 def _with_helpers(sources: list[str], notebook: NotebookNode) -> str:
@@ -192,9 +196,10 @@ def make_class(course: Course, week: Week) -> list[Student]:
     full = {n.name: n.handed_in(n.reference()) for n in notebooks.values()}
     beside = {name: b for n in notebooks.values() for name, b in n.sitting.files.items()}
     points = {n.name: n.points() for n in notebooks.values()}
-    # Mistakes are made where they count, and in a week whose points are all an exam's, elsewhere.
-    graded = [notebooks[e.name] for e in week.notebooks if e.points and notebooks[e.name].tasks]
-    graded = graded or [n for n in notebooks.values() if n.tasks]
+    # Mistakes are made where they cost points, or a bonus in a week whose points are all an exam's.
+    worth = {n.name: n.points(n.tasks) for n in notebooks.values()}
+    graded = [n for n in notebooks.values() if worth[n.name][0]]
+    graded = graded or [n for n in notebooks.values() if worth[n.name][1]]
     if not graded or not all(n.leaves() for n in graded):
         raise stop(course_.FILE, week.folder, "demo", "it has no task that stands by itself")
     done = TO_GRADE if any(n.answers for n in notebooks.values()) else GRADED
@@ -265,7 +270,8 @@ def make_class(course: Course, week: Week) -> list[Student]:
     students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
     for notebook in notebooks.values():
         if notebook.exams and notebook.sitting.files:
-            one = student("", notebook, full[notebook.name], notebook.tasks)
+            # They have done nothing else in that notebook: what they hand in runs in no time.
+            one = student("", notebook, notebook.handed_in(notebook.exam_alone()))
             students += _without_exam(one, notebook)
             if week.folder == NETWORKS:
                 students += _networks(one, notebook)
@@ -280,7 +286,7 @@ class _Malice:
 
 
 def _without_exam(one: Student, notebook: _Notebook) -> list[Student]:
-    """Students who get nothing for the exams of a notebook. one: who has all else right."""
+    """Students who get nothing for the exams of a notebook. one: who did nothing else in it."""
     name = next(iter(notebook.sitting.files))
     report = notebook.handed_in(dict.fromkeys(notebook.answers, ANSWER))
     return [
@@ -303,20 +309,20 @@ def _networks(one: Student, notebook: _Notebook) -> list[Student]:
 
     ((task, exam),) = notebook.exams.items()
     ((name, weights),) = notebook.sitting.files.items()
-    cifar = data.load("cifar10", PROFILE)
+    cifar = data.load("cifar10", PROFILE, quiet=True)
     table, answers = demo_networks.table(cifar.x_test, cifar.y_test)
     handed = demo_networks.by_heart(exam, cifar.x_test, cifar.y_test)
     share, _, flag = exam.judge(handed, exam.answers, PROFILE, table)
 
     def student(who: str, says: str, weights: bytes, source: str = "") -> Student:
-        answers = notebook.reference() | ({task: source} if source else {})
+        answers = notebook.exam_alone() | ({task: source} if source else {})
         files = one.files | _dumps({notebook.name: notebook.handed_in(answers)})
         return replace(one, name=who, files=files, beside={name: weights}, says=says)
 
     peeps = notebook.solution(task).source + demo_networks.PEEPS
     learned = student("by-heart", "by heart", answers, table)
     points, bonus = one.expected.scores[notebook.name]
-    points += share * notebook.source_points(task)
+    points += share * notebook.worth(task)
     scores = {**one.expected.scores, notebook.name: (points, bonus)}
     expected = Expected(scores, FLAGGED if flag else one.expected.status)
     return [

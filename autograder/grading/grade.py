@@ -571,12 +571,14 @@ class _Run:
             elif name not in collected.notebooks:
                 part.status, part.reasons = MISSING, [f"{name}.ipynb was not handed in"]
             else:
+                own = {file.name for file in self._week.notebook(name).files}
+                beside = {n: content for n, content in collected.files.items() if n in own}
                 try:
                     part.grafted = graft(self._sources[name], collected.notebooks[name])
                     job = job_of(
                         part.grafted.notebook,
                         self._sources[name],
-                        {**self._files, **collected.files},
+                        {**self._files, **beside},
                         self._settings.limits,
                         self.exams[name],
                         self._settings.profile,
