@@ -123,6 +123,7 @@ class Helper:
 def as_classes(truths, dtype=int):
     return np.asarray(truths).astype(dtype)
 """
+SIZES = {"small": 2.0, "full": 0.5}
 PEEKING = """\
 import os, sys
 from pathlib import Path
@@ -260,6 +261,17 @@ def test_without_private_inputs_nothing_is_graded(tmp_path: Path) -> None:
     assert not (course.root / "autograded").exists()
 
 
+def test_what_was_trained_in_full_is_examined_in_full(tmp_path: Path) -> None:
+    course = new_course(tmp_path / "course")
+    (week,) = course.weeks
+    with (course.root / "nbgrader_config.py").open("a") as config:
+        config.write('c.Grader.exam_profile = "full"\n')
+    private.write(course, week, ["guess"], "full")
+    of_profile = "def guess(numbers, threshold):\n    return as_classes(numbers > SIZES[profile])"
+    hand_in(course, "right", of_profile, cells={"import json": f"{TRAINED}\nSIZES = {SIZES}"})
+    assert task(grade(course)["right"]) == (4.0, "correct")
+
+
 def test_the_gates(tmp_path: Path) -> None:
     course = new_course(tmp_path / "course")
     for arguments in (
@@ -359,7 +371,7 @@ print("no")
 
 
 def test_a_job_with_an_exam_survives_json() -> None:
-    exam = Exam("a", "test-a", ("x = 1", "y = 2"), {"private/a.inputs.npz": b"\0\1"})
+    exam = Exam("a", "test-a", ("x = 1", "y = 2"), {"private/a.inputs.npz": b"\0\1"}, "full")
     job = Job({"cells": []}, files={"w.bin": b"\2"}, exams=(exam,))
     assert Job.from_json(job.to_json()) == job
 

@@ -43,13 +43,15 @@ class Exam:
     """A test that runs in a kernel of its own, of which the rest of the notebook knows nothing.
 
     test: the id of the task's test cell. sources: what runs before it there. files: what lies there
-    beside the job's own files. There is no data to load.
+    beside the job's own files. profile: the value of the notebook's parameter. There is no data to
+    load.
     """
 
     task: str
     test: str
     sources: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    profile: str = "small"
 
 
 @dataclass(frozen=True)
@@ -469,7 +471,7 @@ def _sit(job: Job, exam: Exam, *, sandboxed: bool) -> _Sitting:
     outputs = Outputs(job.limits.output_bytes, kernel.displays)
     with kernel:
         reply = Reply("ok", 0.0)
-        for source in (f"profile = {job.profile!r}", *exam.sources):
+        for source in (f"profile = {exam.profile!r}", *exam.sources):
             left = min(job.limits.cell_seconds, deadline - time.monotonic())
             reply = kernel.run(source, max(0.1, left))
             if reply.status in ("died", "timeout"):

@@ -398,11 +398,11 @@ class _Run:
             sandbox.versions(),
             library_key(),
             repr(self._settings.limits),
-            self._settings.profile,
+            self._settings.exam_profile,
             repr((self._settings.unsafe, self._settings.trust_timestamps)),
             repr(self._week.notebooks),
         ]
-        folder = private.place(self._course, self._week, self._settings.profile)
+        folder = private.place(self._course, self._week, self._settings.exam_profile)
         for path in [*files, *sorted(folder.glob("*.npz"))]:
             parts += [path.name, path.read_bytes()]
         return keep.digest(parts)
@@ -430,7 +430,7 @@ class _Run:
         """The private part of each exam, by notebook and task. Raises CourseError."""
         from autograder import notebook as nb_
 
-        course, week, profile = self._course, self._week, self._settings.profile
+        course, week, profile = self._course, self._week, self._settings.exam_profile
         tasks = {name: list(nb_.exams(source)) for name, source in self._sources.items()}
         loaded = private.load(course, week, [t for ts in tasks.values() for t in ts], profile)
         return {name: {t: loaded[t] for t in found} for name, found in tasks.items()}
@@ -581,7 +581,6 @@ class _Run:
                         {**self._files, **beside},
                         self._settings.limits,
                         self.exams[name],
-                        self._settings.profile,
                     )
                     part.key = job_key(job)
                     part.notes = list(part.grafted.notes)

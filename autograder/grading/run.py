@@ -32,7 +32,6 @@ def job_of(
     files: Mapping[str, bytes],
     limits: Limits,
     exams: Mapping[str, Private] | None = None,
-    profile: str = "small",
 ) -> Job:
     """The job for a grafted notebook: with a negative control for each task that has a mutant.
 
@@ -54,7 +53,6 @@ def job_of(
         limits=limits,
         controls=tuple(replace(c, test=tests[c.task].id) for c in controls if c.task not in exams),
         salt=nb_.once(source, "salt", lambda: _salt(source)),
-        profile=profile,
         exams=tuple(_exam(notebook, private) for private in exams.values()),
     )
 
@@ -70,7 +68,8 @@ def _exam(notebook: NotebookNode, private: Private) -> Exam:
         if nb_.grade_id(cell) != private.task and not nb_.is_graded(cell)
     ]
     files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
-    return Exam(private.task, test.id, ("\n".join(map(definitions, others)), *own), files)
+    sources = ("\n".join(map(definitions, others)), *own)
+    return Exam(private.task, test.id, sources, files, private.profile)
 
 
 def definitions(source: str) -> str:

@@ -28,8 +28,8 @@ class Grader(Configurable):
     cache = Unicode(".grading", help="Where results are kept, in the course.").tag(config=True)
     cell_seconds = Float(60, help="Time limit of a cell.").tag(config=True)
     notebook_seconds = Float(600, help="Time limit of a notebook.").tag(config=True)
-    profile = Enum(
-        ("small", "full"), "small", help="The profile in which students' notebooks are graded."
+    exam_profile = Enum(
+        ("small", "full"), "small", help="The profile in which students train what exams test."
     ).tag(config=True)
     memory_mib = Integer(4096, help="Memory limit of a notebook.").tag(config=True)
     trust_timestamps = Bool(
@@ -46,7 +46,7 @@ class Settings:
     db_url: str
     cache: Path
     limits: Limits
-    profile: str
+    exam_profile: str
     unsafe: bool
     trust_timestamps: bool
     config: Config
@@ -83,7 +83,7 @@ def from_config(
             notebook_seconds=grader.notebook_seconds,
             memory_mib=grader.memory_mib,
         ),
-        profile=grader.profile,
+        exam_profile=grader.exam_profile,
         unsafe=grader.unsafe or unsafe,
         trust_timestamps=grader.trust_timestamps,
         config=config,
