@@ -65,7 +65,9 @@ def _exam(notebook: NotebookNode, private: Private) -> Exam:
     others = [
         cell.source
         for cell in cells
-        if nb_.grade_id(cell) != private.task and not nb_.is_graded(cell)
+        if nb_.grade_id(cell) != private.task
+        and not nb_.is_graded(cell)
+        and nb_.PARAMETERS not in cell.metadata.get("tags", ())  # they are given
     ]
     files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
     sources = ("\n".join(map(definitions, others)), *own)
