@@ -178,3 +178,46 @@ def picture_classifier(
         ax.set_title(title, fontsize=8)
     for ax in axes.flat:
         ax.axis("off")
+
+
+def found_cells(
+    cells: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    tissue: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    found: Mapping[str, tuple[np.ndarray, np.ndarray, int]],
+) -> None:
+    """What detectors found: boxes on pictures, and precision against recall (week 03, homework).
+
+    cells: pictures with found and true boxes (k, 4). tissue: grey pictures, numbered pieces, found
+    and true boxes. found: by detector, scores (n,), hits (n,) and the number of true boxes.
+    """
+    axes = plt.subplots(2, 3, figsize=(12, 7), width_ratios=[1, 1, 1.15])[1]
+
+    def outline(ax: plt.Axes, boxes: np.ndarray, **style: object) -> None:
+        for x0, y0, x1, y1 in boxes:
+            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **style))
+
+    for ax, (picture, boxes, truth) in zip(axes[0, :2], cells, strict=True):
+        ax.imshow(picture)
+        outline(ax, boxes, ec=VALUE, lw=2.5)
+        outline(ax, truth, ec="black", lw=1.5, ls="--")
+        ax.set_title("white cells: found, true (dashed)", fontsize=10)
+        ax.axis("off")
+    for ax, (picture, pieces, boxes, truth) in zip(axes[1, :2], tissue, strict=True):
+        side = picture.shape[0] // pieces.shape[0]
+        # Neighbouring numbers in different colours; 0 stays transparent.
+        colours = np.where(pieces > 0, (7 * pieces) % 19, np.nan).repeat(side, 0).repeat(side, 1)
+        ax.imshow(picture / picture.max())
+        ax.imshow(colours, cmap="tab20", alpha=0.55, interpolation="nearest", vmin=0, vmax=19)
+        outline(ax, boxes, ec="white", lw=1)
+        outline(ax, truth, ec="gold", lw=1, ls=":")
+        ax.set_title(f"nuclei: {len(boxes)} found, {len(truth)} true (dotted)", fontsize=10)
+        ax.axis("off")
+    groups = [[n for n in found if "nuclei" not in n], [n for n in found if "nuclei" in n]]
+    for ax, names, title in zip(axes[:, 2], groups, ["White cells", "Nuclei"], strict=True):
+        for name in names:
+            scores, hits, positives = found[name]
+            hits = np.asarray(hits)[np.argsort(-np.asarray(scores), kind="stable")].cumsum()
+            ax.plot(hits / positives, hits / np.arange(1, len(hits) + 1), label=name)
+        ax.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
+        ax.set_title(f"{title}: a hit has an IoU of at least 0.5", fontsize=10)
+        ax.legend(frameon=False, loc="lower left")

@@ -1,0 +1,2830 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Convolutions from the inside, and what is built of them
+# First you write the operations that a convolutional network is made of, forward and backward, and see what each does to a real picture. Then the parts that made deep networks work: residual blocks, mixup, label smoothing. Then two whole systems on microscope pictures: a U-Net that finds the nuclei of cells, and a detector of white blood cells, with its boxes, its duplicates removed and its average precision measured.
+#
+# Thirteen tasks, all for bonus points. The checks that you see are public ones: passing them is no promise of full marks.
+
+# %% [markdown] lang="ru"
+# # Свёртка изнутри и то, что из неё строят
+# Сначала вы напишете операции, из которых сделана свёрточная сеть, — прямой и обратный проход — и посмотрите, что каждая делает с настоящей картинкой. Затем то, благодаря чему заработали глубокие сети: остаточные блоки, mixup, сглаживание меток. Затем две целые системы на снимках с микроскопа: U-Net, которая находит ядра клеток, и детектор белых клеток крови — с рамками, удалением дубликатов и измеренной средней точностью.
+#
+# Тринадцать задач, все на бонусные баллы. Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл.
+
+# %% tags=["parameters"]
+profile = "small"
+
+# %%
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from scipy import ndimage, stats
+from sklearn.metrics import average_precision_score
+from torchvision.models.resnet import BasicBlock as TorchvisionBlock
+
+from practical_dl import check, data, drawings, plots, progress, seed_everything
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+settings = {
+    "small": {
+        "scale": 2,  # pictures of nuclei are made smaller by this factor
+        "channels": (8, 16, 32),
+        "crop": 64,
+        "steps": 240,
+        "cells": 120,  # pictures of blood that the detector learns from
+    },
+    "full": {
+        "scale": 1,
+        "channels": (32, 64, 128, 256),
+        "crop": 128,
+        "steps": 3000,
+        "cells": 292,
+    },
+}[profile]
+
+# %% [markdown]
+# ## 1. Convolution: one tap at a time
+# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns. In sections 1–4 you use NumPy alone, and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
+#
+# $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
+#
+# with [stride](glossary:Stride) $s$, the step between outputs, and [dilation](glossary:Dilation) $d$, the distance of the taps (notation of Dumoulin & Visin, 2016). $x$ has been padded with $p$ zeros on each side. So many outputs fit:
+#
+# $$o = \left\lfloor \frac{\text{size} + 2p - d\,(k - 1) - 1}{s} \right\rfloor + 1.$$
+#
+# Four helpers do the index work. Every pair is (rows, columns).
+
+# %% [markdown] lang="ru"
+# ## 1. Свёртка: отвод за отводом
+# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы. В разделах 1–4 вы пользуетесь только NumPy, а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
+#
+# $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
+#
+# где [шаг](glossary:Stride) (stride) $s$ — расстояние между соседними выходами, а [разреженность](glossary:Dilation) (dilation) $d$ — расстояние между отводами (обозначения Dumoulin, Visin, 2016). Перед этим $x$ дополнен $p$ нулями с каждой стороны (padding). Выходов помещается столько:
+#
+# $$o = \left\lfloor \frac{\text{size} + 2p - d\,(k - 1) - 1}{s} \right\rfloor + 1.$$
+#
+# Работу с индексами берут на себя четыре вспомогательные функции. Каждая пара чисел — (строки, столбцы).
+
+# %%
+Pair = tuple[int, int]
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+    """Rows and columns of the output."""
+    each = zip(size, kernel, stride, padding, dilation, strict=True)
+    rows, columns = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in each)
+    return rows, columns
+
+
+def pad(x: np.ndarray, padding: Pair, value: float = 0.0) -> np.ndarray:
+    """Put p rows and columns of a value around every picture. (..., h, w) -> a larger copy."""
+    sides = [(0, 0)] * (x.ndim - 2) + [(p, p) for p in padding]
+    return np.pad(x, sides, constant_values=value)
+
+
+def crop(x: np.ndarray, padding: Pair) -> np.ndarray:
+    """Take the padding off again. A view."""
+    (h, w), (p, q) = x.shape[-2:], padding
+    return x[..., p : h - p, q : w - q]
+
+
+def tap(
+    x: np.ndarray, i: int, j: int, size: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> np.ndarray:
+    """What kernel position (i, j) meets, for all outputs. (..., h, w) -> (..., *size).
+
+    A view into x, padded already: writing to it writes to x.
+    """
+    top, left = i * dilation[0], j * dilation[1]
+    rows = slice(top, top + (size[0] - 1) * stride[0] + 1, stride[0])
+    columns = slice(left, left + (size[1] - 1) * stride[1] + 1, stride[1])
+    return x[..., rows, columns]
+
+
+# %%
+cases = {
+    "plain 3 × 3": ((1, 1), (0, 0), (1, 1)),
+    "padding (1, 1)": ((1, 1), (1, 1), (1, 1)),
+    "stride (2, 3)": ((2, 3), (0, 0), (1, 1)),
+    "dilation (1, 2)": ((1, 1), (0, 0), (1, 2)),
+}
+figure, axes = plt.subplots(1, 4, figsize=(11, 3))
+for ax, (name, (stride, padding, dilation)) in zip(axes, cases.items(), strict=True):
+    canvas = pad(np.full((7, 8), 0.2), padding)
+    size = output_size((7, 8), (3, 3), stride, padding, dilation)
+    tap(canvas, 1, 2, size, stride, dilation)[...] += 0.3  # all pixels that one tap meets
+    for i, j in np.ndindex(3, 3):
+        tap(canvas, i, j, size, stride, dilation)[0, 0] += 0.5  # the taps of the first output
+    ax.imshow(canvas, cmap="Blues", vmin=0, vmax=1)
+    ax.set_xticks(np.arange(canvas.shape[1] + 1) - 0.5, [])
+    ax.set_yticks(np.arange(canvas.shape[0] + 1) - 0.5, [])
+    ax.grid(color="white", alpha=1)
+    ax.tick_params(length=0)
+    ax.set_title(f"{name}\noutput {size[0]} × {size[1]}", fontsize=10)
+figure.suptitle("Dark: the nine taps of the first output. Middle: all that tap (1, 2) meets")
+plots.show(
+    "Four grids of pixels: the nine taps of the first output, and the pixels that one tap meets "
+    "for all outputs, for a plain, a padded, a strided and a dilated kernel"
+)
+
+# %% [markdown]
+# ### Forward
+# So a convolution is $k_h k_w$ matrix products, one a tap, added up: `tap` gives the pixels, `np.einsum` mixes the channels. With $g$ **groups** the channels are cut into $g$ equal runs that don't see each other: run number $r$ of the outputs reads run number $r$ of the inputs, and the weight has the shape $(f, c/g, k_h, k_w)$. Reshape to $(n, g, c/g, h, w)$ and the groups become one more index.
+#
+# {{task:conv2d}}
+
+# %% [markdown] lang="ru"
+# ### Прямой проход
+# Значит, свёртка — это $k_h k_w$ матричных произведений, по одному на отвод, и их сумма: `tap` даёт пиксели, `np.einsum` смешивает каналы. При $g$ **группах** (groups) каналы разрезаны на $g$ равных отрезков, которые друг друга не видят: отрезок выходов номер $r$ читает отрезок входов номер $r$, а веса имеют форму $(f, c/g, k_h, k_w)$. Измените форму на $(n, g, c/g, h, w)$ — и группы станут ещё одним индексом.
+#
+# {{task:conv2d}}
+
+
+# %% solution="conv2d"
+def conv2d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> np.ndarray:
+    """Convolution as networks have it: the kernel is not flipped.
+
+    x: (n, c, h, w), weight: (f, c / groups, kh, kw), bias: (f,) -> (n, f, oh, ow).
+    Example: x = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], weight = [[1, 2], [0, -1]], no bias:
+    the first output is 1 * 1 + 2 * 2 + 0 * 4 - 1 * 5 = 0, all are [[0, 2], [6, 8]].
+    """
+    ### BEGIN SOLUTION
+    n, c, *size = x.shape
+    f, _, *kernel = weight.shape
+    size = output_size(size, kernel, stride, padding, dilation)
+    x = pad(x, padding)
+    x = x.reshape(n, groups, c // groups, *x.shape[2:])
+    weight = weight.reshape(groups, f // groups, c // groups, *kernel)
+    y = np.zeros((n, groups, f // groups, *size))
+    for i, j in np.ndindex(*kernel):
+        met = tap(x, i, j, size, stride, dilation)
+        y += np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
+    return y.reshape(n, f, *size) + bias[:, None, None]
+    ### END SOLUTION
+
+
+# %% [markdown]
+# The checks draw cases with different numbers for rows and columns. While your function runs in a check, torch is out of order.
+
+# %% [markdown] lang="ru"
+# Проверки берут случаи, где числа для строк и столбцов разные. Пока в проверке работает ваша функция, torch отключён.
+
+
+# %%
+class NumPyOnly(torch.overrides.TorchFunctionMode):
+    """`with NumPyOnly(): ...` allows no function of torch."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "a function")
+        raise check.CheckFailed(
+            f"this task is to be done in NumPy, but the code calls torch: {name}"
+        )
+
+
+def conv_case(rng: np.random.Generator, kernel=None, stride=None, padding=None, dilation=None):
+    """A random case of conv2d: x, weight, bias and the settings by name."""
+
+    def pair(low: int, high: int) -> Pair:
+        return int(rng.integers(low, high)), int(rng.integers(low, high))
+
+    kernel, stride = kernel or pair(1, 4), stride or pair(1, 4)
+    padding, dilation = padding or pair(0, 3), dilation or pair(1, 3)
+    groups, a, b = (int(v) for v in rng.integers(1, 4, 3))
+    least = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    x = rng.normal(size=(2, groups * a, least[0] + rng.integers(2, 7), least[1] + rng.integers(7)))
+    weight, bias = rng.normal(size=(groups * b, a, *kernel)), rng.normal(size=groups * b)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return x, weight, bias, options
+
+
+# %% test="conv2d" points=1 bonus=true difficulty=3 minutes=25
+x, weight = np.arange(1.0, 10).reshape(1, 1, 3, 3), np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
+check.close(
+    conv2d(x, weight, np.zeros(1)),
+    [[[[0, 2], [6, 8]]]],
+    "conv2d of the docstring's example",
+    why="each output is the sum of kernel times window; the kernel is not flipped",
+)
+check.close(
+    conv2d(x, weight, np.array([100.0]), stride=(2, 1), padding=(1, 0)),
+    [[[[98, 97], [106, 108]]]],
+    "conv2d(x, weight, [100], stride=(2, 1), padding=(1, 0))",
+    why="a row of zeros above and below, then every second row",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("conv2d")
+fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
+for case in [*fixed, *[(None,) * 4] * 9]:
+    x, weight, bias, options = conv_case(rng, *case)
+    kept = x.copy(), weight.copy(), bias.copy()
+    with NumPyOnly():
+        y = conv2d(x, weight, bias, **options)
+    tensors = [torch.tensor(v) for v in kept]
+    check.close(
+        y,
+        F.conv2d(*tensors, **options),
+        f"conv2d(x, weight, bias) with {options}",
+        atol=1e-10,
+        why="it agrees with torch's conv2d",
+    )
+    check.that(
+        all(np.array_equal(a, b) for a, b in zip(kept, (x, weight, bias), strict=True)),
+        "conv2d changes one of its inputs in place",
+    )
+# Depthwise: as many groups as channels, two outputs from each.
+x, weight, bias = rng.normal(size=(1, 3, 5, 4)), rng.normal(size=(6, 1, 2, 3)), rng.normal(size=6)
+y = F.conv2d(*[torch.tensor(v) for v in (x, weight, bias)], groups=3)
+check.close(conv2d(x, weight, bias, groups=3), y, "conv2d with groups = channels", atol=1e-10)
+check.close(conv2d(x[:0], weight, bias, groups=3), y[:0], "conv2d of no pictures")
+### END HIDDEN TESTS
+
+# %% mutant="conv2d" why="flips the kernel, as mathematics does"
+# - met = tap(x, i, j, size, stride, dilation)
+# - y += np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
+# + met = tap(x, i, j, size, stride, dilation)
+# + y += np.einsum("ngchw,gfc->ngfhw", met, weight[..., ::-1, ::-1][..., i, j])
+
+# %% mutant="conv2d" why="swaps the strides of rows and columns"
+# - met = tap(x, i, j, size, stride, dilation)
+# + met = tap(x, i, j, size, stride[::-1], dilation)
+
+# %% mutant="conv2d" why="computes the size without the dilation"
+# - size = output_size(size, kernel, stride, padding, dilation)
+# + size = output_size(size, kernel, stride, padding, (1, 1))
+
+# %% mutant="conv2d" why="forgets the bias"
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.reshape(n, f, *size)
+
+# %% mutant="conv2d" why="deals the outputs out to the groups in turn"
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.swapaxes(1, 2).reshape(n, f, *size) + bias[:, None, None]
+
+# %% mutant="conv2d" why="takes the last tap for all"
+# - y += np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
+# + y = np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
+
+
+# %% alternative="conv2d" why="im2col: all windows as columns of a matrix, then one product a group"
+def conv2d(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    (kh, kw), (dh, dw) = weight.shape[2:], dilation
+    x = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
+    reach = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
+    windows = windows[:, :, :: stride[0], :: stride[1], ::dh, ::dw]
+    n, _, oh, ow = windows.shape[:4]
+    outputs = []
+    for part, kernel in zip(np.split(windows, groups, 1), np.split(weight, groups), strict=True):
+        columns = part.transpose(0, 2, 3, 1, 4, 5).reshape(n, oh * ow, kernel[0].size)
+        outputs.append((columns @ kernel.reshape(len(kernel), -1).T).swapaxes(1, 2))
+    return np.concatenate(outputs, 1).reshape(n, -1, oh, ow) + bias[None, :, None, None]
+
+
+# %%
+nuclei = data.load("nuclei", profile)
+cell = nuclei.x_train[15][None, None, 60:220, 60:220] / 255
+kernels = {
+    "edges to the left and right": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]],
+    "blur": np.full((3, 3), 1 / 9),
+    "blur, dilation 6": np.full((3, 3), 1 / 9),
+    "Laplace, stride 4": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+}
+figure, axes = plt.subplots(1, 5, figsize=(12, 2.9))
+axes[0].imshow(cell[0, 0])
+axes[0].set_title(f"a picture, {cell.shape[2]} × {cell.shape[3]}", fontsize=10)
+for ax, (name, kernel) in zip(axes[1:], kernels.items(), strict=True):
+    step, apart = 4 if "stride" in name else 1, 6 if "dilation" in name else 1
+    options = {"stride": (step, step), "dilation": (apart, apart), "padding": (apart, apart)}
+    y = conv2d(cell, np.array(kernel, float)[None, None], np.zeros(1), **options)[0, 0]
+    ax.imshow(y)
+    ax.set_title(f"{name}\n{y.shape[0]} × {y.shape[1]}", fontsize=10)
+for ax in axes:
+    ax.axis("off")
+plots.show(
+    "Nuclei of cells and four filtered versions: vertical edges, a blur, a dilated blur that "
+    "leaves ghosts, and a small picture of the outlines"
+)
+
+# %% [markdown]
+# ### Backward
+# Where a value is used many times its gradients add up. Weight $w[i, j]$ meets `tap(x, i, j)` in every output, so its gradient is the sum of output gradient times tap, over pictures and places. And what an output took from a pixel by a tap, the gradient returns **by the same tap**: write it into `tap(grad_x, i, j)`, a view, and the sum is done where windows overlap.
+#
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+#
+# The gradient of the padding goes nowhere: cut it off.
+#
+# {{task:conv2d_backward}}
+
+# %% [markdown] lang="ru"
+# ### Обратный проход
+# Если значение использовано много раз, его градиенты складываются. Вес $w[i, j]$ встречает `tap(x, i, j)` в каждом выходе, поэтому его градиент — сумма произведений градиента выхода на отвод по всем картинкам и местам. А то, что выход взял у пикселя через отвод, градиент возвращает **через тот же отвод**: пишите в `tap(grad_x, i, j)` — это представление (view), и там, где окна перекрываются, сумма получится сама.
+#
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+#
+# Градиент дополнения никому не нужен: отрежьте его.
+#
+# {{task:conv2d_backward}}
+
+
+# %% solution="conv2d_backward"
+def conv2d_backward(
+    grad: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of a loss with respect to x, weight and bias of conv2d.
+
+    grad: (n, f, oh, ow), the gradient of the output -> shapes of x, weight and bias.
+    """
+    ### BEGIN SOLUTION
+    (n, f, *size), (_, c, *_) = grad.shape, x.shape
+    padded = pad(x, padding)
+    taken = padded.reshape(n, groups, c // groups, *padded.shape[2:])
+    grad_taken = np.zeros_like(taken)
+    grouped = weight.reshape(groups, f // groups, *weight.shape[1:])
+    grad_weight = np.zeros_like(grouped)
+    out = grad.reshape(n, groups, f // groups, *size)
+    for i, j in np.ndindex(*weight.shape[2:]):
+        met = tap(taken, i, j, size, stride, dilation)
+        grad_weight[..., i, j] = np.einsum("ngfhw,ngchw->gfc", out, met)
+        back = tap(grad_taken, i, j, size, stride, dilation)
+        back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
+    grad_x = crop(grad_taken.reshape(padded.shape), padding)
+    return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+    ### END SOLUTION
+
+
+# %% test="conv2d_backward" points=1 bonus=true difficulty=4 minutes=35
+x, weight = np.arange(1.0, 10).reshape(1, 1, 3, 3), np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
+grad_x, grad_weight, grad_bias = conv2d_backward(np.array([[[[1.0, 10], [0, 0]]]]), x, weight)
+check.close(
+    grad_x,
+    [[[[1, 12, 20], [0, -1, -10], [0, 0, 0]]]],
+    "grad_x of conv2d_backward",
+    why="each output gradient comes back through the kernel; where windows overlap they add up",
+)
+check.close(
+    grad_weight,
+    [[[[21, 32], [54, 65]]]],
+    "grad_weight of conv2d_backward",
+    why="weight [i, j] gets the sum of output gradient times the pixel that it met",
+)
+check.close(grad_bias, [11], "grad_bias of conv2d_backward", why="every output adds the bias once")
+### BEGIN HIDDEN TESTS
+rng = check.rng("conv2d_backward")
+fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
+for case in [*fixed, *[(None,) * 4] * 7]:
+    x, weight, bias, options = conv_case(rng, *case)
+    tensors = [torch.tensor(v, requires_grad=True) for v in (x, weight, bias)]
+    y = F.conv2d(*tensors, **options)
+    grad = rng.normal(size=tuple(y.shape))
+    kept = grad.copy(), x.copy(), weight.copy()
+    with NumPyOnly():
+        answer = conv2d_backward(grad, x, weight, **options)
+    expected = torch.autograd.grad(y, tensors, torch.tensor(grad))
+    for name, got, want in zip(
+        ("grad_x", "grad_weight", "grad_bias"), answer, expected, strict=True
+    ):
+        check.close(
+            got,
+            want,
+            f"{name} of conv2d_backward with {options}",
+            atol=1e-10,
+            why="it agrees with torch's autograd",
+        )
+    check.that(
+        all(np.array_equal(a, b) for a, b in zip(kept, (grad, x, weight), strict=True)),
+        "conv2d_backward changes one of its inputs in place",
+    )
+x, weight, grad = (rng.normal(size=s) for s in [(1, 2, 4, 5), (3, 2, 2, 3), (1, 3, 1, 5)])
+
+
+def loss(x, weight):
+    y = F.conv2d(torch.tensor(x), torch.tensor(weight), None, (2, 1), (0, 1), (2, 1))
+    return (y.numpy() * grad).sum()
+
+
+grad_x, grad_weight, _ = conv2d_backward(grad, x, weight, (2, 1), (0, 1), (2, 1))
+check.gradient(lambda v: loss(v, weight), x, grad_x, "grad_x of conv2d_backward")
+check.gradient(lambda v: loss(x, v), weight, grad_weight, "grad_weight of conv2d_backward")
+### END HIDDEN TESTS
+
+# %% mutant="conv2d_backward" why="overlapping windows overwrite each other"
+# - back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
+# + back[...] = np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
+
+# %% mutant="conv2d_backward" why="returns the gradient of the padding, too"
+# - grad_x = crop(grad_taken.reshape(padded.shape), padding)
+# + grad_x = grad_taken.reshape(padded.shape)
+
+# %% mutant="conv2d_backward" why="the mean over the batch"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + return grad_x, grad_weight.reshape(weight.shape) / n, grad.sum(axis=(0, 2, 3)) / n
+
+# %% mutant="conv2d_backward" why="ignores the dilation on the way back"
+# - back = tap(grad_taken, i, j, size, stride, dilation)
+# + back = tap(grad_taken, i, j, size, stride)
+
+# %% mutant="conv2d_backward" why="flips the kernel on the way back"
+# - back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
+# + back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., -1 - i, -1 - j])
+
+# %% mutant="conv2d_backward" why="multiplies the weight in place"
+# - grad_x = crop(grad_taken.reshape(padded.shape), padding)
+# + grad_x = crop(grad_taken.reshape(padded.shape), padding)
+# + grad *= 1.5
+
+
+# %% alternative="conv2d_backward" why="a slow loop over the outputs"
+def conv2d_backward(grad, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    (p, q), (h, w) = padding, x.shape[2:]
+    x = np.pad(x, [(0, 0), (0, 0), (p, p), (q, q)])
+    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    _, a, kh, kw = weight.shape
+    per_group = len(weight) // groups
+    for f, i, j in np.ndindex(grad.shape[1:]):
+        first = f // per_group * a
+        rows = slice(i * stride[0], i * stride[0] + dilation[0] * (kh - 1) + 1, dilation[0])
+        columns = slice(j * stride[1], j * stride[1] + dilation[1] * (kw - 1) + 1, dilation[1])
+        window = (slice(None), slice(first, first + a), rows, columns)
+        g = grad[:, f, i, j][:, None, None, None]
+        grad_weight[f] += (g * x[window]).sum(0)
+        grad_x[window] += g * weight[f]
+    return grad_x[:, :, p : p + h, q : q + w], grad_weight, grad.sum((0, 2, 3))
+
+
+# %% [markdown]
+# A gradient is for learning. Somebody has filtered the picture with a kernel of $5 \times 5$ that you don't know. Start with zeros, compare, go down your gradient: the kernel comes out.
+
+# %% [markdown] lang="ru"
+# Градиент нужен, чтобы учиться. Кто-то применил к картинке ядро $5 \times 5$, которое вам неизвестно. Начните с нулей, сравнивайте и идите вниз по своему градиенту: ядро проявится.
+
+# %%
+rng = seed_everything(3)
+secret = np.outer(np.hanning(7)[1:-1], np.gradient(np.hanning(7))[1:-1])[None, None]
+picture = rng.normal(size=(1, 1, 24, 24))
+target = F.conv2d(torch.tensor(picture), torch.tensor(secret)).numpy()
+learned, losses, moments = np.zeros((1, 1, 5, 5)), [], []
+for step in range(61):
+    error = F.conv2d(torch.tensor(picture), torch.tensor(learned)).numpy() - target
+    losses.append((error**2).mean())
+    if step in (0, 3, 10, 60):
+        moments.append((step, learned))
+    learned = learned - 0.1 * conv2d_backward(2 * error / error.size, picture, learned)[1]
+figure, axes = plt.subplots(1, 6, figsize=(12, 2.6), width_ratios=[1.6, 1, 1, 1, 1, 1])
+title = "Mean squared error"
+plots.curves({"": losses}, title, "step", "loss", log_y=True, ax=axes[0])
+shown = [*((f"after {step} steps", w) for step, w in moments), ("the secret kernel", secret)]
+for ax, (name, w) in zip(axes[1:], shown, strict=True):
+    ax.imshow(w[0, 0], cmap="RdBu_r", vmin=-0.5, vmax=0.5)
+    ax.set_title(name, fontsize=10)
+    ax.axis("off")
+plots.show("The loss falls and the learned kernel becomes equal to the secret kernel")
+
+# %% [markdown]
+# ## 2. Pooling
+# [Pooling](glossary:Pooling) slides a window over each channel and keeps one number: the largest or the mean. It has no weights. In max pooling the padding must never win, so it is $-\infty$; in average pooling it is zero, and it is a question of taste whether those zeros count in the mean (torch: `count_include_pad`).
+#
+# Backward, the maximum passes its gradient to the winner alone. If several pixels of a window are equally large, one is the winner: the first in reading order, as in torch.
+#
+# {{task:pooling}}
+
+# %% [markdown] lang="ru"
+# ## 2. Пулинг
+# [Пулинг](glossary:Pooling) (pooling) ведёт окно по каждому каналу и оставляет одно число: наибольшее или среднее. Весов у него нет. В пулинге по максимуму дополнение не должно побеждать никогда, поэтому оно равно $-\infty$; в усредняющем оно нулевое, а считать ли эти нули в среднем — дело вкуса (в torch — `count_include_pad`).
+#
+# На обратном пути максимум отдаёт свой градиент одному лишь победителю. Если в окне несколько одинаково больших пикселей, победитель всё равно один: первый в порядке чтения, как в torch.
+#
+# {{task:pooling}}
+
+
+# %% solution="pooling"
+def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
+    """The largest number of every window. x: (n, c, h, w) -> (n, c, oh, ow)."""
+    ### BEGIN SOLUTION
+    size = output_size(x.shape[2:], kernel, stride, padding, (1, 1))
+    x = pad(x, padding, -np.inf)
+    return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
+    ### END SOLUTION
+
+
+def max_pool2d_backward(
+    grad: np.ndarray, x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair
+) -> np.ndarray:
+    """The gradient with respect to x. grad: (n, c, oh, ow) of the output -> (n, c, h, w)."""
+    ### BEGIN SOLUTION
+    size, x = grad.shape[2:], pad(x, padding, -np.inf)
+    places = list(np.ndindex(*kernel))
+    winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+    grad_x = np.zeros_like(x)
+    for k, (i, j) in enumerate(places):
+        back = tap(grad_x, i, j, size, stride)
+        back += grad * (winner == k)
+    return crop(grad_x, padding)
+    ### END SOLUTION
+
+
+def avg_pool2d(
+    x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, count_include_pad: bool = True
+) -> np.ndarray:
+    """The mean of every window. x: (n, c, h, w) -> (n, c, oh, ow).
+
+    count_include_pad: padded zeros count in the mean; else only the picture's own pixels do.
+    """
+    ### BEGIN SOLUTION
+    size = output_size(x.shape[2:], kernel, stride, padding, (1, 1))
+    count = pad(np.ones(x.shape[2:]), padding, float(count_include_pad))
+    total, pixels = (
+        sum(tap(a, i, j, size, stride) for i, j in np.ndindex(*kernel))
+        for a in (pad(x, padding), count)
+    )
+    return total / pixels
+    ### END SOLUTION
+
+
+# %% test="pooling" points=0.5 bonus=true difficulty=3 minutes=25
+x = np.array([[[[1.0, 5, 2], [4, 5, 0], [3, -1, -6]]]])
+check.close(
+    max_pool2d(x, (2, 2), (1, 1), (0, 0)), [[[[5, 5], [5, 5]]]], "max_pool2d(x, 2 x 2, stride 1)"
+)
+grad = np.array([[[[1.0, 10], [100, 1000]]]])
+check.close(
+    max_pool2d_backward(grad, x, (2, 2), (1, 1), (0, 0)),
+    [[[[0, 11, 0], [0, 1100, 0], [0, 0, 0]]]],
+    "max_pool2d_backward(grad, x, 2 x 2, stride 1)",
+    why="the whole gradient goes to the first of the largest pixels in the window",
+)
+check.close(
+    avg_pool2d(x, (2, 2), (2, 2), (1, 1)),
+    [[[[0.25, 1.75], [1.75, -0.5]]]],
+    "avg_pool2d(x, 2 x 2, stride 2, padding 1)",
+    why="every window has four pixels, zeros of the padding among them",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("pooling")
+fixed = [((3, 2), (2, 1), (1, 0)), ((2, 3), (1, 3), (0, 1)), ((1, 1), (2, 2), (0, 0))]
+for k in range(9):
+    kernel, stride = (tuple(int(v) for v in rng.integers(1, 5, 2)) for _ in range(2))
+    padding = tuple(int(rng.integers(0, v // 2 + 1)) for v in kernel)
+    if k < len(fixed):
+        kernel, stride, padding = fixed[k]
+    # Whole numbers: many ties. Far below zero: a padding of zeros would win.
+    x = rng.integers(-9, -4, size=(2, 3, *(int(v) + 3 for v in rng.integers(2, 6, 2)))) * 1.0
+    kept, tensor = x.copy(), torch.tensor(x, requires_grad=True)
+    y = F.max_pool2d(tensor, kernel, stride, padding)
+    grad = rng.normal(size=tuple(y.shape))
+    with NumPyOnly():
+        answers = [max_pool2d(x, kernel, stride, padding)]
+        answers += [max_pool2d_backward(grad, x, kernel, stride, padding)]
+        answers += [avg_pool2d(x, kernel, stride, padding, yes) for yes in (True, False)]
+    setting = f"with kernel {kernel}, stride {stride}, padding {padding}"
+    check.close(answers[0], y, f"max_pool2d {setting}", why="the padding never wins")
+    (want,) = torch.autograd.grad(y, tensor, torch.tensor(grad))
+    check.close(
+        answers[1],
+        want,
+        f"max_pool2d_backward {setting}",
+        atol=1e-10,
+        why="a tie goes to the first pixel in reading order; windows that share a winner add up",
+    )
+    for yes, got in zip((True, False), answers[2:], strict=True):
+        want = F.avg_pool2d(torch.tensor(x), kernel, stride, padding, count_include_pad=yes)
+        check.close(got, want, f"avg_pool2d {setting}, count_include_pad={yes}")
+    check.equal(x, kept, "x after pooling", why="the input stays as it was")
+x = rng.normal(size=(1, 2, 5, 4))
+weight = rng.normal(size=(1, 2, 2, 2))
+check.gradient(
+    lambda v: (max_pool2d(v, (3, 2), (2, 2), (0, 0)) * weight).sum(),
+    x,
+    max_pool2d_backward(weight, x, (3, 2), (2, 2), (0, 0)),
+    "max_pool2d_backward",
+)
+check.close(
+    avg_pool2d(x, (3, 2), (2, 2), (1, 1)),
+    F.avg_pool2d(torch.tensor(x), (3, 2), (2, 2), (1, 1)),
+    "avg_pool2d without count_include_pad",
+    why="the padding counts where nothing else is said",
+)
+### END HIDDEN TESTS
+
+# %% mutant="pooling" why="pads with zeros: they beat negative pixels"
+# - x = pad(x, padding, -np.inf)
+# - return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
+# + x = pad(x, padding)
+# + return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
+
+# %% mutant="pooling" why="every largest pixel of a tie gets the gradient"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + taps = np.array([tap(x, i, j, size, stride) for i, j in places])
+# - back += grad * (winner == k)
+# + back += grad * (taps[k] == taps.max(axis=0))
+
+# %% mutant="pooling" why="a pixel that wins twice keeps one gradient"
+# - back += grad * (winner == k)
+# + back[winner == k] = grad[winner == k]
+
+# %% mutant="pooling" why="always counts the padding"
+# - count = pad(np.ones(x.shape[2:]), padding, float(count_include_pad))
+# + count = pad(np.ones(x.shape[2:]), padding, 1.0)
+
+# %% mutant="pooling" why="never counts the padding"
+# - count = pad(np.ones(x.shape[2:]), padding, float(count_include_pad))
+# + count = pad(np.ones(x.shape[2:]), padding)
+
+# %% mutant="pooling" why="a tie goes to the last pixel"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + winner = len(places) - 1 - np.argmax(
+# +     [tap(x, i, j, size, stride) for i, j in places[::-1]], axis=0
+# + )
+
+
+# %% alternative="pooling" why="windows by sliding_window_view and np.add.at"
+def _windows(x, kernel, stride):
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    return windows[:, :, :: stride[0], :: stride[1]]
+
+
+def max_pool2d(x, kernel, stride, padding):
+    return _windows(pad(x, padding, -np.inf), kernel, stride).max(axis=(4, 5))
+
+
+def max_pool2d_backward(grad, x, kernel, stride, padding):
+    x = pad(x, padding, -np.inf)
+    windows = _windows(x, kernel, stride)
+    best = windows.reshape(*windows.shape[:4], -1).argmax(-1)
+    n, c, a, b = np.indices(best.shape)
+    grad_x = np.zeros_like(x)
+    rows, columns = a * stride[0] + best // kernel[1], b * stride[1] + best % kernel[1]
+    np.add.at(grad_x, (n, c, rows, columns), grad)
+    return crop(grad_x, padding)
+
+
+def avg_pool2d(x, kernel, stride, padding, count_include_pad=True):
+    if count_include_pad:
+        return _windows(pad(x, padding), kernel, stride).mean(axis=(4, 5))
+    return np.nanmean(_windows(pad(x, padding, np.nan), kernel, stride), axis=(4, 5))
+
+
+# %%
+window = (8, 8), (8, 8), (0, 0)
+largest, mean = max_pool2d(cell, *window), avg_pool2d(cell, *window)
+winners = max_pool2d_backward(np.ones_like(largest), cell, *window)
+shown = {
+    "a picture": cell,
+    "max pooling, 8 × 8": largest,
+    "average pooling, 8 × 8": mean,
+    "the winners' pixels get all the gradient": winners,
+}
+figure, axes = plt.subplots(1, 4, figsize=(11.5, 3.1))
+for ax, (name, picture) in zip(axes, shown.items(), strict=True):
+    scale = {} if picture is winners else {"vmin": 0, "vmax": cell.max()}
+    ax.imshow(picture[0, 0], interpolation="nearest", **scale)
+    ax.set_title(name, fontsize=10)
+    ax.axis("off")
+plots.show(
+    "A picture of nuclei, its max and average pooled versions, and the scattered single pixels, "
+    "one a window, to which max pooling returns the gradient"
+)
+
+# %% [markdown]
+# ## 3. Transposed convolution
+# A convolution with stride makes pictures smaller; who makes them larger again? Convolution is linear, $y = A x$, and its backward pass multiplies by $A^\top$: it turns a small array into a large one. Used forward, that is the [transposed convolution](glossary:Transposed-convolution) (the "deconvolution" of older papers; it doesn't undo anything). Every input pixel stamps the kernel, times its value, onto the output, at a distance of $s$ from its neighbour. It is the **adjoint** of a convolution with the same numbers:
+#
+# $$\langle \mathrm{conv}(y),\, x \rangle = \langle y,\, \mathrm{convT}(x) \rangle, \qquad o = (\text{size} - 1)\, s - 2p + k + p_{\text{out}}.$$
+#
+# Several sizes of $y$ give the same size of $\mathrm{conv}(y)$. `output_padding` says which one is meant: so many rows and columns more, at the bottom and on the right alone.
+#
+# {{task:conv_transpose2d}}
+
+# %% [markdown] lang="ru"
+# ## 3. Транспонированная свёртка
+# Свёртка с шагом уменьшает картинки; кто их снова увеличит? Свёртка линейна, $y = A x$, и её обратный проход умножает на $A^\top$: превращает малый массив в большой. Применённый как прямой, это и есть [транспонированная свёртка](glossary:Transposed-convolution) (transposed convolution; в старых статьях «деконволюция», хотя ничего она не обращает). Каждый входной пиксель ставит на выход оттиск ядра, умноженного на его значение, на расстоянии $s$ от соседнего. Это **сопряжённый** оператор к свёртке с теми же числами:
+#
+# $$\langle \mathrm{conv}(y),\, x \rangle = \langle y,\, \mathrm{convT}(x) \rangle, \qquad o = (\text{size} - 1)\, s - 2p + k + p_{\text{out}}.$$
+#
+# Несколько размеров $y$ дают один и тот же размер $\mathrm{conv}(y)$. Какой из них имеется в виду, говорит `output_padding`: столько строк и столбцов добавить, только снизу и справа.
+#
+# {{task:conv_transpose2d}}
+
+
+# %% solution="conv_transpose2d"
+def conv_transpose2d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    output_padding: Pair = (0, 0),
+) -> np.ndarray:
+    """The adjoint of the convolution with the same weight, stride and padding.
+
+    x: (n, f, h, w), weight: (f, c, kh, kw) -> (n, c, oh, ow). output_padding < stride.
+    Example: x = [[1, 2]], weight = [[1, 10, 100]], stride (1, 2): [[1, 10, 102, 20, 200]].
+    """
+    ### BEGIN SOLUTION
+    (n, _, *size), (_, c, *kernel) = x.shape, weight.shape
+    full = [(m - 1) * s + k for m, s, k in zip(size, stride, kernel, strict=True)]
+    ends = [m - p + more for m, p, more in zip(full, padding, output_padding, strict=True)]
+    y = np.zeros((n, c, *np.add(full, output_padding)))
+    for i, j in np.ndindex(*kernel):
+        stamp = tap(y, i, j, size, stride)
+        stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+    return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+    ### END SOLUTION
+
+
+# %% test="conv_transpose2d" points=1 bonus=true difficulty=3 minutes=25
+x, weight = np.array([[[[1.0, 2.0]]]]), np.array([[[[1.0, 10.0, 100.0]]]])
+check.close(
+    conv_transpose2d(x, weight, (1, 2)),
+    [[[[1, 10, 102, 20, 200]]]],
+    "conv_transpose2d of the docstring's example",
+    why="two stamps of the kernel, two pixels apart; where they overlap they add up",
+)
+check.close(
+    conv_transpose2d(x, weight, (1, 2), (0, 1), (0, 1)),
+    [[[[10, 102, 20, 200]]]],
+    "the same with padding (0, 1) and output_padding (0, 1)",
+    why="padding cuts off both sides; output_padding gives one column more on the right",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("conv_transpose2d")
+fixed = [((3, 2), (2, 3), (1, 0), (1, 2)), ((2, 4), (3, 1), (0, 2), (2, 0))]
+for case in range(9):
+    kernel, stride = (tuple(int(v) for v in rng.integers(2, 5, 2)) for _ in range(2))
+    padding = tuple(int(v) for v in rng.integers(0, 2, 2))
+    more = tuple(int(rng.integers(0, s)) for s in stride)
+    if case < len(fixed):
+        kernel, stride, padding, more = fixed[case]
+    f, c, h, w = (int(v) for v in rng.integers(2, 5, 4))
+    x, weight = rng.normal(size=(2, f, h, w)), rng.normal(size=(f, c, *kernel))
+    kept = x.copy(), weight.copy()
+    with NumPyOnly():
+        y = conv_transpose2d(x, weight, stride, padding, more)
+    setting = f"with kernel {kernel}, stride {stride}, padding {padding}, output_padding {more}"
+    tensors = torch.tensor(x), torch.tensor(weight)
+    want = F.conv_transpose2d(*tensors, None, stride, padding, more)
+    check.equal(np.shape(y), tuple(want.shape), f"the shape of conv_transpose2d {setting}")
+    other = torch.tensor(rng.normal(size=y.shape))
+    there = (F.conv2d(other, tensors[1], None, stride, padding).numpy() * x).sum()
+    check.close(
+        (other.numpy() * y).sum(),
+        there,
+        f"<other, conv_transpose2d(x)> {setting}",
+        atol=1e-9,
+        why="it equals <conv2d(other), x>: one is the adjoint of the other",
+    )
+    check.close(y, want, f"conv_transpose2d {setting}", atol=1e-10, why="it agrees with torch")
+    check.that(
+        np.array_equal(x, kept[0]) and np.array_equal(weight, kept[1]),
+        "conv_transpose2d changes one of its inputs in place",
+    )
+### END HIDDEN TESTS
+
+# %% mutant="conv_transpose2d" why="stamps overwrite each other"
+# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# + stamp[...] = np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+
+# %% mutant="conv_transpose2d" why="output_padding at the top and on the left"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + y = y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return np.roll(y, output_padding, axis=(2, 3))
+
+# %% mutant="conv_transpose2d" why="pads where it should cut off"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return pad(y, padding)
+
+# %% mutant="conv_transpose2d" why="flips the kernel"
+# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# + stamp += np.einsum("nfhw,fc->nchw", x, weight[..., -1 - i, -1 - j])
+
+# %% mutant="conv_transpose2d" why="output_padding as zeros: loses what the kernel puts there"
+# - ends = [m - p + more for m, p, more in zip(full, padding, output_padding, strict=True)]
+# + ends = [m - p for m, p in zip(full, padding, strict=True)]
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + y = y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return np.pad(y, [(0, 0), (0, 0), (0, output_padding[0]), (0, output_padding[1])])
+
+
+# %% alternative="conv_transpose2d" why="zeros between the pixels, then a convolution, kernel flipped"
+def conv_transpose2d(x, weight, stride=(1, 1), padding=(0, 0), output_padding=(0, 0)):
+    n, f, h, w = x.shape
+    kh, kw = weight.shape[2:]
+    sparse = np.zeros((n, f, (h - 1) * stride[0] + 1, (w - 1) * stride[1] + 1))
+    sparse[:, :, :: stride[0], :: stride[1]] = x
+    (a, b), (p, q) = output_padding, padding
+    sparse = np.pad(sparse, [(0, 0), (0, 0), (kh - 1, kh - 1 + a), (kw - 1, kw - 1 + b)])
+    windows = np.lib.stride_tricks.sliding_window_view(sparse, (kh, kw), axis=(2, 3))
+    y = np.einsum("nfhwij,fcij->nchw", windows, weight[..., ::-1, ::-1])
+    return y[:, :, p : y.shape[2] - p, q : y.shape[3] - q]
+
+
+# %% [markdown]
+# Where the stride does not divide the kernel, some output pixels get more stamps than others. Even a constant input with a constant kernel comes out as a **checkerboard** (Odena et al., 2016): generated pictures show it as a fine texture. A kernel of 4 with a stride of 2 has it only at the border; so has repeating the pixels, then an ordinary convolution. Random kernels show that the first one does not even the pattern out by itself.
+
+# %% [markdown] lang="ru"
+# Если шаг не делит размер ядра, одним выходным пикселям достаётся больше оттисков, чем другим. Даже постоянный вход с постоянным ядром превращается в **шахматную доску** (checkerboard; Odena и др., 2016): на порождённых картинках она видна как мелкая текстура. Ядро 4 при шаге 2 даёт её только у края; так же ведёт себя повторение пикселей с обычной свёрткой после него. Случайные ядра показывают, что сам собой узор в первом случае не выравнивается.
+
+# %%
+rng, flat = np.random.default_rng(0), np.ones((1, 1, 9, 9))
+figure, axes = plt.subplots(2, 3, figsize=(9, 6))
+for row, name in enumerate(["constant", "random"]):
+    for ax, (k, how) in zip(
+        axes[row],
+        [(3, "kernel 3, stride 2"), (4, "kernel 4, stride 2"), (3, "pixels repeated, kernel 3")],
+        strict=True,
+    ):
+        kernel = np.ones((1, 1, k, k)) if row == 0 else rng.uniform(0, 1, size=(1, 1, k, k))
+        if "repeated" in how:
+            y = conv_transpose2d(flat.repeat(2, 2).repeat(2, 3), kernel, (1, 1), (1, 1))
+        else:
+            y = conv_transpose2d(flat, kernel, (2, 2), (1, 1))
+        drawn = ax.imshow(y[0, 0] / kernel.mean(), vmin=0)
+        figure.colorbar(drawn, ax=ax, shrink=0.8)
+        ax.set_title(f"{how}\n{name} weights", fontsize=10)
+        ax.axis("off")
+plots.show(
+    "A constant picture enlarged in three ways: a checkerboard with kernel 3 and stride 2, an even "
+    "surface with kernel 4 and stride 2 for constant weights, and an even one for repeated pixels"
+)
+
+# %% [markdown]
+# ## 4. How far does a network see?
+# The [receptive field](glossary:Receptive-field) of an output is the part of the picture that can change it. Go through the layers and keep two numbers: the size $r$ and the jump $j$, the distance in the picture between neighbouring positions of this layer. Start with $r = j = 1$; a layer with kernel $k$, stride $s$, dilation $d$ adds $k - 1$ taps, each $d$ jumps away (Araujo, Norris & Sim, 2019):
+#
+# $$r \leftarrow r + (k - 1)\, d\, j, \qquad j \leftarrow j\, s.$$
+#
+# A formula can be wrong, so measure: the gradient of one output with respect to the picture is zero wherever the network can't see.
+#
+# {{task:receptive_field}}
+
+# %% [markdown] lang="ru"
+# ## 4. Как далеко видит сеть?
+# [Рецептивное поле](glossary:Receptive-field) (receptive field) выхода — та часть картинки, которая может его изменить. Пройдите по слоям, храня два числа: размер $r$ и прыжок $j$ — расстояние на картинке между соседними позициями этого слоя. Вначале $r = j = 1$; слой с ядром $k$, шагом $s$ и разреженностью $d$ добавляет $k - 1$ отводов, каждый через $d$ прыжков (Araujo, Norris, Sim, 2019):
+#
+# $$r \leftarrow r + (k - 1)\, d\, j, \qquad j \leftarrow j\, s.$$
+#
+# Формула может быть неверна, поэтому измерьте: градиент одного выхода по картинке равен нулю везде, где сеть не видит.
+#
+# {{task:receptive_field}}
+
+
+# %% solution="receptive_field"
+def receptive_field(layers: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Size and jump of a stack of layers, along one axis.
+
+    layers: (kernel, stride, dilation) of each, the first one first; no layers: (1, 1).
+    Example: [(3, 2, 1), (3, 1, 1)] gives (7, 2).
+    """
+    ### BEGIN SOLUTION
+    size, jump = 1, 1
+    for kernel, stride, dilation in layers:
+        size += (kernel - 1) * dilation * jump
+        jump *= stride
+    return size, jump
+    ### END SOLUTION
+
+
+def input_gradient(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The gradient of the central outputs with respect to the pictures.
+
+    The central outputs are those at row oh // 2, column ow // 2; take their sum over all
+    channels and pictures. The network's parameters keep their own gradients as they were.
+    x: (n, c, h, w) -> (n, c, h, w).
+    """
+    ### BEGIN SOLUTION
+    x = x.detach().requires_grad_()
+    y = network(x)
+    central = y[:, :, y.shape[2] // 2, y.shape[3] // 2]
+    return torch.autograd.grad(central.sum(), x)[0]
+    ### END SOLUTION
+
+
+# %% test="receptive_field" points=0.5 bonus=true difficulty=2 minutes=20
+check.equal(
+    receptive_field([(3, 2, 1), (3, 1, 1)]),
+    (7, 2),
+    "receptive_field([(3, 2, 1), (3, 1, 1)])",
+    why="3, then two more taps at a distance of 2",
+)
+network = nn.Conv2d(1, 1, 3, padding=1, bias=False).double()
+x = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+check.close(
+    input_gradient(network, x)[0, 0, 1:4, 1:4],
+    network.weight[0, 0],
+    "input_gradient of one convolution",
+    why="around the centre it is the kernel",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("receptive_field")
+check.equal(receptive_field([]), (1, 1), "receptive_field([])", why="a pixel sees itself")
+stacks = [[(3, 1, 2), (2, 3, 1), (5, 1, 1)], [(1, 2, 3), (4, 2, 1), (3, 1, 3)]]
+stacks += [[tuple(int(v) for v in rng.integers(1, 4, 3)) for _ in range(3)] for _ in range(4)]
+for layers in stacks:
+    reached = [{0}, {1}]  # the pixels behind output 0 and output 1
+    for k, s, d in reversed(layers):
+        reached = [{i * s + t * d for i in places for t in range(k)} for places in reached]
+    want = max(reached[0]) - min(reached[0]) + 1, min(reached[1]) - min(reached[0])
+    check.equal(receptive_field(layers), want, f"receptive_field({layers})")
+    # No weight and no slope is zero, therefore the gradient is seen wherever there is a way.
+    network = nn.Sequential(*[nn.Conv2d(2, 2, k, s, dilation=d) for k, s, d in layers]).double()
+    for parameter in network.parameters():
+        parameter.data = parameter.data.abs() + 0.1
+    side = want[0] + 3 * want[1] + int(rng.integers(0, 4))
+    x = torch.tensor(rng.normal(size=(2, 2, side, side + want[1])))
+    copy = x.clone()
+    got = input_gradient(network, x)
+    y = network(copy.requires_grad_())
+    y[:, :, y.shape[2] // 2, y.shape[3] // 2].sum().backward()
+    check.close(
+        got,
+        copy.grad,
+        f"input_gradient of a network of {layers}",
+        why="it belongs to the outputs at row oh // 2 and column ow // 2, all channels and pictures",
+    )
+    check.that(not x.requires_grad and x.grad is None, "input_gradient leaves x as it was")
+    for parameter in network.parameters():
+        parameter.grad = None
+    input_gradient(network, x)
+    check.that(
+        all(parameter.grad is None for parameter in network.parameters()),
+        "input_gradient leaves the gradients of the network's parameters as they were",
+    )
+    seen = np.flatnonzero(got[0].abs().sum(dim=(0, 2)).numpy())
+    check.equal(seen.max() - seen.min() + 1, want[0], f"the measured rows of {layers}")
+### END HIDDEN TESTS
+
+# %% mutant="receptive_field" why="adds the kernels, whatever the stride"
+# - size += (kernel - 1) * dilation * jump
+# + size += (kernel - 1) * dilation
+
+# %% mutant="receptive_field" why="counts a layer's own stride for its own taps"
+# - size += (kernel - 1) * dilation * jump
+# - jump *= stride
+# + jump *= stride
+# + size += (kernel - 1) * dilation * jump
+
+# %% mutant="receptive_field" why="adds kernels in place of their gaps"
+# - size += (kernel - 1) * dilation * jump
+# + size += kernel * dilation * jump
+
+# %% mutant="receptive_field" why="the gradient of all outputs"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + return torch.autograd.grad(y.sum(), x)[0]
+
+# %% mutant="receptive_field" why="fills the gradients of the parameters"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + central.sum().backward()
+# + return x.grad
+
+# %% mutant="receptive_field" why="leaves a mark on x"
+# - x = x.detach().requires_grad_()
+# + x = x.requires_grad_()
+
+
+# %% alternative="receptive_field" why="the dilated kernel's size; a vector-Jacobian product"
+def receptive_field(layers):
+    size = 1
+    for i, (kernel, _, dilation) in enumerate(layers):
+        before = int(np.prod([stride for _, stride, _ in layers[:i]], dtype=int))
+        size += (dilation * (kernel - 1)) * before
+    return size, int(np.prod([stride for _, stride, _ in layers], dtype=int))
+
+
+def input_gradient(network, x):
+    y, back = torch.func.vjp(network, x)
+    ones = torch.zeros_like(y)
+    ones[:, :, y.shape[2] // 2, y.shape[3] // 2] = 1
+    return back(ones)[0]
+
+
+# %% [markdown]
+# Theory says where the gradient *can* be. How much of it is there? The border of the field is reached by one path, the middle by very many: the **effective** receptive field is a soft blob that grows like the square root of the depth, far smaller than the square (Luo et al., 2016). Random weights are enough to see it; dilation is a way out.
+
+# %% [markdown] lang="ru"
+# Теория говорит, где градиент *может* быть. А сколько его там? До края поля ведёт один путь, до середины — очень много: **эффективное** рецептивное поле — размытое пятно, которое растёт как корень из глубины и намного меньше квадрата (Luo и др., 2016). Чтобы это увидеть, хватит случайных весов; разреженность — один из выходов.
+
+# %%
+seed_everything(0)
+stacks = {
+    "4 layers of 3 × 3": [(3, 1, 1)] * 4,
+    "8 layers": [(3, 1, 1)] * 8,
+    "16 layers": [(3, 1, 1)] * 16,
+    "4 layers, dilation 1, 2, 4, 8": [(3, 1, d) for d in (1, 2, 4, 8)],
+}
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.4))
+for ax, (name, layers) in zip(axes, stacks.items(), strict=True):
+    parts = []
+    for i, (k, s, d) in enumerate(layers):
+        conv = nn.Conv2d(8 if i else 1, 8, k, s, padding=d * (k // 2), dilation=d)
+        nn.init.kaiming_normal_(conv.weight)
+        parts += [conv, nn.ReLU()]
+    gradient = input_gradient(nn.Sequential(*parts[:-1]), torch.randn(24, 1, 41, 41))
+    ax.imshow(gradient.abs().mean(dim=(0, 1)).sqrt(), cmap="magma")
+    size, _ = receptive_field(layers)
+    corner = 20 - size // 2 - 0.5
+    ax.add_patch(plt.Rectangle((corner, corner), size, size, fill=False, ec="white", lw=1.5))
+    ax.set_title(f"{name}\nformula: {size} × {size}", fontsize=10)
+    ax.axis("off")
+figure.suptitle(
+    "White: the receptive field by formula. Bright: where the gradient is (square root)"
+)
+plots.show(
+    "Measured gradients of a central output for 4, 8 and 16 layers and for dilated layers: soft "
+    "blobs in the middle of the squares that the formula gives"
+)
+
+# %% [markdown]
+# ## 5. Less certain targets
+# From here on torch does the gradients. Cross-entropy with a one-hot target is never content: the loss keeps falling as the right [logit](glossary:Logit) grows without end. [Label smoothing](glossary:Label-smoothing) (Szegedy et al., 2016) asks for a little less. With $K$ classes,
+#
+# $$q = (1 - \varepsilon)\; \text{onehot}(y) + \frac{\varepsilon}{K}, \qquad L = -\frac1n \sum_{i} \sum_k q_{ik} \log p_{ik}, \quad p = \mathrm{softmax}(z).$$
+#
+# Mind the share $\varepsilon / K$ that the right class gets, too. This $L$ takes any distribution $q$ as its target; the next task needs that.
+#
+# {{task:soft_targets}}
+
+# %% [markdown] lang="ru"
+# ## 5. Менее уверенные ответы
+# С этого места градиенты считает torch. Перекрёстная энтропия с one-hot ответом не бывает довольна: потери убывают, пока верный [логит](glossary:Logit) растёт до бесконечности. [Сглаживание меток](glossary:Label-smoothing) (label smoothing; Szegedy и др., 2016) просит чуть меньше. При $K$ классах
+#
+# $$q = (1 - \varepsilon)\; \text{onehot}(y) + \frac{\varepsilon}{K}, \qquad L = -\frac1n \sum_{i} \sum_k q_{ik} \log p_{ik}, \quad p = \mathrm{softmax}(z).$$
+#
+# Заметьте: долю $\varepsilon / K$ получает и верный класс. Такая $L$ принимает в качестве ответа любое распределение $q$; это понадобится в следующей задаче.
+#
+# {{task:soft_targets}}
+
+
+# %% solution="soft_targets"
+def smooth_labels(labels: torch.Tensor, classes: int, epsilon: float) -> torch.Tensor:
+    """Smoothed one-hot targets. labels: (n,) of class numbers -> (n, classes) of float32.
+
+    Example: smooth_labels([1], 4, 0.2) is [[0.05, 0.85, 0.05, 0.05]].
+    """
+    ### BEGIN SOLUTION
+    return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+    ### END SOLUTION
+
+
+def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy with distributions as targets; large logits don't overflow.
+
+    logits: (n, k), targets: (n, k), rows that add up to 1 -> a scalar with a gradient.
+    """
+    ### BEGIN SOLUTION
+    return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    ### END SOLUTION
+
+
+# %% test="soft_targets" points=0.5 bonus=true difficulty=1 minutes=10
+check.close(
+    smooth_labels(torch.tensor([1, 0]), 4, 0.2),
+    [[0.05, 0.85, 0.05, 0.05], [0.85, 0.05, 0.05, 0.05]],
+    "smooth_labels([1, 0], 4, 0.2)",
+    why="epsilon is shared out to all classes alike, the right one among them",
+)
+check.close(
+    soft_cross_entropy(torch.zeros(2, 4), torch.eye(4)[:2]),
+    np.log(4),
+    "soft_cross_entropy(zeros, one-hot rows)",
+    why="all four classes have probability 1/4; a mean over the batch",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("soft_targets")
+for n, k in [(1, 2), (int(rng.integers(4, 9)), int(rng.integers(3, 7)))]:
+    logits = torch.tensor(3 * rng.normal(size=(n, k)), requires_grad=True)
+    labels = torch.tensor(rng.integers(0, k, n))
+    epsilon = float(rng.uniform(0.1, 0.5))
+    smooth = smooth_labels(labels, k, epsilon)
+    check.equal(str(smooth.dtype), "torch.float32", "the dtype of smooth_labels(...)")
+    check.close(smooth.sum(dim=1), np.ones(n), "the rows of smooth_labels", why="they add up to 1")
+    loss = soft_cross_entropy(logits, smooth.double())
+    want = F.cross_entropy(logits, labels, label_smoothing=epsilon)
+    check.close(loss, want, "soft_cross_entropy of smoothed labels", why="as in torch")
+    (got,), (slope,) = (torch.autograd.grad(v, logits, retain_graph=True) for v in (loss, want))
+    check.close(got, slope, "the gradient of soft_cross_entropy", rtol=1e-4, atol=1e-6)
+    check.equal(smooth_labels(labels, k, 0.0), F.one_hot(labels, k), "smooth_labels with epsilon 0")
+    targets = torch.tensor(rng.dirichlet(np.ones(k), n))
+    check.close(
+        soft_cross_entropy(logits, targets),
+        F.cross_entropy(logits, targets),
+        "soft_cross_entropy(logits, targets)",
+        why="any distribution may be the target",
+    )
+far = torch.tensor([[1e4, 0.0, -1e4]])
+check.close(
+    soft_cross_entropy(far, torch.tensor([[0.5, 0.5, 0.0]])),
+    5e3,
+    "soft_cross_entropy of logits as large as 10000",
+    why="the logarithm of the softmax must not overflow",
+)
+### END HIDDEN TESTS
+
+# %% mutant="soft_targets" why="shares epsilon out to the other classes alone"
+# - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + hot = F.one_hot(labels, classes).float()
+# + return (1 - epsilon) * hot + epsilon / (classes - 1) * (1 - hot)
+
+# %% mutant="soft_targets" why="the logarithm of a softmax: overflows"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * logits.softmax(dim=1).log()).sum(dim=1).mean()
+
+# %% mutant="soft_targets" why="the mean over classes, too"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * F.log_softmax(logits, dim=1)).mean()
+
+# %% mutant="soft_targets" why="the softmax over the batch"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * F.log_softmax(logits, dim=0)).sum(dim=1).mean()
+
+# %% mutant="soft_targets" why="makes a hard label of the target again"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return F.cross_entropy(logits, targets.argmax(dim=1))
+
+
+# %% alternative="soft_targets" why="filled row by row; log-sum-exp by hand"
+def smooth_labels(labels, classes, epsilon):
+    targets = torch.full((len(labels), classes), epsilon / classes)
+    targets[torch.arange(len(labels)), labels] += 1 - epsilon
+    return targets
+
+
+def soft_cross_entropy(logits, targets):
+    return (torch.logsumexp(logits, dim=1) - (targets * logits).sum(dim=1)).mean()
+
+
+# %%
+gaps = torch.linspace(-2, 12, 141)
+series = {}
+for epsilon in (0.0, 0.05, 0.1, 0.3):
+    target = smooth_labels(torch.tensor([0]), 10, epsilon)
+    row = [float(soft_cross_entropy(F.pad(gap.view(1, 1), (0, 9)), target)) for gap in gaps]
+    series[f"ε = {epsilon:g}"] = (gaps, row)
+ax = plots.curves(
+    series, "Loss of one example, 10 classes", "logit of the right class (the others are 0)", "loss"
+)
+for colour, (name, (_, row)) in zip(plots.PALETTE[1:], list(series.items())[1:], strict=False):
+    best = int(np.argmin(row))
+    ax.plot(gaps[best], row[best], "o", color=colour)
+    print(f"{name}: best logit {gaps[best]:.1f}, there the probability is the target's")
+plots.show(
+    "Without smoothing the loss falls for ever as the right logit grows; with smoothing each "
+    "curve has a minimum, the earlier the larger epsilon"
+)
+
+# %% [markdown]
+# ### Mixup
+# [Mixup](glossary:Mixup) (Zhang et al., 2018) trains on mixtures: each example with a partner from the same batch, pictures and targets in the same shares.
+#
+# $$\tilde x = \lambda x_i + (1 - \lambda)\, x_j, \qquad \tilde y = \lambda y_i + (1 - \lambda)\, y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha)$$
+#
+# The authors' code draws one $\lambda$ a batch and the partners by one random permutation; so do you. A small $\alpha$ gives mostly shares near 0 and 1, $\alpha = 1$ all shares alike, $\alpha = 0$ stands for no mixing.
+#
+# {{task:mixup}}
+
+# %% [markdown] lang="ru"
+# ### Mixup
+# [Mixup](glossary:Mixup) (Zhang и др., 2018) обучает на смесях: каждый пример смешивают с партнёром из того же батча, картинки и ответы — в одних и тех же долях.
+#
+# $$\tilde x = \lambda x_i + (1 - \lambda)\, x_j, \qquad \tilde y = \lambda y_i + (1 - \lambda)\, y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha)$$
+#
+# Код авторов берёт одно $\lambda$ на батч, а партнёров — одной случайной перестановкой; сделайте так же. При малом $\alpha$ доли чаще всего близки к 0 и 1, при $\alpha = 1$ все доли равновероятны, а $\alpha = 0$ означает «не смешивать».
+#
+# {{task:mixup}}
+
+
+# %% solution="mixup"
+def mixup(
+    x: torch.Tensor, targets: torch.Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix every example of a batch with a partner: one share and one random permutation.
+
+    x: (n, ...), targets: (n, k), alpha >= 0, rng: draws the share and the permutation
+    -> mixed x and mixed targets in the same shapes; the arguments stay as they were.
+    """
+    ### BEGIN SOLUTION
+    share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+    other = rng.permutation(len(x))
+    return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+    ### END SOLUTION
+
+
+# %% test="mixup" points=0.5 bonus=true difficulty=2 minutes=15
+x, targets = torch.rand(6, 3, 4), torch.eye(6)
+mixed, soft = mixup(x, targets, 1.0, np.random.default_rng(0))
+check.equal(tuple(mixed.shape), (6, 3, 4), "the shape of mixed x")
+check.close(soft.sum(dim=1), np.ones(6), "mixed targets", why="each row still adds up to 1")
+check.close(
+    mixed,
+    torch.einsum("ij,jkl->ikl", soft, x),
+    "mixup(x, targets, 1, rng)",
+    why="pictures and targets are mixed with the same partners in the same shares",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("mixup")
+n, eye = 5, torch.eye(5)
+for alpha in (0.3, 1.0, 4.0):
+    shares, partners = [], []
+    for _ in range(400):
+        x = torch.tensor(rng.normal(size=(n, 2)), dtype=torch.float32)
+        kept = x.clone()
+        mixed, soft = mixup(x, eye, alpha, rng)
+        check.close(
+            mixed,
+            soft @ x,
+            "mixup(x, targets, alpha, rng)",
+            rtol=1e-3,
+            atol=1e-5,
+            why="pictures and targets are mixed with the same partners in the same shares",
+        )
+        check.that(
+            bool((x == kept).all() and (eye == torch.eye(n)).all()),
+            "mixup changes one of its inputs in place",
+        )
+        check.close(
+            soft.sum(0),
+            np.ones(n),
+            "the columns of mixed one-hot targets",
+            rtol=1e-4,
+            why="the partners are a permutation: everyone gives its share once",
+        )
+        own = soft.diagonal().numpy()
+        others = own[own < 1 - 1e-6]  # the rest were their own partners
+        if len(others):
+            check.close(
+                others,
+                np.full(len(others), others[0]),
+                "the shares of one batch",
+                rtol=1e-3,
+                atol=1e-5,
+                why="one share serves the whole batch",
+            )
+            shares.append(float(others[0]))
+        partners.append((soft - torch.diag(soft.diagonal())).argmax(1).numpy())
+    result = stats.kstest(shares, stats.beta(alpha, alpha).cdf)
+    check.that(
+        result.pvalue > 1e-7,
+        "the shares are drawn from Beta(alpha, alpha)",
+        details=f"Kolmogorov–Smirnov distance {result.statistic:.3f} of {len(shares)} draws",
+    )
+    varied = {tuple(row) for row in partners}
+    check.that(len(varied) > 40, "the partners are a random permutation, a new one for each batch")
+mixed, soft = mixup(x, eye, 0.0, rng)
+check.close(mixed, x, "mixup(x, targets, 0, rng)", why="alpha = 0 mixes nothing")
+check.close(soft, eye, "the targets of mixup with alpha = 0")
+first, second = (mixup(x, eye, 1.0, np.random.default_rng(7))[0] for _ in range(2))
+check.close(first, second, "mixup with the same rng twice", why="all that is random comes from rng")
+### END HIDDEN TESTS
+
+# %% mutant="mixup" why="mixes the pictures alone"
+# - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+# + return share * x + (1 - share) * x[other], targets
+
+# %% mutant="mixup" why="a uniform share, whatever alpha"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.uniform() if alpha > 0 else 1.0
+
+# %% mutant="mixup" why="a share for each example"
+# - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+# + share = torch.tensor(rng.beta(alpha or 1, alpha or 1, len(x)) if alpha else np.ones(len(x)))
+# + share = share.float()
+# + a, b = share.view(-1, *[1] * (x.ndim - 1)), share[:, None]
+# + return a * x + (1 - a) * x[other], b * targets + (1 - b) * targets[other]
+
+# %% mutant="mixup" why="the partner is always the neighbour"
+# - other = rng.permutation(len(x))
+# + other = np.roll(np.arange(len(x)), 1)
+
+# %% mutant="mixup" why="other partners for the targets"
+# - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+# + again = rng.permutation(len(x))
+# + return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[again]
+
+# %% mutant="mixup" why="partners drawn with replacement"
+# - other = rng.permutation(len(x))
+# + other = rng.integers(0, len(x), len(x))
+
+# %% mutant="mixup" why="random numbers from somewhere else"
+# - other = rng.permutation(len(x))
+# + other = np.random.permutation(len(x))
+
+# %% mutant="mixup" why="always keeps the larger share for itself"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = max(share, 1 - share)
+
+
+# %% alternative="mixup" why="linear interpolation of the shuffled batch"
+def mixup(x, targets, alpha, rng):
+    other = torch.as_tensor(rng.permutation(len(x)))
+    share = 1.0 if alpha == 0 else float(rng.beta(alpha, alpha))
+    return torch.lerp(x[other], x, share), torch.lerp(targets[other], targets, share)
+
+
+# %% [markdown]
+# The pictures are single blood cells of three kinds, cut out of microscope pictures (BCCD): red cells, white cells and platelets. Below, four cells with their partners; the bars are the soft targets.
+
+# %% [markdown] lang="ru"
+# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже четыре клетки с партнёрами; столбики — мягкие ответы.
+
+# %%
+blood = data.load("bccd", profile)
+
+
+def cut_out(
+    pictures: np.ndarray, boxes: Sequence[np.ndarray], side: int, most: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cells as small pictures: (n, 3, side, side) in [0, 1] and classes (n,).
+
+    At most `most` cells of each class, the nearest pixel for each of the new ones.
+    """
+    cells, classes, counts = [], [], [0, 0, 0]
+    grid = (np.arange(side) + 0.5) / side
+    for picture, rows in zip(pictures, boxes, strict=True):
+        for x0, y0, x1, y1, kind in rows:
+            if counts[kind] < most:
+                counts[kind] += 1
+                down, across = (
+                    (y0 + grid * (y1 - y0)).astype(int),
+                    (x0 + grid * (x1 - x0)).astype(int),
+                )
+                down, across = down.clip(0, len(picture) - 1), across.clip(0, picture.shape[1] - 1)
+                cells.append(picture[down[:, None], across])
+                classes.append(kind)
+    return torch.tensor(np.array(cells)).permute(0, 3, 1, 2) / 255, torch.tensor(classes)
+
+
+# %%
+cells, kinds = cut_out(blood.x_train[:200], blood.y_train[:200], 48, 60)
+rng = seed_everything(1)
+some = [int(rng.choice(np.flatnonzero(kinds == k))) for k in (1, 0, 2, 0, 1, 2)]
+targets = F.one_hot(kinds[some], 3).float()
+mixed, soft = mixup(cells[some], targets, 1.0, rng)
+figure, axes = plt.subplots(3, 6, figsize=(10, 5), height_ratios=[1, 1, 0.6])
+for i in range(6):
+    for ax, picture in zip(axes[:2, i], (cells[some][i], mixed[i]), strict=True):
+        ax.imshow(picture.permute(1, 2, 0))
+        ax.axis("off")
+    axes[0, i].set_title(blood.classes[kinds[some][i]], fontsize=10)
+    axes[2, i].bar(["R", "W", "P"], soft[i], color=plots.PALETTE[:3])
+    axes[2, i].set_ylim(0, 1)
+axes[2, 0].set_ylabel("target")
+figure.suptitle("Blood cells (above), each mixed with a partner, and the mixed targets")
+plots.show(
+    "Six blood cells, the same six each mixed with another one, and bar charts of the mixed "
+    "targets over red cell, white cell and platelet"
+)
+
+# %% [markdown]
+# ## 6. A residual block
+# Stack more layers, and from some depth on even the *training* loss gets worse. He et al. (2016) let a block learn what to **add** to its input, and gave the input a free way past it: a [residual connection](glossary:Residual-connection).
+#
+# $$y = \mathrm{ReLU}\bigl(F(x) + \text{shortcut}(x)\bigr), \qquad F = \mathrm{BN}_2 \circ \mathrm{conv}_2 \circ \mathrm{ReLU} \circ \mathrm{BN}_1 \circ \mathrm{conv}_1$$
+#
+# Both convolutions are $3 \times 3$ with padding 1 and no bias (the normalisation has one); the first has the stride. Mind the order: the last ReLU comes *after* the sum. The shortcut does nothing, where it can. Where the number of channels or the size changes, it is a $1 \times 1$ convolution with that stride and without bias, and a BatchNorm of its own.
+#
+# {{task:basic_block}}
+#
+# So that a check can give your block its weights, use the names `conv1`, `bn1`, `conv2`, `bn2`, and `shortcut[0]`, `shortcut[1]` for the convolution and the normalisation of the shortcut.
+
+# %% [markdown] lang="ru"
+# ## 6. Остаточный блок
+# Добавляйте слои — и с некоторой глубины становятся хуже даже потери на *обучении*. He и др. (2016) предложили блоку учить то, что нужно **прибавить** ко входу, а входу дали свободный путь в обход: [остаточную связь](glossary:Residual-connection) (residual connection).
+#
+# $$y = \mathrm{ReLU}\bigl(F(x) + \text{shortcut}(x)\bigr), \qquad F = \mathrm{BN}_2 \circ \mathrm{conv}_2 \circ \mathrm{ReLU} \circ \mathrm{BN}_1 \circ \mathrm{conv}_1$$
+#
+# Обе свёртки — $3 \times 3$, дополнение 1, без сдвига (он есть у нормализации); шаг — у первой. Следите за порядком: последний ReLU стоит *после* суммы. Обходной путь (shortcut) там, где можно, не делает ничего. Там, где меняется число каналов или размер, это свёртка $1 \times 1$ с тем же шагом и без сдвига и собственный BatchNorm.
+#
+# {{task:basic_block}}
+#
+# Чтобы проверка могла задать веса вашего блока, используйте имена `conv1`, `bn1`, `conv2`, `bn2`, а свёртка и нормализация обходного пути пусть будут `shortcut[0]` и `shortcut[1]`.
+
+
+# %% solution="basic_block"
+class BasicBlock(nn.Module):
+    """The basic block of ResNet-18 and ResNet-34.
+
+    (n, inputs, h, w) -> (n, outputs, ceil(h / stride), ceil(w / stride)).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            project = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ### BEGIN SOLUTION
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + self.shortcut(x))
+        ### END SOLUTION
+
+
+# %% test="basic_block" points=1 bonus=true difficulty=2 minutes=20
+block = BasicBlock(3, 3)
+x = torch.rand(2, 3, 5, 6)
+nn.init.zeros_(block.bn2.weight)
+check.close(
+    block(x), x, "BasicBlock(3, 3) with bn2.weight = 0", why="F(x) is 0, and the input passes by"
+)
+wide = BasicBlock(3, 8, stride=2)
+check.equal(tuple(wide(x).shape), (2, 8, 3, 3), "the shape of BasicBlock(3, 8, 2) of (2, 3, 5, 6)")
+### BEGIN HIDDEN TESTS
+rng = check.rng("basic_block")
+for inputs, outputs, stride in [(4, 4, 1), (3, 5, 1), (4, 4, 2), (2, 6, 3), (6, 2, 1)]:
+    ours = BasicBlock(inputs, outputs, stride)
+    check.equal(
+        sum(p.numel() for p in ours.parameters()),
+        9 * outputs * (inputs + outputs)
+        + 4 * outputs
+        + (outputs * (inputs + 2) if (stride, inputs) != (1, outputs) else 0),
+        f"the number of weights of BasicBlock({inputs}, {outputs}, {stride})",
+        why="two 3 x 3 convolutions without bias, two normalisations, a projection where needed",
+    )
+    downsample = None
+    if stride != 1 or inputs != outputs:
+        parts = nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        downsample = nn.Sequential(*parts)
+    theirs = TorchvisionBlock(inputs, outputs, stride, downsample)
+    state = theirs.state_dict()
+    for name, value in state.items():
+        if value.is_floating_point():
+            value.copy_(torch.tensor(rng.uniform(0.2, 1.0, value.shape)))
+            if "conv" in name or name == "downsample.0.weight":
+                value.sub_(0.6)
+    names = {name.replace("downsample", "shortcut"): value for name, value in state.items()}
+    check.equal(
+        sorted(ours.state_dict()),
+        sorted(names),
+        f"the names in BasicBlock({inputs}, {outputs}, {stride})",
+        why="conv1, bn1, conv2, bn2, and shortcut.0, shortcut.1 where there is a projection",
+    )
+    ours.load_state_dict(names)
+    x = torch.tensor(rng.normal(size=(3, inputs, 7, 6)), dtype=torch.float32)
+    kept = x.clone()
+    for mode in (True, False):
+        y, want = ours.train(mode)(x), theirs.train(mode)(x)
+        setting = (
+            f"BasicBlock({inputs}, {outputs}, {stride}), {'training' if mode else 'eval'} mode"
+        )
+        check.close(
+            y, want, setting, rtol=1e-3, atol=1e-4, why="it agrees with torchvision's block"
+        )
+    after = theirs.state_dict()
+    for name, value in ours.state_dict().items():
+        check.close(
+            value,
+            after[name.replace("shortcut", "downsample")],
+            f"{name} after a step of training",
+            rtol=1e-3,
+            atol=1e-5,
+            why="each normalisation has seen one batch, its own",
+        )
+    check.equal(x, kept, "x after BasicBlock", why="the input stays as it was")
+### END HIDDEN TESTS
+
+# %% mutant="basic_block" why="the last ReLU before the sum"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y) + self.shortcut(x)
+
+# %% mutant="basic_block" why="no shortcut at all"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y)
+
+# %% mutant="basic_block" why="projects only where the channels change"
+# - if stride != 1 or inputs != outputs:
+# + if inputs != outputs:
+
+# %% mutant="basic_block" why="always projects"
+# - if stride != 1 or inputs != outputs:
+# + if stride != 0 or inputs != outputs:
+
+# %% mutant="basic_block" why="one normalisation for both places"
+# - y = self.bn2(self.conv2(y))
+# + y = self.bn1(self.conv2(y))
+
+# %% mutant="basic_block" why="ReLU in place, on its own input"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y + self.shortcut(x.relu_()))
+
+# %% mutant="basic_block" why="the stride in the second convolution"
+# - self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+# + self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+# - self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+# + self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
+
+
+# %% alternative="basic_block" why="nn.Identity and modules in a chain"
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        same = inputs == outputs and stride == 1
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+        )
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding="same", bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        branch = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(branch.add(self.shortcut(x)))
+
+
+# %% [markdown]
+# Why it helps: follow the gradient. Thirty layers are fifteen blocks, with shortcuts or without, the same weights at the start. Left: the norm of the gradient at the input of each block, before training. Without a shortcut it changes by a factor in every block, and factors multiply; with one the gradient has a way on which nothing is multiplied. Right: both learn to tell three kinds of blood cells.
+
+# %% [markdown] lang="ru"
+# Почему это помогает: проследите за градиентом. Тридцать слоёв — это пятнадцать блоков, с обходными путями или без, начальные веса одинаковы. Слева — норма градиента на входе каждого блока до обучения. Без обходного пути она в каждом блоке меняется во сколько-то раз, а множители перемножаются; с ним у градиента есть дорога, на которой не умножается ничего. Справа обе сети учатся различать три вида клеток крови.
+
+
+# %%
+def thirty_layers(shortcuts: bool) -> nn.Sequential:
+    """A convolution, 15 blocks of two layers and a linear classifier of 3 classes."""
+    torch.manual_seed(0)
+    blocks = [BasicBlock(8, 8) for _ in range(15)]
+    if not shortcuts:
+        blocks = [
+            nn.Sequential(b.conv1, b.bn1, nn.ReLU(), b.conv2, b.bn2, nn.ReLU()) for b in blocks
+        ]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, head).to(device)
+
+
+def gradient_norms(network: nn.Sequential, x: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """The norm of the loss's gradient at the input of each block."""
+    states = [network[0](x)]
+    for block in network[1:]:
+        states.append(block(states[-1]))
+    loss = F.cross_entropy(states[-1], labels)
+    return [float(g.norm()) for g in torch.autograd.grad(loss, states[:-2])]
+
+
+# %%
+cells, kinds = (v.to(device) for v in cut_out(blood.x_train, blood.y_train, 16, 150))
+cells, norms, losses = (cells - cells.mean()) / cells.std(), {}, {}
+for name, shortcuts in {"with shortcuts": True, "without": False}.items():
+    network, rng = thirty_layers(shortcuts), seed_everything(0)
+    norms[name] = (np.arange(1, 16), gradient_norms(network, cells[:100], kinds[:100]))
+    optimiser, losses[name] = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9), []
+    for _ in progress(range(60), name):
+        batch = torch.as_tensor(rng.choice(len(cells), 32, replace=False), device=device)
+        loss = F.cross_entropy(network(cells[batch]), kinds[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses[name].append(float(loss.detach()))
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+title = "Before training: gradient through 15 blocks"
+plots.curves(norms, title, "block (1 is nearest to the picture)", "norm", log_y=True, ax=axes[0])
+smoothed = {name: np.convolve(values, np.ones(8) / 8, "valid") for name, values in losses.items()}
+plots.curves(smoothed, "Training on blood cells", "step", "loss, mean of 8 steps", ax=axes[1])
+for name, (_, values) in norms.items():
+    print(f"{name}: gradient at block 1 / at block 15 = {values[0] / values[-1]:.3g}")
+plots.show(
+    "The gradient's norm changes by orders of magnitude through 15 blocks without shortcuts and "
+    "little with them; the network with shortcuts trains faster"
+)
+
+# %% [markdown]
+# ## 7. Which pixels? Dice and IoU
+# Now every pixel gets an answer: nucleus or not. Nuclei cover less than a tenth of a picture, so "nothing anywhere" is right for more than nine pixels in ten; the share of right pixels says little. Compare the *sets* of pixels, predicted $A$ and true $B$:
+#
+# $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
+#
+# [Intersection over union](glossary:Intersection-over-union) is for people, and for hard masks. For training, put probabilities $p = \sigma(z)$ in the place of the set $A$, and the [Dice coefficient](glossary:Dice-coefficient) becomes a loss with a gradient (the idea of Milletari et al., 2016, who square the terms below):
+#
+# $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
+#
+# Both are computed for each picture, over all its pixels; then take the mean over pictures. The small $s$ makes an empty picture with an empty answer a success, and not $0/0$; two empty masks have an IoU of 1.
+#
+# {{task:dice}}
+
+# %% [markdown] lang="ru"
+# ## 7. Какие пиксели? Dice и IoU
+# Теперь ответ получает каждый пиксель: ядро или нет. Ядра занимают меньше десятой доли картинки, так что ответ «нигде ничего» верен больше чем для девяти пикселей из десяти; доля верных пикселей мало о чём говорит. Сравнивайте *множества* пикселей, предсказанное $A$ и истинное $B$:
+#
+# $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
+#
+# [Пересечение к объединению](glossary:Intersection-over-union) (intersection over union, IoU) — для людей и для готовых масок. Для обучения поставьте на место множества $A$ вероятности $p = \sigma(z)$, и [коэффициент Дайса](glossary:Dice-coefficient) (Dice) превратится в потери с градиентом (идея Milletari и др., 2016; у них слагаемые внизу в квадрате):
+#
+# $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
+#
+# Обе величины считаются для каждой картинки по всем её пикселям; затем берётся среднее по картинкам. Благодаря малому $s$ пустой ответ на пустую картинку — успех, а не $0/0$; IoU двух пустых масок равен 1.
+#
+# {{task:dice}}
+
+
+# %% solution="dice"
+def dice_loss(logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
+    """Soft Dice loss: of each picture, then the mean.
+
+    logits: (n, 1, h, w), target: (n, 1, h, w) of 0 and 1 -> a scalar with a gradient.
+    """
+    ### BEGIN SOLUTION
+    p, pixels = logits.sigmoid(), (1, 2, 3)
+    both = (p * target).sum(dim=pixels)
+    total = p.sum(dim=pixels) + target.sum(dim=pixels)
+    return 1 - ((2 * both + smooth) / (total + smooth)).mean()
+    ### END SOLUTION
+
+
+def mask_iou(predicted: torch.Tensor, target: torch.Tensor) -> float:
+    """Intersection over union of each picture's masks, then the mean. Two empty masks: 1.
+
+    predicted, target: (n, 1, h, w) of bool -> a number.
+    Example: masks of 3 and 2 pixels with 1 in common: 1 / 4.
+    """
+    ### BEGIN SOLUTION
+    pixels = (1, 2, 3)
+    both = (predicted & target).sum(dim=pixels)
+    either = (predicted | target).sum(dim=pixels)
+    return float(torch.where(either > 0, both / either, 1.0).mean())
+    ### END SOLUTION
+
+
+# %% test="dice" points=0.5 bonus=true difficulty=2 minutes=15
+target = torch.tensor([[[[1.0, 1, 0, 0]]]])
+check.close(
+    dice_loss(torch.zeros(1, 1, 1, 4), target),
+    1 - (2 * 1 + 1) / (2 + 2 + 1),
+    "dice_loss(zeros, [1, 1, 0, 0])",
+    why="probabilities of 1/2: 2 * 1 + s above, 2 + 2 + s below, s = 1",
+)
+a, b = torch.tensor([[[[1, 1, 1, 0]]]]).bool(), torch.tensor([[[[0, 0, 1, 1]]]]).bool()
+check.close(mask_iou(a, b), 1 / 4, "mask_iou([1, 1, 1, 0], [0, 0, 1, 1])")
+check.close(mask_iou(a & ~a, a & ~a), 1.0, "mask_iou of two empty masks")
+### BEGIN HIDDEN TESTS
+rng = check.rng("dice")
+for n, h, w in [(1, 3, 5), (3, 4, int(rng.integers(5, 9)))]:
+    logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)), requires_grad=True)
+    target = torch.tensor(1.0 * (rng.uniform(size=(n, 1, h, w)) < 0.3))
+    for smooth in (1.0, float(rng.uniform(0.1, 3))):
+        p, t = 1 / (1 + np.exp(-logits.detach().numpy())), target.numpy()
+        want = [
+            1 - (2 * (p[i] * t[i]).sum() + smooth) / (p[i].sum() + t[i].sum() + smooth)
+            for i in range(n)
+        ]
+        loss = dice_loss(logits, target, smooth)
+        check.close(
+            loss,
+            np.mean(want),
+            "dice_loss(logits, target, smooth)",
+            why="of each picture over its pixels, then the mean over pictures",
+        )
+    (slope,) = torch.autograd.grad(dice_loss(logits, target), logits)
+    check.gradient(
+        lambda z, t=target: float(dice_loss(torch.tensor(z), t)),
+        logits.detach().numpy(),
+        slope,
+        "the gradient of dice_loss",
+    )
+    a = torch.tensor(rng.uniform(size=(n, 1, h, w)) < 0.5)
+    b = torch.tensor(rng.uniform(size=(n, 1, h, w)) < 0.4)
+    b[0] = a[0] = False
+    sets = [[set(map(tuple, np.argwhere(m[i].numpy()))) for m in (a, b)] for i in range(n)]
+    want = [len(p & q) / len(p | q) if p | q else 1.0 for p, q in sets]
+    check.close(
+        mask_iou(a, b),
+        np.mean(want),
+        "mask_iou(predicted, target)",
+        why="of each picture, then the mean; two empty masks agree",
+    )
+check.close(
+    dice_loss(torch.full((1, 1, 2, 2), -60.0), torch.zeros(1, 1, 2, 2)),
+    0.0,
+    "dice_loss of an empty answer to an empty picture",
+    atol=1e-6,
+)
+check.close(
+    dice_loss(torch.full((2, 1, 2, 2), 60.0), torch.zeros(2, 1, 2, 2)),
+    0.8,
+    "dice_loss of a full answer to an empty picture of 4 pixels",
+)
+### END HIDDEN TESTS
+
+# %% mutant="dice" why="takes the logits for probabilities"
+# - p, pixels = logits.sigmoid(), (1, 2, 3)
+# + p, pixels = logits, (1, 2, 3)
+
+# %% mutant="dice" why="makes hard masks of the probabilities: no gradient"
+# - p, pixels = logits.sigmoid(), (1, 2, 3)
+# + p, pixels = (logits > 0).to(target.dtype) + 0 * logits, (1, 2, 3)
+
+# %% mutant="dice" why="forgets the factor 2: that is neither Dice nor IoU"
+# - return 1 - ((2 * both + smooth) / (total + smooth)).mean()
+# + return 1 - ((both + smooth) / (total + smooth)).mean()
+
+# %% mutant="dice" why="one sum over the whole batch"
+# - p, pixels = logits.sigmoid(), (1, 2, 3)
+# + p, pixels = logits.sigmoid(), (0, 1, 2, 3)
+
+# %% mutant="dice" why="0 / 0 for two empty masks"
+# - return float(torch.where(either > 0, both / either, 1.0).mean())
+# + return float((both / either).mean())
+
+# %% mutant="dice" why="Dice in place of IoU"
+# - either = (predicted | target).sum(dim=pixels)
+# + either = (predicted.sum(dim=pixels) + target.sum(dim=pixels)) / 2
+
+
+# %% alternative="dice" why="flattened pictures"
+def dice_loss(logits, target, smooth=1.0):
+    p, t = torch.sigmoid(logits).flatten(1), target.flatten(1)
+    return (1 - (2 * (p * t).sum(1) + smooth) / (p.sum(1) + t.sum(1) + smooth)).mean()
+
+
+def mask_iou(predicted, target):
+    ious = []
+    for p, t in zip(predicted, target, strict=True):
+        either = int((p | t).sum())
+        ious.append(int((p & t).sum()) / either if either else 1.0)
+    return sum(ious) / len(ious)
+
+
+# %%
+side, radius = np.mgrid[-32:32, -32:32], 14
+disc = torch.tensor(np.hypot(*side) < radius)[None, None]
+shifts = range(0, 33)
+moved = [disc.roll(k, dims=3) for k in shifts]
+series = {
+    "share of wrong pixels": [float((m != disc).float().mean()) for m in moved],
+    "1 − IoU": [1 - mask_iou(m, disc) for m in moved],
+    "Dice loss": [float(dice_loss(40.0 * m - 20, 1.0 * disc)) for m in moved],
+}
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), width_ratios=[1, 1, 2])
+for ax, k in zip(axes[:2], (6, 20), strict=True):
+    ax.imshow(torch.stack([disc, moved[k], disc], -1)[0, 0].float() * 0.9)
+    ax.set_title(f"shifted by {k} pixels", fontsize=10)
+    ax.axis("off")
+plots.curves(series, "A disc of radius 14 in 64 × 64 pixels", "shift, pixels", "loss", ax=axes[2])
+plots.show(
+    "Two overlapping discs; as one moves away the Dice loss and 1 - IoU rise to 1, while the share "
+    "of wrong pixels stays below a third"
+)
+
+# %% [markdown]
+# ## 8. U-Net
+# A network for pixels must know *what* (a wide view, so small maps) and *where* (every pixel, so large ones). The [U-Net](glossary:U-Net) (Ronneberger, Fischer & Brox, 2015) goes down by pooling and up again by transposed convolutions, and at every level hands the map of the way down over to the way up, next to its channels.
+#
+# With channels $(c_1, \dots, c_m)$, largest map first:
+#
+# - down: `double_conv` to $c_1$, max pooling by 2, `double_conv` to $c_2$, …, `double_conv` to $c_m$;
+# - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
+# - at the end a $1 \times 1$ convolution from $c_1$ to one channel of logits (no sigmoid: the losses have it).
+#
+# Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width divide by $2^{m-1}$.
+#
+# {{task:unet}}
+
+# %% [markdown] lang="ru"
+# ## 8. U-Net
+# Сети, отвечающей за пиксели, нужно знать, *что* (широкий обзор, то есть малые карты) и *где* (каждый пиксель, то есть большие). [U-Net](glossary:U-Net) (Ronneberger, Fischer, Brox, 2015) спускается вниз пулингом, поднимается обратно транспонированными свёртками и на каждом уровне передаёт карту с пути вниз на путь вверх, рядом с его каналами.
+#
+# При каналах $(c_1, \dots, c_m)$, начиная с самой большой карты:
+#
+# - вниз: `double_conv` до $c_1$, пулинг по максимуму в 2 раза, `double_conv` до $c_2$, …, `double_conv` до $c_m$;
+# - вверх, от $c_{l+1}$ к $c_l$: транспонированная свёртка $2 \times 2$ с шагом 2 до $c_l$ каналов; конкатенация с картой из $c_l$ каналов с пути вниз; `double_conv` от $2 c_l$ до $c_l$;
+# - в конце свёртка $1 \times 1$ от $c_1$ к одному каналу логитов (без сигмоиды: она есть в потерях).
+#
+# В отличие от статьи свёртки с дополнением, так что размеры совпадают, и с нормализацией. Высота и ширина делятся на $2^{m-1}$.
+#
+# {{task:unet}}
+
+
+# %%
+def double_conv(inputs: int, outputs: int) -> nn.Sequential:
+    """Twice: a 3 × 3 convolution that keeps the size, BatchNorm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def prepare(
+    pictures: np.ndarray, masks: np.ndarray, scale: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures with mean 0 and variance 1, and masks of 0 and 1, smaller by a factor.
+
+    (n, h, w) each -> (n, 1, h / scale, w / scale) each.
+    """
+    x = F.avg_pool2d(torch.tensor(pictures, dtype=torch.float32)[:, None], scale)
+    y = F.avg_pool2d(torch.tensor(masks > 0, dtype=torch.float32)[:, None], scale)
+    mean, deviation = x.mean(dim=(1, 2, 3), keepdim=True), x.std(dim=(1, 2, 3), keepdim=True)
+    return (x - mean) / deviation, (y >= 0.5).float()
+
+
+def fit(
+    network: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Callable, steps: int, side: int
+) -> list[float]:
+    """Train on random crops, flipped and turned, with Adam. -> the losses."""
+    rng = np.random.default_rng(0)
+    optimiser, losses = torch.optim.Adam(network.parameters(), 0.02), []
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1, 2.02 - 2 * k / steps))
+    network.train()
+    for _ in progress(range(steps), "training"):
+        batch = torch.as_tensor(rng.choice(len(x), 8, replace=False), device=x.device)
+        top, left = rng.integers(0, x.shape[2] - side + 1, 2)
+        pair = torch.cat([x, y], 1)[batch][:, :, top : top + side, left : left + side]
+        pair = pair.rot90(int(rng.integers(4)), (2, 3)).flip(2 + int(rng.integers(2)))
+        value = loss(network(pair[:, :1]), pair[:, 1:])
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(value.detach()))
+    return losses
+
+
+def probabilities(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The network's answers in evaluation mode, a few pictures at a time. -> shape of x."""
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(part).sigmoid() for part in x.split(10)])
+
+
+# %% solution="unet"
+class UNet(nn.Module):
+    """(n, 1, h, w) -> logits (n, 1, h, w). channels: of each level, the largest map first."""
+
+    def __init__(self, channels: Sequence[int] = (8, 16, 32)):
+        super().__init__()
+        ### BEGIN SOLUTION
+        pairs = list(pairwise(channels))
+        self.first = double_conv(1, channels[0])
+        self.down = nn.ModuleList(double_conv(a, b) for a, b in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
+        self.merge = nn.ModuleList(double_conv(2 * a, a) for a, _ in pairs)
+        self.head = nn.Conv2d(channels[0], 1, 1)
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ### BEGIN SOLUTION
+        x, kept = self.first(x), []
+        for down in self.down:
+            kept.append(x)
+            x = down(F.max_pool2d(x, 2))
+        for up, merge in reversed(list(zip(self.up, self.merge, strict=True))):
+            x = merge(torch.cat([kept.pop(), up(x)], dim=1))
+        return self.head(x)
+        ### END SOLUTION
+
+
+# %% [markdown]
+# The check counts weights, then trains your network twice, for seconds only. First on noise, where every pixel has its own answer: possible with the connections across, hopeless without. Then for 60 steps on real nuclei, at half the resolution: on pictures that it has not seen it must reach an IoU of 0.7. The full training below is for 0.8.
+
+# %% [markdown] lang="ru"
+# Проверка считает веса, а затем дважды обучает вашу сеть, всего по нескольку секунд. Сначала на шуме, где у каждого пикселя свой ответ: с поперечными связями это возможно, без них безнадёжно. Затем 60 шагов на настоящих ядрах, при половинном разрешении: на картинках, которых сеть не видела, нужно получить IoU 0,7. Полное обучение ниже метит в 0,8.
+
+# %% test="unet" points=1 bonus=true difficulty=3 minutes=30
+check.equal(tuple(UNet()(torch.rand(2, 1, 16, 24)).shape), (2, 1, 16, 24), "the shape of UNet()(x)")
+count = sum(p.numel() for p in UNet((2, 3)).parameters())
+check.equal(
+    count,
+    sum(p.numel() for pair in [(1, 2), (2, 3), (4, 2)] for p in double_conv(*pair).parameters())
+    + (3 * 2 * 4 + 2)
+    + (2 + 1),
+    "the number of weights of UNet((2, 3))",
+    why="three double convolutions, one transposed convolution, the last convolution",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("unet")
+for channels in [(3,), (2, 5, 4), tuple(int(v) for v in rng.integers(1, 7, 4))]:
+    pairs = list(pairwise(channels))
+    convs = [(1, channels[0]), *pairs, *((2 * a, a) for a, _ in pairs)]
+    want = sum(p.numel() for pair in convs for p in double_conv(*pair).parameters())
+    want += sum(4 * a * b + a for a, b in pairs) + channels[0] + 1
+    network = UNet(channels)
+    count = sum(p.numel() for p in network.parameters())
+    check.equal(count, want, f"the number of weights of UNet({channels})")
+    h, w = (int(v) * 2 ** (len(channels) - 1) for v in rng.integers(2, 4, 2))
+    x = torch.tensor(rng.normal(size=(2, 1, h, w)), dtype=torch.float32)
+    kept = x.clone()
+    check.equal(tuple(network(x).shape), (2, 1, h, w), f"the shape of UNet({channels})(x)")
+    check.equal(x, kept, "x after UNet()(x)", why="the input stays as it was")
+torch.manual_seed(0)
+noise = torch.tensor(rng.normal(size=(8, 1, 16, 16)), dtype=torch.float32)
+edges = (noise > 0).float()
+network = UNet((6, 8, 8))
+fit(network, noise, edges, F.binary_cross_entropy_with_logits, 60, 16)
+with torch.no_grad():
+    answer = network.train()(noise) > 0
+wrong = float((answer != edges.bool()).float().mean())
+check.that(
+    wrong < 0.1,
+    "trained on noise, the network answers for each pixel alone: the largest map comes across",
+    details=f"{wrong:.0%} of the pixels are wrong",
+)
+torch.manual_seed(1)
+network = UNet((8, 16, 32))
+x, y = prepare(nuclei.x_train, nuclei.y_train, 2)
+fit(network, x, y, F.binary_cross_entropy_with_logits, 60, 64)
+x, y = prepare(nuclei.x_test, nuclei.y_test, 2)
+found, true = probabilities(network, x) > 0.5, y > 0
+overlap = (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3))
+check.that(
+    overlap.mean() >= 0.7,
+    "after 60 steps of training the network finds nuclei in pictures it has not seen, IoU >= 0.7",
+    details=f"mean IoU of {len(x)} held-out pictures: {overlap.mean():.3f}",
+)
+### END HIDDEN TESTS
+
+# %% mutant="unet" why="no connection across: the upper map twice"
+# - x = merge(torch.cat([kept.pop(), up(x)], dim=1))
+# + across = up(x)
+# + x = merge(torch.cat([across, across], dim=1))
+
+# %% mutant="unet" why="adds the maps in place of concatenating"
+# - self.merge = nn.ModuleList(double_conv(2 * a, a) for a, _ in pairs)
+# + self.merge = nn.ModuleList(double_conv(a, a) for a, _ in pairs)
+# - x = merge(torch.cat([kept.pop(), up(x)], dim=1))
+# + x = merge(kept.pop() + up(x))
+
+# %% mutant="unet" why="a sigmoid at the end"
+# - return self.head(x)
+# + return self.head(x).sigmoid()
+
+# %% mutant="unet" why="only one convolution on the way up"
+# - self.merge = nn.ModuleList(double_conv(2 * a, a) for a, _ in pairs)
+# + self.merge = nn.ModuleList(nn.Conv2d(2 * a, a, 3, padding=1) for a, _ in pairs)
+
+# %% mutant="unet" why="the gradient can't go across"
+# - kept.append(x)
+# + kept.append(0 * x)
+
+# %% mutant="unet" why="pools before it keeps, then enlarges again: the fine map is lost"
+# - kept.append(x)
+# - x = down(F.max_pool2d(x, 2))
+# + small = F.max_pool2d(x, 2)
+# + kept.append(F.interpolate(small, scale_factor=2))
+# + x = down(small)
+
+
+# %% alternative="unet" why="recursive: a level holds the level below it"
+class UNet(nn.Module):
+    def __init__(self, channels=(8, 16, 32), inputs=1, top=True):
+        super().__init__()
+        a, *rest = channels
+        self.enter = double_conv(inputs, a)
+        if rest:
+            self.below = UNet(rest, a, False)
+            self.rise = nn.ConvTranspose2d(rest[0], a, kernel_size=2, stride=2)
+            self.leave = double_conv(2 * a, a)
+        self.head = nn.Conv2d(a, 1, kernel_size=1) if top else nn.Identity()
+
+    def forward(self, x):
+        x = self.enter(x)
+        if hasattr(self, "below"):
+            deep = self.below(nn.functional.max_pool2d(x, kernel_size=2))
+            x = self.leave(torch.cat((self.rise(deep), x), 1))
+        return self.head(x)
+
+
+# %% [markdown]
+# Train it: Dice plus cross-entropy, which tells each pixel apart where the Dice loss is flat. The goal is an IoU of 0.8 on the held-out pictures. To know what that is worth, a threshold on the brightness, the best one for the training pictures, competes.
+
+# %% [markdown] lang="ru"
+# Обучите её: Dice плюс перекрёстная энтропия, которая различает отдельные пиксели там, где Dice почти не меняется. Цель — IoU 0,8 на отложенных картинках. Чтобы понять, чего это стоит, с ней состязается порог по яркости — лучший для обучающих картинок.
+
+
+# %%
+def segmentation_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
+
+
+@cache
+def trained_unet() -> tuple[nn.Module, list[float]]:
+    """Your network, trained once, and its losses."""
+    torch.manual_seed(0)
+    network = UNet(settings["channels"]).to(device)
+    x, y = prepare(nuclei.x_train, nuclei.y_train, settings["scale"])
+    losses = fit(
+        network, x.to(device), y.to(device), segmentation_loss, settings["steps"], settings["crop"]
+    )
+    return network, losses
+
+
+# %%
+network, losses = trained_unet()
+x_val, y_val = prepare(nuclei.x_test, nuclei.y_test, settings["scale"])
+answers = probabilities(network, x_val.to(device)).cpu()
+x, y = prepare(nuclei.x_train, nuclei.y_train, settings["scale"])
+level = max(np.arange(0, 4, 0.1), key=lambda v: mask_iou(x > v, y > 0))
+each = [mask_iou(answers[i : i + 1] > 0.5, y_val[i : i + 1] > 0) for i in range(len(x_val))]
+print(
+    f"best threshold: IoU {mask_iou(x_val > level, y_val > 0):.3f} on {len(x_val)} held-out pictures"
+)
+print(f"your U-Net:     IoU {np.mean(each):.3f}, goal 0.8")
+figure, axes = plt.subplots(2, 5, figsize=(12, 5))
+axes[0, 0].plot(losses)
+axes[0, 0].set(title="Training loss", xlabel="step")
+axes[1, 0].hist(each, bins=np.linspace(0, 1, 21))
+axes[1, 0].set(title=f"Held-out IoU, mean {np.mean(each):.2f}", xlabel="IoU of a picture")
+order = np.argsort(each)
+for column, i in enumerate(order[[0, len(each) // 4, len(each) // 2, -1]], 1):
+    axes[0, column].imshow(nuclei.x_test[i])
+    mistakes = np.stack([answers[i, 0] > 0.5, y_val[i, 0] > 0, y_val[i, 0] > 0], -1) * 1.0
+    axes[1, column].imshow(mistakes)
+    axes[0, column].set_title(f"IoU {each[i]:.2f}", fontsize=10)
+    axes[1, column].set_title("red: too much, cyan: missed", fontsize=9)
+    axes[0, column].axis("off")
+    axes[1, column].axis("off")
+plots.show(
+    "The falling loss, the histogram of IoU over held-out pictures, and four pictures from the "
+    "worst to the best with the pixels that the network adds or misses"
+)
+
+# %% [markdown]
+# ## 9. Boxes
+# A detector answers with boxes: $(x_0, y_0, x_1, y_1)$ in pixels, each with a score. It looks at thousands of places, and a cell is found by all boxes that lie about right. [Non-maximum suppression](glossary:Non-maximum-suppression) (NMS) keeps one: take the box with the highest score, drop all that overlap it too much, go on with the best one left. The measure of overlap is again [IoU](glossary:Intersection-over-union), now of areas.
+#
+# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Of equal scores the one with the smaller index comes first.
+#
+# {{task:nms}}
+
+# %% [markdown] lang="ru"
+# ## 9. Рамки
+# Детектор отвечает рамками $(x_0, y_0, x_1, y_1)$ в пикселях, у каждой своя оценка. Он смотрит на тысячи мест, и клетку находят все рамки, которые лежат примерно правильно. [Подавление немаксимумов](glossary:Non-maximum-suppression) (non-maximum suppression, NMS) оставляет одну: возьмите рамку с наибольшей оценкой, выбросьте все, которые слишком сильно с ней перекрываются, и продолжайте с лучшей из оставшихся. Мера перекрытия — снова [IoU](glossary:Intersection-over-union), теперь для площадей.
+#
+# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Из равных оценок первой идёт та, у которой индекс меньше.
+#
+# {{task:nms}}
+
+
+# %% solution="nms"
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of every box of a with every box of b; 0 where both have no area.
+
+    a: (n, 4), b: (m, 4) of x0, y0, x1, y1 -> (n, m).
+    Example: [0, 0, 2, 2] with [1, 0, 3, 1]: 1 / (4 + 2 - 1).
+    """
+    ### BEGIN SOLUTION
+    low = np.maximum(a[:, None, :2], b[:, :2])
+    high = np.minimum(a[:, None, 2:], b[:, 2:])
+    both = (high - low).clip(0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+    either = areas[0][:, None] + areas[1] - both
+    return both / np.where(either > 0, either, 1)
+    ### END SOLUTION
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the boxes to keep, the highest score first.
+
+    boxes: (n, 4), scores: (n,) -> (k,) of integers.
+    """
+    ### BEGIN SOLUTION
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        kept.append(left[0])
+        left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
+        left = left[left != kept[-1]]
+    return np.array(kept, dtype=int)
+    ### END SOLUTION
+
+
+# %% test="nms" points=1 bonus=true difficulty=3 minutes=30
+a = np.array([[0.0, 0, 2, 2], [5, 5, 6, 9]])
+b = np.array([[1.0, 0, 3, 1], [0, 0, 2, 2], [2, 0, 4, 2]])
+check.close(box_iou(a, b), [[0.2, 1, 0], [0, 0, 0]], "box_iou(a, b)", why="touching is no overlap")
+row = np.array([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [30, 0, 40, 10]])
+check.equal(
+    np.asarray(nms(row, np.array([0.9, 0.8, 0.7, 0.95]), 0.5)),
+    [3, 0, 2],
+    "nms of three boxes in a row and one apart, threshold 0.5",
+    why="the middle one goes; dropped, it can't drop the one behind it",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("nms")
+
+
+def overlap(p, q):
+    """IoU of two boxes, number by number."""
+    across, down = min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
+    both = max(across, 0.0) * max(down, 0.0)
+    either = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - both
+    return both / either if either else 0.0
+
+
+for n, m in [(1, 1), (7, 4), (int(rng.integers(20, 40)), 9)]:
+    a, b = (
+        np.hstack([c, c + rng.uniform(0.5, 6, size=(k, 2))])
+        for k, c in ((k, rng.uniform(0, 9, size=(k, 2))) for k in (n, m))
+    )
+    kept = a.copy(), b.copy()
+    want = [[overlap(p, q) for q in b] for p in a]
+    check.close(box_iou(a, b), want, f"box_iou of {n} and {m} boxes")
+    whole = a.round()
+    whole[:, 2:] += 1
+    for boxes in (a, whole):  # whole numbers: equal boxes and equal overlaps
+        for threshold in (0.0, float(rng.uniform(0.1, 0.6)), 0.5, 1.0):
+            scores = rng.integers(0, 6, n) / 6 if boxes is whole else rng.uniform(size=n)
+            before = scores.copy()
+            got = np.asarray(nms(boxes, scores, threshold))
+            stay: list[int] = []
+            for i in sorted(range(n), key=lambda i: (-scores[i], i)):
+                if all(overlap(boxes[i], boxes[k]) <= threshold for k in stay):
+                    stay.append(i)
+            check.equal(
+                got,
+                np.array(stay),
+                f"nms of {n} boxes, threshold {threshold:.3g}",
+                why="a box stays if it overlaps no kept box of a higher score by more than that",
+            )
+            check.equal(scores, before, "scores after nms", why="the inputs stay as they were")
+    check.that(
+        np.array_equal(a, kept[0]) and np.array_equal(b, kept[1]),
+        "box_iou changes one of its inputs in place",
+    )
+half = np.array([[0.0, 0, 2, 1], [0, 0, 1, 1]])
+check.equal(
+    np.asarray(nms(half, np.array([1.0, 2.0]), 0.5)),
+    [1, 0],
+    "nms at an IoU of exactly 0.5",
+    why="only a larger IoU than the threshold drops a box",
+)
+points = np.array([[1.0, 1, 1, 1], [0, 0, 3, 2], [2, 1, 2, 1]])
+with np.errstate(all="raise"):
+    check.close(
+        box_iou(points, points),
+        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+        "box_iou of points",
+        why="boxes without area have an IoU of 0",
+    )
+check.equal(np.shape(box_iou(points[:0], points)), (0, 3), "the shape of box_iou of no boxes")
+check.equal(len(nms(points[:0], np.zeros(0), 0.5)), 0, "nms of no boxes")
+far = 1e4 + np.array([[0.0, 0, 5, 3], [20, 0, 24, 8], [0, 30, 9, 33]])
+check.close(
+    box_iou(far, far), np.eye(3), "box_iou of boxes far apart", why="two negatives are no area"
+)
+### END HIDDEN TESTS
+
+# %% mutant="nms" why="two negative sides make an overlap"
+# - both = (high - low).clip(0).prod(axis=2)
+# + both = (high - low).prod(axis=2).clip(0)
+
+# %% mutant="nms" why="counts the overlap twice in the union"
+# - either = areas[0][:, None] + areas[1] - both
+# + either = areas[0][:, None] + areas[1]
+
+# %% mutant="nms" why="equal to the threshold is too much already"
+# - left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
+# + left = left[box_iou(boxes[left[:1]], boxes[left])[0] < threshold]
+
+# %% mutant="nms" why="starts with the lowest score"
+# - left, kept = np.argsort(-scores, kind="stable"), []
+# + left, kept = np.argsort(scores, kind="stable"), []
+
+# %% mutant="nms" why="the larger index first among equal scores"
+# - left, kept = np.argsort(-scores, kind="stable"), []
+# + left, kept = np.argsort(scores, kind="stable")[::-1], []
+
+# %% mutant="nms" why="dropped boxes drop others, too"
+# - left, kept = np.argsort(-scores, kind="stable"), []
+# - while len(left):
+# -     kept.append(left[0])
+# -     left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
+# -     left = left[left != kept[-1]]
+# - return np.array(kept, dtype=int)
+# + order = np.argsort(-scores, kind="stable")
+# + ious = np.triu(box_iou(boxes[order], boxes[order]), 1)
+# + return order[(ious <= threshold).all(axis=0)]
+
+# %% mutant="nms" why="pixels counted from edge to edge: one more on each side"
+# - both = (high - low).clip(0).prod(axis=2)
+# - areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+# + both = (high - low + 1).clip(0).prod(axis=2)
+# + areas = [(boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (a, b)]
+
+
+# %% alternative="nms" why="plain loops"
+def box_iou(a, b):
+    out = np.zeros((len(a), len(b)))
+    for i, (x0, y0, x1, y1) in enumerate(a):
+        for j, (u0, v0, u1, v1) in enumerate(b):
+            both = max(min(x1, u1) - max(x0, u0), 0) * max(min(y1, v1) - max(y0, v0), 0)
+            either = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - both
+            out[i, j] = both / either if either > 0 else 0
+    return out
+
+
+def nms(boxes, scores, threshold):
+    ious, kept = box_iou(boxes, boxes), []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        if all(ious[i, k] <= threshold for k in kept):
+            kept.append(i)
+    return kept
+
+
+# %% [markdown]
+# Here is a detector of white blood cells without any training. Their nuclei are violet: more blue than green. Lay a grid of [anchor boxes](glossary:Anchor-box) over the picture, three sizes in three shapes every 16 pixels, and give each the score *violet inside minus violet around it*. Thousands of boxes; the best 200 sit on top of each other.
+
+# %% [markdown] lang="ru"
+# Вот детектор лейкоцитов, который ничему не обучался. Их ядра фиолетовые: синего больше, чем зелёного. Наложите на картинку сетку [якорных рамок](glossary:Anchor-box) (anchor boxes) — три размера, три формы, через каждые 16 пикселей — и дайте каждой оценку *фиолетовое внутри минус фиолетовое вокруг*. Рамок тысячи; лучшие 200 сидят друг на друге.
+
+
+# %%
+CELL = 8  # pixels a side: the map of violet is coarse
+
+
+def violet(pictures: np.ndarray) -> np.ndarray:
+    """How violet each place is. (n, 480, 640, 3) of bytes -> (n, 60, 80)."""
+    coarse = pictures[:, CELL // 2 :: CELL, CELL // 2 :: CELL].astype(float)
+    difference = coarse[..., 2] - coarse[..., 1]
+    return difference - np.median(difference, axis=(1, 2), keepdims=True)
+
+
+def anchor_grid() -> np.ndarray:
+    """Anchor boxes of three sizes and three shapes, every 16 pixels. -> (n, 4)."""
+    x, y, size, shape = np.meshgrid(
+        np.arange(0, 641, 16), np.arange(0, 481, 16), [96, 144, 208], [0.75, 1, 1.33], indexing="ij"
+    )
+    half = np.stack([size * shape**0.5, size / shape**0.5], -1).reshape(-1, 2) / 2
+    centre = np.stack([x, y], -1).reshape(-1, 2)
+    return np.hstack([centre - half, centre + half])
+
+
+def sums(heat: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the places in every box, from one table of sums. (n, 4) -> (n,), (n,)."""
+    table = np.pad(heat.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    x0, y0, x1, y1 = np.clip(np.round(boxes / CELL).astype(int), 0, [80, 60, 80, 60]).T
+    inside = table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]
+    return inside, (x1 - x0) * (y1 - y0)
+
+
+def candidates(
+    heat: np.ndarray, boxes: np.ndarray, most: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes with the highest scores, and the scores."""
+    margin = (boxes[:, 2:] - boxes[:, :2]) / 4
+    inner, count = sums(heat, boxes)
+    outer, larger = sums(heat, np.hstack([boxes[:, :2] - margin, boxes[:, 2:] + margin]))
+    scores = inner / np.maximum(count, 1) - (outer - inner) / np.maximum(larger - count, 1)
+    scores[count < 20] = -np.inf  # hardly in the picture
+    best = np.argsort(-scores, kind="stable")[:most]
+    return boxes[best], scores[best]
+
+
+def white_cells(rows: np.ndarray) -> np.ndarray:
+    """The boxes of the white cells among the annotated ones. (k, 5) -> (m, 4)."""
+    return rows[rows[:, 4] == 1, :4].astype(float)
+
+
+def outline(ax: plt.Axes, boxes: np.ndarray, colour: str, **options) -> None:
+    """Draw boxes."""
+    for x0, y0, x1, y1 in boxes:
+        ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, **options))
+
+
+# %%
+i = 7
+heat = violet(blood.x_test[i : i + 1])[0]
+boxes, scores = candidates(heat, anchor_grid())
+kept = nms(boxes, scores, 0.3)
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.3))
+axes[0].imshow(heat, cmap="Purples", vmin=0)
+axes[0].set_title("how violet it is")
+axes[1].imshow(blood.x_test[i])
+outline(axes[1], boxes, "black", lw=0.4)
+axes[1].set_title(f"the best {len(boxes)} of {len(anchor_grid())} anchors")
+axes[2].imshow(blood.x_test[i])
+outline(axes[2], boxes[kept[:5]], "black", lw=2)
+outline(axes[2], white_cells(blood.y_test[i]), "yellow", lw=2, ls="--")
+axes[2].set_title(f"after NMS: {len(kept)}, five shown; yellow: truth")
+for ax in axes:
+    ax.axis("off")
+plots.show(
+    "A map of violet with one bright cell, two hundred overlapping boxes on it, and the few boxes "
+    "that suppression keeps, beside the true one"
+)
+
+# %% [markdown]
+# ### Encoding a box
+# Anchors come in nine shapes, cells in any. So a detector doesn't predict a box but how to *change the anchor* (Girshick et al., 2014; Ren et al., 2015). With centre $(x, y)$, width $w$ and height $h$ of the box, and $x_a, y_a, w_a, h_a$ of its anchor:
+#
+# $$t_x = \frac{x - x_a}{w_a}, \quad t_y = \frac{y - y_a}{h_a}, \quad t_w = \log \frac{w}{w_a}, \quad t_h = \log \frac{h}{h_a}.$$
+#
+# These numbers don't depend on the size of the picture or of the cell, and are near 0 for a good anchor: easy to learn. The logarithm keeps sizes positive on the way back.
+#
+# {{task:box_codes}}
+
+# %% [markdown] lang="ru"
+# ### Кодирование рамки
+# Якорные рамки бывают девяти видов, клетки — любые. Поэтому детектор предсказывает не рамку, а то, как *изменить якорь* (Girshick и др., 2014; Ren и др., 2015). Если $(x, y)$, $w$, $h$ — центр, ширина и высота рамки, а $x_a, y_a, w_a, h_a$ — её якоря, то
+#
+# $$t_x = \frac{x - x_a}{w_a}, \quad t_y = \frac{y - y_a}{h_a}, \quad t_w = \log \frac{w}{w_a}, \quad t_h = \log \frac{h}{h_a}.$$
+#
+# Эти числа не зависят от размеров картинки и клетки, а для хорошего якоря близки к 0: их легко выучить. Логарифм следит за тем, чтобы на обратном пути размеры оставались положительными.
+#
+# {{task:box_codes}}
+
+
+# %% solution="box_codes"
+def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """The codes tx, ty, tw, th of boxes against their anchors.
+
+    boxes, anchors: (n, 4) of x0, y0, x1, y1 -> (n, 4).
+    Example: [2, 0, 6, 2] against [0, 0, 4, 4]: [0.5, -0.25, 0, -log 2].
+    """
+    ### BEGIN SOLUTION
+    size, anchor = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
+    shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+    return np.hstack([shift / anchor, np.log(size / anchor)])
+    ### END SOLUTION
+
+
+def decode(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1."""
+    ### BEGIN SOLUTION
+    anchor = anchors[:, 2:] - anchors[:, :2]
+    centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
+    half = anchor * np.exp(codes[:, 2:]) / 2
+    return np.hstack([centre - half, centre + half])
+    ### END SOLUTION
+
+
+# %% test="box_codes" points=0.5 bonus=true difficulty=2 minutes=15
+box, anchor = np.array([[2.0, 0, 6, 2]]), np.array([[0.0, 0, 4, 4]])
+check.close(
+    encode(box, anchor), [[0.5, -0.25, 0, -np.log(2)]], "encode([2, 0, 6, 2], [0, 0, 4, 4])"
+)
+check.close(
+    decode(np.array([[0.5, -0.25, 0, -np.log(2)]]), anchor),
+    box,
+    "decode of these codes",
+    why="it takes back what encode has done",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("box_codes")
+for n in (1, int(rng.integers(5, 12))):
+    boxes, anchors = (
+        np.hstack([c, c + rng.uniform([2, 5], [9, 30], size=(n, 2))])
+        for c in rng.uniform(-20, 50, size=(2, n, 2))
+    )
+    kept = boxes.copy(), anchors.copy()
+    want = []
+    for (x0, y0, x1, y1), (a0, b0, a1, b1) in zip(boxes, anchors, strict=True):
+        want.append(
+            [
+                ((x0 + x1) / 2 - (a0 + a1) / 2) / (a1 - a0),
+                ((y0 + y1) / 2 - (b0 + b1) / 2) / (b1 - b0),
+                np.log((x1 - x0) / (a1 - a0)),
+                np.log((y1 - y0) / (b1 - b0)),
+            ]
+        )
+    check.close(encode(boxes, anchors), want, f"encode of {n} boxes", atol=1e-10)
+    check.close(
+        decode(np.array(want), anchors),
+        boxes,
+        f"decode of {n} codes",
+        atol=1e-8,
+        why="the round trip gives the box back",
+    )
+    codes = rng.normal(size=(n, 4))
+    there = decode(codes, anchors)
+    check.that(
+        (there[:, 2:] > there[:, :2]).all(), "decode gives boxes of positive size for any codes"
+    )
+    check.close(encode(there, anchors), codes, "encode(decode(codes, anchors), anchors)", atol=1e-8)
+    check.close(
+        encode(3 * boxes + 7, 3 * anchors + 7),
+        want,
+        "encode of a picture three times as large",
+        atol=1e-8,
+        why="codes don't depend on the scale or the place",
+    )
+    check.that(
+        np.array_equal(boxes, kept[0]) and np.array_equal(anchors, kept[1]),
+        "encode or decode changes one of its inputs in place",
+    )
+### END HIDDEN TESTS
+
+# %% mutant="box_codes" why="divides the shift by the size of the box"
+# - return np.hstack([shift / anchor, np.log(size / anchor)])
+# + return np.hstack([shift / size, np.log(size / anchor)])
+
+# %% mutant="box_codes" why="corners in place of centres"
+# - shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+# + shift = boxes[:, :2] - anchors[:, :2]
+# - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
+# + centre = anchors[:, :2] + codes[:, :2] * anchor + anchor * np.exp(codes[:, 2:]) / 2
+
+# %% mutant="box_codes" why="sizes without the logarithm"
+# - return np.hstack([shift / anchor, np.log(size / anchor)])
+# + return np.hstack([shift / anchor, size / anchor])
+# - half = anchor * np.exp(codes[:, 2:]) / 2
+# + half = anchor * codes[:, 2:] / 2
+
+# %% mutant="box_codes" why="forgets that a half goes to each side"
+# - half = anchor * np.exp(codes[:, 2:]) / 2
+# + half = anchor * np.exp(codes[:, 2:])
+
+# %% mutant="box_codes" why="moves the anchor in place"
+# - anchor = anchors[:, 2:] - anchors[:, :2]
+# - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
+# + anchor = anchors[:, 2:] - anchors[:, :2]
+# + anchors[:, :2] += (0.5 + codes[:, :2]) * anchor
+# + centre = anchors[:, :2].copy()
+
+
+# %% alternative="box_codes" why="column by column"
+def _centred(boxes):
+    x0, y0, x1, y1 = boxes.T
+    return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+
+
+def encode(boxes, anchors):
+    x, y, w, h = _centred(boxes)
+    xa, ya, wa, ha = _centred(anchors)
+    return np.stack([(x - xa) / wa, (y - ya) / ha, np.log(w) - np.log(wa), np.log(h / ha)], 1)
+
+
+def decode(codes, anchors):
+    xa, ya, wa, ha = _centred(anchors)
+    tx, ty, tw, th = codes.T
+    x, y, w, h = xa + wa * tx, ya + ha * ty, wa * np.exp(tw), ha * np.exp(th)
+    return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1)
+
+
+# %% [markdown]
+# Now the detector learns, the way R-CNN did: **box regression**. Take the candidates on training pictures that overlap a white cell by an IoU above 0.4. What the detector sees is the map of violet in and around the box, as $12 \times 12$ numbers; what it should say is the code of the true box against the candidate. One linear regression with an L2 penalty, and each candidate can correct itself.
+
+# %% [markdown] lang="ru"
+# Теперь детектор учится — так, как учился R-CNN: **регрессия рамок** (box regression). Возьмите кандидатов на обучающих картинках, у которых IoU с лейкоцитом больше 0,4. Детектор видит карту фиолетового внутри рамки и вокруг неё, $12 \times 12$ чисел; сказать он должен код истинной рамки относительно кандидата. Одна линейная регрессия с L2-штрафом — и каждый кандидат умеет поправлять себя.
+
+
+# %%
+def views(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The map in each box and a quarter around it, 12 × 12 places, and a 1. (n, 4) -> (n, 145)."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    places = boxes[:, None, :2] + size[:, None] * np.linspace(-0.25, 1.25, 12)[:, None]
+    columns, rows = np.moveaxis(np.round(places / CELL).astype(int) + 40, 2, 0)
+    seen = np.pad(heat, 40)[rows[:, :, None], columns[:, None, :]]
+    return np.column_stack([seen.reshape(len(boxes), -1), np.ones(len(boxes))])
+
+
+@cache
+def box_regression() -> np.ndarray:
+    """Weights of the linear regression from views to codes: (145, 4)."""
+    seen, wanted = [], []
+    pictures, truth = blood.x_train[: settings["cells"]], blood.y_train[: settings["cells"]]
+    for heat, rows in zip(violet(pictures), truth, strict=True):
+        boxes, _ = candidates(heat, anchor_grid())
+        ious = box_iou(boxes, white_cells(rows)) if (rows[:, 4] == 1).any() else np.zeros((200, 1))
+        near = ious.max(axis=1) > 0.4
+        if near.any():
+            seen.append(views(heat, boxes[near]))
+            wanted.append(encode(white_cells(rows)[ious[near].argmax(axis=1)], boxes[near]))
+    x, y = np.vstack(seen), np.vstack(wanted)
+    return np.linalg.solve(x.T @ x + 1e4 * np.eye(x.shape[1]), x.T @ y)
+
+
+# %%
+weights = box_regression()
+figure, axes = plt.subplots(1, 4, figsize=(12, 2.6))
+for ax, i in zip(axes, (7, 19, 33, 51), strict=True):
+    heat = violet(blood.x_test[i : i + 1])[0]
+    boxes, scores = candidates(heat, anchor_grid())
+    best = boxes[nms(boxes, scores, 0.3)[:1]]
+    better = decode(views(heat, best) @ weights, best)
+    truth = white_cells(blood.y_test[i])
+    ax.imshow(blood.x_test[i])
+    outline(ax, best, "black", lw=1.5)
+    outline(ax, better, "cyan", lw=2)
+    outline(ax, truth, "yellow", lw=2, ls="--")
+    before, after = (box_iou(b, truth).max() for b in (best, better))
+    ax.set_title(f"IoU {before:.2f} → {after:.2f}", fontsize=10)
+    ax.axis("off")
+figure.suptitle("Held-out pictures. Black: the anchor. Cyan: corrected. Yellow: truth")
+plots.show(
+    "Four held-out pictures of blood: the best anchor, its corrected box, and the true box of the "
+    "white cell, which the corrected one fits better"
+)
+
+# %% [markdown]
+# ## 10. Average precision
+# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most**; it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
+#
+# Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, precision is hits$/k$ and [recall](glossary:Recall) is hits$/P$, with $P$ true boxes in all. [Average precision](glossary:Average-precision) is the area under that curve, made to fall: at each recall count the best precision at this or a larger recall,
+#
+# $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
+#
+# This is VOC's definition since 2010 ("all points"). Without the maximum it is the one of scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Equal scores keep their order.
+#
+# {{task:average_precision}}
+
+# %% [markdown] lang="ru"
+# ## 10. Средняя точность
+# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего**; это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
+#
+# Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ точность (precision) равна попадания$/k$, а [полнота](glossary:Recall) (recall) — попадания$/P$, где $P$ — число всех истинных рамок. [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной убывающей: при каждой полноте берут лучшую точность при этой или большей полноте,
+#
+# $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
+#
+# Так AP определена в VOC с 2010 года («по всем точкам»). Без максимума получается определение scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Равные оценки сохраняют свой порядок.
+#
+# {{task:average_precision}}
+
+
+# %% solution="average_precision"
+def match(ious: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Which boxes of one picture are hits, in the order in which they were given.
+
+    ious: (n, m) of n found and m true boxes, scores: (n,) -> (n,) of bool. m may be 0.
+    """
+    ### BEGIN SOLUTION
+    hits, taken = np.zeros(len(scores), dtype=bool), set()
+    if ious.size:
+        for i in np.argsort(-scores, kind="stable"):
+            best = int(ious[i].argmax())
+            if ious[i, best] >= threshold and best not in taken:
+                hits[i] = True
+                taken.add(best)
+    return hits
+    ### END SOLUTION
+
+
+def average_precision(
+    scores: np.ndarray, hits: np.ndarray, positives: int, interpolate: bool = True
+) -> float:
+    """Average precision of a list of found boxes.
+
+    scores: (n,), hits: (n,) of bool, positives: number of true boxes, > 0 -> a number.
+    interpolate: VOC's definition, else scikit-learn's.
+    Example: hit, miss, hit by falling score, 4 true boxes: (1 + 2/3) / 4.
+    """
+    ### BEGIN SOLUTION
+    hits = hits[np.argsort(-scores, kind="stable")]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    if interpolate:
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(precision[hits].sum() / positives)
+    ### END SOLUTION
+
+
+# %% test="average_precision" points=1 bonus=true difficulty=3 minutes=30
+ious = np.array([[0.6, 0.0], [0.8, 0.55], [0.1, 0.5]])
+check.equal(
+    match(ious, np.array([0.7, 0.9, 0.4])),
+    [False, True, True],
+    "match(ious, [0.7, 0.9, 0.4])",
+    why="the second box has the highest score and takes true box 0; the first comes too late",
+)
+scores, hits = np.array([0.2, 0.9, 0.5]), np.array([True, True, False])
+check.close(
+    average_precision(scores, hits, 4), (1 + 2 / 3) / 4, "average_precision of hit, miss, hit of 4"
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("average_precision")
+for n, m in [(1, 1), (8, 3), (int(rng.integers(10, 20)), 6)]:
+    for threshold in (0.5, 0.3):
+        ious = rng.integers(0, 11, size=(n, m)) / 10  # with values equal to the threshold
+        scores = rng.integers(0, 7, n) / 7
+        free, want = [True] * m, [False] * n
+        for i in sorted(range(n), key=lambda i: (-scores[i], i)):
+            j = max(range(m), key=lambda j: (ious[i, j], -j))
+            if ious[i, j] >= threshold and free[j]:
+                free[j], want[i] = False, True
+        kept = ious.copy(), scores.copy()
+        got = match(ious, scores) if threshold == 0.5 else match(ious, scores, threshold)
+        check.equal(
+            got,
+            want,
+            f"match of {n} found and {m} true boxes, threshold {threshold}",
+            why="by falling score, each with the true box that it overlaps most",
+        )
+        check.that(
+            np.array_equal(ious, kept[0]) and np.array_equal(scores, kept[1]),
+            "match changes one of its inputs in place",
+        )
+check.equal(match(np.zeros((3, 0)), np.ones(3)), np.zeros(3, bool), "match with no true boxes")
+check.equal(match(np.zeros((0, 2)), np.ones(0)), np.zeros(0, bool), "match with no found boxes")
+late = np.array([[0.9, 0.6], [0.8, 0.7]])
+check.equal(
+    match(late, np.array([0.9, 0.8])),
+    [True, False],
+    "match of two boxes on one true box",
+    why="the best true box is taken; the second best is no way out",
+)
+for n in (1, 2, 7, int(rng.integers(20, 40))):
+    hits = rng.uniform(size=n) < 0.5
+    hits[rng.integers(n)] = True
+    missed = int(rng.integers(0, 4))
+    positives = int(hits.sum()) + missed
+    scores = rng.permutation(n) / n - 0.3
+    kept = scores.copy(), hits.copy()
+    want = average_precision_score(hits, scores) * hits.sum() / positives
+    got = average_precision(scores, hits, positives, interpolate=False)
+    check.close(
+        got,
+        want,
+        "average_precision(..., interpolate=False)",
+        why="it is scikit-learn's, and a true box that nobody found counts 0",
+    )
+    for values in (scores, np.round(scores, 1)):
+        order = sorted(range(n), key=lambda i: (-values[i], i))
+        found = [sum(hits[order[: k + 1]]) for k in range(n)]
+        best = [
+            max((found[k] / (k + 1) for k in range(n) if found[k] >= level), default=0.0)
+            for level in range(1, positives + 1)
+        ]
+        check.close(
+            average_precision(values, hits, positives),
+            sum(best) / positives,
+            "average_precision(scores, hits, positives)",
+            why="for every true box, the best precision at which so many are found",
+        )
+    check.that(
+        np.array_equal(scores, kept[0]) and np.array_equal(hits, kept[1]),
+        "average_precision changes one of its inputs in place",
+    )
+check.close(
+    average_precision(np.ones(0), np.zeros(0, bool), 3), 0.0, "average_precision of no boxes"
+)
+check.close(average_precision(np.ones(2), np.zeros(2, bool), 3), 0.0, "average_precision of misses")
+### END HIDDEN TESTS
+
+# %% mutant="average_precision" why="a duplicate counts as another hit"
+# - taken.add(best)
+# + taken.add(-1)
+
+# %% mutant="average_precision" why="goes through the boxes in the order given"
+# - for i in np.argsort(-scores, kind="stable"):
+# + for i in range(len(scores)):
+
+# %% mutant="average_precision" why="takes the best of the free true boxes (the rule of COCO)"
+# - best = int(ious[i].argmax())
+# + best = int(np.where([j in taken for j in range(ious.shape[1])], -1, ious[i]).argmax())
+
+# %% mutant="average_precision" why="recall of what was found: misses cost nothing"
+# - return float(precision[hits].sum() / positives)
+# + return float(precision[hits].sum() / max(hits.sum(), 1))
+
+# %% mutant="average_precision" why="the mean precision of all ranks"
+# - return float(precision[hits].sum() / positives)
+# + return float(precision.sum() / positives)
+
+# %% mutant="average_precision" why="the maximum from the wrong side"
+# - precision = np.maximum.accumulate(precision[::-1])[::-1]
+# + precision = np.maximum.accumulate(precision)
+
+# %% mutant="average_precision" why="never interpolates"
+# - if interpolate:
+# + if not scores.size:
+
+# %% mutant="average_precision" why="an IoU equal to the threshold is no hit"
+# - if ious[i, best] >= threshold and best not in taken:
+# + if ious[i, best] > threshold and best not in taken:
+
+
+# %% alternative="average_precision" why="a loop over the list; areas of rectangles"
+def match(ious, scores, threshold=0.5):
+    hits, free = [False] * len(scores), np.ones(ious.shape[1], dtype=bool)
+    for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+        if not len(free):
+            break
+        j = np.argmax(ious[i])
+        hits[i] = bool(free[j] and not ious[i][j] < threshold)
+        free[j] = free[j] and not hits[i]
+    return np.array(hits, dtype=bool)
+
+
+def average_precision(scores, hits, positives, interpolate=True):
+    ranked = [bool(hits[i]) for i in sorted(range(len(scores)), key=lambda i: -scores[i])]
+    recall = [0.0] + [sum(ranked[: k + 1]) / positives for k in range(len(ranked))]
+    precision = [sum(ranked[: k + 1]) / (k + 1) for k in range(len(ranked))]
+    area = 0.0
+    for k in range(len(ranked)):
+        height = max(precision[k:]) if interpolate else precision[k]
+        area += (recall[k + 1] - recall[k]) * height
+    return area
+
+
+# %% [markdown]
+# Everything together, on the held-out pictures. Three detectors of white cells: the best anchors as they are, after NMS, and corrected before NMS. Duplicates ruin the precision of the first; the second finds the cells but frames them badly; the third is a detector.
+#
+# Below: your U-Net's answer on nuclei, cut into connected pieces, each with its box. Pieces have a score too, their mean probability, so their average precision can be measured in the same way.
+
+# %% [markdown] lang="ru"
+# Всё вместе, на отложенных картинках. Три детектора лейкоцитов: лучшие якоря как есть, после NMS и исправленные до NMS. Точность первого губят дубликаты; второй находит клетки, но обводит их плохо; третий — настоящий детектор.
+#
+# Ниже: ответ вашей U-Net на ядрах, разрезанный на связные куски, у каждого своя рамка. У кусков тоже есть оценка — их средняя вероятность, — так что и их среднюю точность можно измерить тем же способом.
+
+
+# %%
+def detect(heat: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """White cells in a picture: boxes (n, 4) and scores (n,)."""
+    boxes, scores = candidates(heat, anchor_grid())
+    if how == "corrected, NMS":
+        boxes = decode(views(heat, boxes) @ box_regression(), boxes)
+    kept = np.arange(len(boxes)) if how == "anchors" else nms(boxes, scores, 0.3)
+    return boxes[kept], scores[kept]
+
+
+def pieces(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Connected pieces of a mask: numbered (h, w), their boxes (n, 4) and mean probabilities."""
+    numbered, count = ndimage.label(probability > 0.5)
+    slices = ndimage.find_objects(numbered)
+    boxes = [[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in slices]
+    scores = ndimage.mean(probability, numbered, range(1, count + 1))
+    return numbered, np.reshape(boxes, (-1, 4)).astype(float), np.reshape(scores, -1)
+
+
+def frames(mask: np.ndarray) -> np.ndarray:
+    """The boxes of the instances of a mask. (h, w) -> (n, 4)."""
+    found = [s for s in ndimage.find_objects(mask) if s]
+    return np.array([[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in found], float)
+
+
+def collect(found: Sequence, truth: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scores and hits of the boxes of all pictures, and the number of true boxes."""
+    pairs = list(zip(found, truth, strict=True))
+    hits = [match(box_iou(boxes, true), scores) for (boxes, scores), true in pairs]
+    scores = np.concatenate([scores for _, scores in found])
+    return scores, np.concatenate(hits), sum(map(len, truth))
+
+
+@cache
+def results() -> tuple[dict[str, tuple[np.ndarray, np.ndarray, int]], list]:
+    """Scores, hits and number of true boxes of four detectors; the pieces of the nuclei."""
+    heats, truth = violet(blood.x_test), [white_cells(rows) for rows in blood.y_test]
+    found = {
+        how: collect([detect(heat, how) for heat in heats], truth)
+        for how in ("anchors", "anchors, NMS", "corrected, NMS")
+    }
+    x, _ = prepare(nuclei.x_test, nuclei.y_test, settings["scale"])
+    cut = [pieces(p[0]) for p in probabilities(trained_unet()[0], x.to(device)).cpu().numpy()]
+    boxes = [(boxes * settings["scale"], scores) for _, boxes, scores in cut]
+    found["nuclei, U-Net"] = collect(boxes, [frames(mask) for mask in nuclei.y_test])
+    return found, cut
+
+
+# %%
+found, cut = results()
+print(f"{'detector':15} {'AP':>5}  {'boxes':>6}  found")
+for name, (scores, hits, positives) in found.items():
+    area = average_precision(scores, hits, positives)
+    print(f"{name:15} {area:5.3f}  {len(hits):6}  {hits.sum()} of {positives}")
+cells = []
+for i in (19, 51):
+    boxes, _ = detect(violet(blood.x_test[i : i + 1])[0], "corrected, NMS")
+    truth = white_cells(blood.y_test[i])
+    cells.append((blood.x_test[i], boxes[: len(truth)], truth))
+tissue = [
+    (nuclei.x_test[i], cut[i][0], cut[i][1] * settings["scale"], frames(nuclei.y_test[i]))
+    for i in (1, 16)
+]
+drawings.found_cells(cells, tissue, found)
+plots.show(
+    "Blood cells and nuclei with the boxes that the detectors found, beside the true ones, and the "
+    "curves of precision against recall: suppression and correction of boxes raise them"
+)
+
+# %% [markdown]
+# **What to take along.** Convolution, its gradient and its transpose are the same taps, read in other directions. Measure what a formula promises, as you did with the receptive field. A number says little without its definition: two AP on the same boxes differ by the rule for duplicates alone. And before a large network, try what simple parts can do: your detector is a grid, a linear regression and NMS.
+#
+# Where nuclei touch, one piece covers several: the U-Net's answer has no borders between them. Ronneberger et al. gave those pixels a larger weight in the loss; it would be your next step.
+
+# %% [markdown] lang="ru"
+# **Что взять с собой.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: два значения AP на одних и тех же рамках могут различаться из-за одного лишь правила о дубликатах. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
+#
+# Там, где ядра соприкасаются, один кусок накрывает несколько: в ответе U-Net между ними нет границ. Ronneberger и соавторы дали таким пикселям больший вес в функции потерь; это был бы ваш следующий шаг.
