@@ -230,7 +230,8 @@ def apply_result(
     were handed in with it.
     """
     exams = exams or {}
-    written = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+    code = [c for c in notebook.cells if c.cell_type == "code" and not nb_.is_graded(c)]
+    written = "\n\n".join(cell.source for cell in code)
     executed = nbformat.from_dict(result.notebook)
     outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
     outcomes = {outcome.cell_id: outcome for outcome in result.cells}
