@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 from autograder import course as course_
 from autograder.authoring import build
 from autograder.authoring.text import Text, parse
 from autograder.course import Course
 from autograder.errors import Problem
+from practical_dl import data
 
 TINY = Path(__file__).parent / "fixtures" / "tiny"
 WEEK = "week01_tiny"
 NOTEBOOK = f"weeks/{WEEK}/tiny.py"
 SOURCE = (TINY / NOTEBOOK).read_text(encoding="utf-8")
 
+_LOADS = re.compile(r'data\.load\("(\w+)"')
 Edit = tuple[str, str | None, str | None]  # file, old, new
 
 
@@ -42,6 +47,16 @@ def edit(root: Path, *edits: Edit) -> Path:
             assert old in content, f"{file} holds no {old!r}"
             path.write_text(content.replace(old, new, 1), encoding="utf-8")
     return root
+
+
+def need_data(*texts: Path) -> None:
+    """Skip, with the sentence on how to get it, where data that notebooks load can't be had."""
+    for name in sorted({n for t in texts for n in _LOADS.findall(t.read_text(encoding="utf-8"))}):
+        if not data.is_cached(name):
+            try:
+                data.load(name, quiet=True)
+            except data.DataError as error:
+                pytest.skip(str(error))
 
 
 def replaced(source: str, *changes: tuple[str, str]) -> str:

@@ -12,18 +12,20 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import v4
+from rules import need_data
 
 from autograder import notebook as nb_
 from autograder.grading import private
 
-SOURCE = Path(__file__).parents[1] / "source"
+REPOSITORY = Path(__file__).parents[1]
+SOURCE = REPOSITORY / "source"
 NOTEBOOKS = sorted(SOURCE.glob("*/*.ipynb"))
 
 
 def nbval(
     notebook: Path, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "120"]
+    line = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "300"]
     line += ["--nbval-current-env", "-p", "no:cacheprovider", "-q", "--tb=short", "-o", "addopts="]
     line += ["--rootdir", str(notebook.parent), notebook.name]
     env = {**os.environ, **(variables or {})}
@@ -48,6 +50,7 @@ def test_nbval_notices_a_failing_cell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_source_notebook_passes(notebook: Path, tmp_path: Path) -> None:
+    need_data(REPOSITORY / "weeks" / notebook.parent.name / f"{notebook.stem}.py")
     # In a copy: what a notebook writes does not belong into source/.
     folder = shutil.copytree(notebook.parent, tmp_path / notebook.parent.name)
     tasks = list(nb_.exams(nb_.read(notebook)))

@@ -17,6 +17,7 @@ import typer
 import yaml
 
 from autograder.cli import app
+from practical_dl import data
 
 REPOSITORY = Path(__file__).parents[1]
 FILE = REPOSITORY / ".github" / "workflows" / "ci.yml"
@@ -142,6 +143,8 @@ def _command(words: list[str]) -> str:
         case ".venv/bin/autograder":
             return _autograder(arguments)
         case ".venv/bin/python":
+            if arguments[:2] == ["-m", "practical_dl.data"]:
+                return "" if set(arguments[2:]) <= set(data.names()) else "no such data set"
             return "" if arguments[:2] == ["-m", "pytest"] else "no such module"
         case ".venv/bin/ruff":
             return "" if arguments[0] in ("check", "format") else "no such command"
