@@ -220,4 +220,4 @@ def found_cells(
             ax.plot(hits / positives, hits / np.arange(1, len(hits) + 1), label=name)
         ax.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
         ax.set_title(f"{title}: a hit has an IoU of at least 0.5", fontsize=10)
-        ax.legend(frameon=False, loc="lower left")
+        ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.12))
