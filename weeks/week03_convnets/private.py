@@ -29,7 +29,7 @@ LEARNED_BY_HEART = 0.12
 # Where weights of others come from. A match proves nothing: it is a sentence for a person.
 _DOORS = re.compile(
     r"""\bpretrained\s*=\s*(?!False|None)\w
-    |\bweights\s*=\s*(?!None\b)["'\w]
+    |\bweights\s*=\s*["']|\b\w*_weights\s*\.\s*\w+
     |\b(?:torch\s*\.\s*hub|load_state_dict_from_url|model_zoo)\b
     |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
     |\b(?:import|from)\s+(?:timm|transformers|open_clip|clip|fastai|huggingface_hub|keras)\b
