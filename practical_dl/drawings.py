@@ -208,9 +208,10 @@ def found_cells(
         colours = np.where(pieces > 0, (7 * pieces) % 19, np.nan).repeat(side, 0).repeat(side, 1)
         ax.imshow(picture / picture.max())
         ax.imshow(colours, cmap="tab20", alpha=0.55, interpolation="nearest", vmin=0, vmax=19)
-        outline(ax, boxes, ec="white", lw=1)
-        outline(ax, truth, ec="gold", lw=1, ls=":")
-        ax.set_title(f"nuclei: {len(boxes)} found, {len(truth)} true (dotted)", fontsize=10)
+        outline(ax, boxes, ec="white", lw=1.2)
+        outline(ax, truth, ec="gold", lw=1.5, ls=":")
+        ax.set(xlim=(0, picture.shape[1] // 2), ylim=(picture.shape[0] // 2, 0))
+        ax.set_title("nuclei, a quarter of a picture: found, true (dotted)", fontsize=10)
         ax.axis("off")
     groups = [[n for n in found if "nuclei" not in n], [n for n in found if "nuclei" in n]]
     for ax, names, title in zip(axes[:, 2], groups, ["White cells", "Nuclei"], strict=True):

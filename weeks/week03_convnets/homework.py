@@ -41,6 +41,7 @@ settings = {
         "channels": (8, 16, 32),
         "crop": 64,
         "steps": 240,
+        "rate": 0.02,
         "cells": 120,  # pictures of blood that the detector learns from
     },
     "full": {
@@ -48,6 +49,7 @@ settings = {
         "channels": (32, 64, 128, 256),
         "crop": 128,
         "steps": 3000,
+        "rate": 0.005,
         "cells": 292,
     },
 }[profile]
@@ -301,6 +303,8 @@ def conv2d(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), grou
 # %%
 nuclei = data.load("nuclei", profile)
 cell = nuclei.x_train[15][None, None, 60:220, 60:220] / 255
+
+# %%
 kernels = {
     "vertical edges": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]],
     "blur": np.full((3, 3), 1 / 9),
@@ -1343,10 +1347,10 @@ def mixup(x, targets, alpha, rng):
 
 
 # %% [markdown]
-# The pictures are single blood cells of three kinds, cut out of microscope pictures (BCCD): red cells, white cells and platelets. Below, four cells with their partners; the bars are the soft targets.
+# The pictures are single blood cells of three kinds, cut out of microscope pictures (BCCD): red cells, white cells and platelets. Below, six cells and the same six mixed with their partners; the bars are the soft targets.
 
 # %% [markdown] lang="ru"
-# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже четыре клетки с партнёрами; столбики — мягкие ответы.
+# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже шесть клеток и они же, смешанные с партнёрами; столбики — мягкие ответы.
 
 # %%
 blood = data.load("bccd", profile)
@@ -1855,11 +1859,17 @@ def prepare(
 
 
 def fit(
-    network: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Callable, steps: int, side: int
+    network: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    loss: Callable,
+    steps: int,
+    side: int,
+    rate: float = 0.02,
 ) -> list[float]:
     """Train on random crops, flipped and turned, with Adam. -> the losses."""
     rng = np.random.default_rng(0)
-    optimiser, losses = torch.optim.Adam(network.parameters(), 0.02), []
+    optimiser, losses = torch.optim.Adam(network.parameters(), rate), []
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1, 2.02 - 2 * k / steps))
     network.train()
     for _ in progress(range(steps), "training"):
@@ -2038,10 +2048,9 @@ def trained_unet() -> tuple[nn.Module, list[float]]:
     torch.manual_seed(0)
     network = UNet(settings["channels"]).to(device)
     x, y = prepare(nuclei.x_train, nuclei.y_train, settings["scale"])
-    losses = fit(
-        network, x.to(device), y.to(device), segmentation_loss, settings["steps"], settings["crop"]
-    )
-    return network, losses
+    x, y = x.to(device), y.to(device)
+    plan = settings["steps"], settings["crop"], settings["rate"]
+    return network, fit(network, x, y, segmentation_loss, *plan)
 
 
 # %%
@@ -2335,8 +2344,8 @@ axes[2].set_title(f"after NMS: {len(kept)} left; yellow: truth")
 for ax in axes:
     ax.axis("off")
 plots.show(
-    "A map of violet with one bright cell, two hundred overlapping boxes on it, and the few boxes "
-    "that suppression keeps, beside the true one"
+    "A map of violet with two bright cells, two hundred overlapping boxes on them, and the three "
+    "boxes that suppression keeps, beside the two true ones"
 )
 
 # %% [markdown]
