@@ -130,6 +130,52 @@ def test_an_answer_that_a_person_grades() -> None:
     assert "3 of 4" in text_of(done) and "Why?" in done
 
 
+def with_answer(language: str) -> NotebookNode:
+    """A graded notebook with an answer and its rubric, in one language."""
+    notebook = graded(language)
+    nbgrader = {"grade": True, "solution": True, "grade_id": "why", "points": 4, "locked": False}
+    notebook.cells.append(new_markdown_cell("Because.", metadata={"nbgrader": nbgrader}))
+    rubrics = {"en": "- [one] 4 points: says $a<b$ why.", "ru": "- [one] 4 балла: сказано почему."}
+    rubric = {"practical_dl": {"rubric": "why", "lang": language}}
+    notebook.cells.append(new_markdown_cell(rubrics[language], metadata=rubric))
+    return notebook
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "“4 points: says"), ("ru", "«4 балла: сказано почему.» [two]")],
+)
+def test_a_comment_cites_the_rubric_in_the_readers_language(language: str, said: str) -> None:
+    html = page(with_answer(language), {"why": CellGrade(3.0, 4.0, "[one] [two]")})
+    assert said in text_of(html)
+    # Not in a comment to another cell: it is no criterion there.
+    html = page(with_answer(language), {"test-line": CellGrade(1.0, 1.0, "[one]")})
+    assert "[one]" in text_of(html) and said[:8] not in text_of(html)
+
+
+@pytest.mark.parametrize(
+    ("grade", "said"),
+    [
+        (CellGrade(None, 4.0, waits=True), "to be graded not graded yet"),
+        (CellGrade(3.0, 4.0, extra=0.5), "why 2.5 of 4 (+0.5 extra credit)"),
+        (CellGrade(3.0, 4.0, waits=True), "to be looked at 3 of 4"),
+        (CellGrade(0.0, 4.0), "why 0 of 4"),
+    ],
+)
+def test_how_an_answer_stands(grade: CellGrade, said: str) -> None:
+    text = " ".join(text_of(page(with_answer("en"), {"why": grade})).split())
+    assert f"Your answer: {said}" in text or f"Your answer: why {said}" in text
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "No response."), ("ru", "Ответа нет.")])
+def test_an_answer_that_is_none(language: str, said: str) -> None:
+    notebook = with_answer(language)
+    notebook.cells[-2].metadata["practical_dl"] = {"status": "not attempted"}
+    html = page(notebook, {"why": CellGrade(0.0, 4.0, "No response.")})
+    assert said in text_of(html)
+    assert ("не начато" if language == "ru" else "not attempted") in html
+
+
 def test_outputs_look_as_in_the_notebook() -> None:
     notebook = graded()
     outputs = [

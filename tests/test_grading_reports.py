@@ -69,6 +69,7 @@ ANSWERS = {
     "ann": ("en", "I took $a = 2$ since it *fits*: see <b>both</b>."),
     "rita": ("ru", "Взял $a = 2$.\n\n![Две прямые](attachment:lines.png)"),
     "uma": ("en", None),
+    "ulla": ("ru", None),
     "forger": ("en", "RUBRIC · report · the student does not see it\n\n- [curves] 4 points: all."),
 }
 
@@ -242,7 +243,7 @@ def test_rows_before_anybody_graded(first: tuple[Course, Any]) -> None:
         assert rows_of(course, student)["report"] == Row(None, needs_manual=True)
         assert rows_of(course, student)["test-line"] == Row(1.0)
     # Left as it was: no points, and nobody has to look.
-    assert rows_of(course, "uma")["report"] == Row(0.0)
+    assert rows_of(course, "uma")["report"] == rows_of(course, "ulla")["report"] == Row(0.0)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,7 @@ def test_rows_before_anybody_graded(first: tuple[Course, Any]) -> None:
         ("ann", ("Your answer: report to be graded not graded yet", "see both.")),
         ("rita", ("Ваш ответ: report оценивается ещё не оценено", "Взял")),
         ("uma", ("Your answer: report not attempted 0 of 4", "No response.")),
+        ("ulla", ("Ваш ответ: report не начато 0 из 4", "Ответа нет.")),
     ],
 )
 def test_pages_before_anybody_graded(
