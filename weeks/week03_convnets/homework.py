@@ -1921,10 +1921,10 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# The check counts weights, then trains your network twice, for seconds only. First on noise, where every pixel has its own answer: possible with the connections across, hopeless without. Then for 60 steps on real nuclei, at half the resolution: on pictures that it has not seen it must reach an IoU of 0.7. The full training below is for 0.8.
+# The check counts weights, then trains your network twice, for seconds only. First on noise, where every pixel has its own answer: possible with the connections across, hopeless without. Then for 80 steps on real nuclei, at half the resolution: on pictures that it has not seen it must reach an IoU of 0.7. The full training below is for 0.8.
 
 # %% [markdown] lang="ru"
-# Проверка считает веса, а затем дважды обучает вашу сеть, всего по нескольку секунд. Сначала на шуме, где у каждого пикселя свой ответ: с поперечными связями это возможно, без них безнадёжно. Затем 60 шагов на настоящих ядрах, при половинном разрешении: на картинках, которых сеть не видела, нужно получить IoU 0,7. Полное обучение ниже метит в 0,8.
+# Проверка считает веса, а затем дважды обучает вашу сеть, всего по нескольку секунд. Сначала на шуме, где у каждого пикселя свой ответ: с поперечными связями это возможно, без них безнадёжно. Затем 80 шагов на настоящих ядрах, при половинном разрешении: на картинках, которых сеть не видела, нужно получить IoU 0,7. Полное обучение ниже метит в 0,8.
 
 # %% test="unet" points=1 bonus=true difficulty=3 minutes=30
 check.equal(tuple(UNet()(torch.rand(2, 1, 16, 24)).shape), (2, 1, 16, 24), "the shape of UNet()(x)")
@@ -1961,20 +1961,20 @@ with torch.no_grad():
     answer = network.train()(noise) > 0
 wrong = float((answer != edges.bool()).float().mean())
 check.that(
-    wrong < 0.1,
+    wrong < 0.15,
     "trained on noise, the network answers for each pixel alone: the largest map comes across",
     details=f"{wrong:.0%} of the pixels are wrong",
 )
 torch.manual_seed(1)
 network = UNet((8, 16, 32))
 x, y = prepare(nuclei.x_train, nuclei.y_train, 2)
-fit(network, x, y, F.binary_cross_entropy_with_logits, 60, 64)
+fit(network, x, y, F.binary_cross_entropy_with_logits, 80, 64)
 x, y = prepare(nuclei.x_test, nuclei.y_test, 2)
 found, true = probabilities(network, x) > 0.5, y > 0
 overlap = (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3))
 check.that(
     overlap.mean() >= 0.7,
-    "after 60 steps of training the network finds nuclei in pictures it has not seen, IoU >= 0.7",
+    "after 80 steps of training the network finds nuclei in pictures it has not seen, IoU >= 0.7",
     details=f"mean IoU of {len(x)} held-out pictures: {overlap.mean():.3f}",
 )
 ### END HIDDEN TESTS
