@@ -84,7 +84,7 @@ class Sitting:
 
 
 @dataclass(frozen=True)
-class _Notebook:
+class Notebook:
     """A notebook of the week, as the class needs it. exams: their private parts, by task."""
 
     name: str
@@ -192,7 +192,7 @@ def make_class(course: Course, week: Week) -> list[Student]:
     course: the demo's own. The private part of the week's exams is made there, and the reference
     run: it takes as long as `autograder run`.
     """
-    notebooks = {entry.name: _read(course, week, entry) for entry in week.notebooks}
+    notebooks = {entry.name: read(course, week, entry) for entry in week.notebooks}
     full = {n.name: n.handed_in(n.reference()) for n in notebooks.values()}
     beside = {name: b for n in notebooks.values() for name, b in n.sitting.files.items()}
     points = {n.name: n.points() for n in notebooks.values()}
@@ -206,7 +206,7 @@ def make_class(course: Course, week: Week) -> list[Student]:
 
     def student(
         name: str,
-        notebook: _Notebook | None = None,
+        notebook: Notebook | None = None,
         handed_in: NotebookNode | bytes | None = None,
         gets: Iterable[str] = (),
         status: str = done,
@@ -285,7 +285,7 @@ class _Malice:
         return exec, ("open('loaded', 'w'); print('loaded')",)
 
 
-def _without_exam(one: Student, notebook: _Notebook) -> list[Student]:
+def _without_exam(one: Student, notebook: Notebook) -> list[Student]:
     """Students who get nothing for the exams of a notebook. one: who did nothing else in it."""
     name = next(iter(notebook.sitting.files))
     report = notebook.handed_in(dict.fromkeys(notebook.answers, ANSWER))
@@ -303,7 +303,7 @@ def _without_exam(one: Student, notebook: _Notebook) -> list[Student]:
     ]
 
 
-def _networks(one: Student, notebook: _Notebook) -> list[Student]:
+def _networks(one: Student, notebook: Notebook) -> list[Student]:
     """Students of the week whose exam is a network with its weights."""
     from practical_dl import data
 
@@ -333,14 +333,14 @@ def _networks(one: Student, notebook: _Notebook) -> list[Student]:
     ]
 
 
-def _three_leaves(notebooks: list[_Notebook]) -> list[tuple[_Notebook, str]]:
+def _three_leaves(notebooks: list[Notebook]) -> list[tuple[Notebook, str]]:
     """Three different tasks, from all notebooks in turn."""
     queues = [[(n, task) for task in n.leaves()] for n in notebooks]
     mixed = [q[i] for i in range(max(map(len, queues))) for q in queues if i < len(q)]
     return mixed[:3]
 
 
-def _instead(notebook: _Notebook, task: str, statement: str) -> str:
+def _instead(notebook: Notebook, task: str, statement: str) -> str:
     """A solution cell whose every function does something else first."""
     tree = ast.parse(notebook.solution(task).source)
     for node in ast.walk(tree):
@@ -356,7 +356,8 @@ def _dumps(files: Mapping[str, NotebookNode | bytes]) -> dict[str, bytes]:
     }
 
 
-def _read(course: Course, week: Week, entry: NotebookEntry) -> _Notebook:
+def read(course: Course, week: Week, entry: NotebookEntry) -> Notebook:
+    """A built notebook; one with exams has been run, with a private part made for that."""
     file = f"{week.folder}/{entry.name}.ipynb"
     released = {lang: nb_.read(course.root / "release" / lang / file) for lang in course.languages}
     source = nb_.read(course.root / "source" / file)
@@ -367,7 +368,7 @@ def _read(course: Course, week: Week, entry: NotebookEntry) -> _Notebook:
     sitting = Sitting(source, {}, {})
     if exams or entry.files:
         sitting = _sit(course, week, entry, source, exams)
-    return _Notebook(entry.name, source, released, exams, sitting)
+    return Notebook(entry.name, source, released, exams, sitting)
 
 
 def _sit(
@@ -377,11 +378,18 @@ def _sit(
     source: NotebookNode,
     exams: Mapping[str, Private],
 ) -> Sitting:
-    """Run the reference, as `autograder run` does, up to its last exam. Raises CourseError."""
-    ends = [i for i, c in enumerate(source.cells) if nb_.is_training(c)]
-    ends += [source.cells.index(cell) for cell in nb_.exams(source).values()]
+    """Run the reference, as `autograder run` does, up to its last exam. Raises CourseError.
+
+    It runs without the tests of other tasks, and of the cells that train only the last one does:
+    nothing else may depend on those before it, since the grader runs none of them.
+    """
+    tests = nb_.exams(source).values()
+    end = max((source.cells.index(cell) for cell in tests), default=len(source.cells))
     notebook = copy.deepcopy(source)
-    notebook.cells = notebook.cells[: max(ends, default=len(source.cells)) + 1]
+    cells = notebook.cells[: end + 1]
+    others = [c for c in cells if nb_.is_training(c)][:-1]
+    others += [c for task, c in nb_.test_cells(notebook).items() if task not in exams]
+    notebook.cells = [c for c in cells if not any(c is other for other in others)]
     folder = course.root / "source" / week.folder
     where = f"source/{week.folder}/{entry.name}.ipynb"
     with tempfile.TemporaryDirectory() as temporary:
@@ -421,12 +429,8 @@ def _is_answer(cell: NotebookNode) -> bool:
     return nb_.is_graded(cell) and nb_.is_solution(cell)
 
 
-def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
-    """A course of its own in demo/ with one built week and the class's submissions."""
-    root = course.root / "demo"
-    if root.exists() and not (root / course_.FILE).is_file():
-        raise stop(str(root), "", "demo", "this folder is not the demo's; move it away")
-    shutil.rmtree(root, ignore_errors=True)
+def make_course(course: Course, week: Week, root: Path) -> Course:
+    """A course of its own in a folder that is not there yet, with one week, which is built."""
     root.mkdir()
     for name in (course_.FILE, "nbgrader_config.py", "pyproject.toml"):
         if (course.root / name).is_file():
@@ -434,11 +438,22 @@ def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
     for name in ("docs", f"weeks/{week.folder}"):
         shutil.copytree(course.root / name, root / name)
     with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
-        config.write(f"\nc.Grader.cell_seconds = {CELL_SECONDS}\n")
+        if not week.files:  # else its cells train networks, and the course's own limit holds
+            config.write(f"\nc.Grader.cell_seconds = {CELL_SECONDS}\n")
         # Never the gradebook of the course itself.
         config.write('c.CourseDirectory.pop("db_url", None)\n')
-    demo = course_.load(root)
-    build.build(demo, [week])
+    own = course_.load(root)
+    build.build(own, [week])
+    return own
+
+
+def set_up(course: Course, week: Week) -> tuple[Course, list[Student]]:
+    """A course of its own in demo/ with one built week and the class's submissions."""
+    root = course.root / "demo"
+    if root.exists() and not (root / course_.FILE).is_file():
+        raise stop(str(root), "", "demo", "this folder is not the demo's; move it away")
+    shutil.rmtree(root, ignore_errors=True)
+    demo = make_course(course, week, root)
     students = make_class(demo, week)
     for student in students:
         folder = root / "submitted" / student.name / week.folder
