@@ -15,8 +15,8 @@ from dataclasses import dataclass
 _CODE = r"\[([A-Za-z][\w-]*)\]"
 _ITEM = re.compile(rf" {{0,3}}[-*+] +{_CODE} *(.*)")
 _POINTS = re.compile(r"(\d+(?:[.,]\d+)?) *(?:points?|балл(?:а|ов)?)\b", re.I)
-# Not in code, which is passed over whole, and no link.
-_CITED = re.compile(rf"`[^`]*`|{_CODE}(?![(\[:])")
+# Alone in backquotes, or outside of code, which is passed over whole, and no link.
+_CITED = re.compile(rf"`{_CODE}`|`[^`]*`|{_CODE}(?![(\[:])")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def cite(comment: str, known: Mapping[str, Criterion], quotes: tuple[str, str]) 
     """
 
     def sentence(match: re.Match[str]) -> str:
-        criterion = known.get((match[1] or "").lower())
+        criterion = known.get((match[1] or match[2] or "").lower())
         return f"{quotes[0]}{criterion.sentence}{quotes[1]}" if criterion else match[0]
 
     return _CITED.sub(sentence, comment)

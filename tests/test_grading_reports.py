@@ -265,7 +265,7 @@ def test_pages_before_anybody_graded(
 
 # -- A person's part, through formgrader -------------------------------------------------------
 
-COMMENT = "[curves] Drawn well. [choice]\n\n- `[limits]`, [other] <script>alert(1)</script>"
+COMMENT = "[curves] Drawn well. `[choice]`\n\n- `x[limits]`, [other] <script>alert(1)</script>"
 
 
 @pytest.fixture(scope="module")
@@ -297,14 +297,14 @@ SAID = {
         "Your answer: report 2.5 of 4 (+0.5 extra credit)",
         "“2 points: both lines are drawn, for",
         "too.” Drawn well. “1.5 points: says why this line was taken, and names a number.”",
-        "[limits], [other]",
+        "x[limits], [other]",
         "Score: 4 of 7",
     ),
     "rita": (
         "Ваш ответ: report 2.5 из 4 (+0.5 сверх задания)",
         "«2 балла: нарисованы обе прямые, и при",
         "» Drawn well. «1,5 балла: сказано, почему взята эта прямая, и названо число.»",
-        "[limits], [other]",
+        "x[limits], [other]",
         "Баллы: 4 из 7",
     ),
 }
@@ -364,6 +364,8 @@ def test_the_grader_sees_the_rubric_and_knows_it(
         frame = frames.first.inner_text()
         assert frame.startswith("RUBRIC · report · the student does not see it")
         assert sentence in frame and "forged" not in frame
+        frames.first.locator("summary").click()
+        assert "A sample for graders" in frames.first.inner_text()
         # The answer stands in formgrader's own frame, with the box for the points.
         panel = page.locator(".nbgrader_cell", has=page.locator("#report"))
         said = {"ann": "see both", "rita": "Взял", "forger": "4 points: all."}[student]
@@ -479,7 +481,8 @@ def test_criteria_are_read() -> None:
     [
         ("[a]", "“1 point: it <is>.”"),
         ("No: [A], [b]", "No: “1 point: it <is>.”, [b]"),
-        ("`[a]` and `x[a]` [a](https://pytorch.org) [a][b]", None),
+        ("`[a]`, `[b]`", "“1 point: it <is>.”, `[b]`"),
+        ("`x[a]` [a](https://pytorch.org) [a][b]", None),
         ("x[[a]]", "x[“1 point: it <is>.”]"),
         ("", None),
         ("[" * 50_000 + "`" * 50_000, None),

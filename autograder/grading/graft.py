@@ -120,9 +120,13 @@ def _prepare(source: NotebookNode, language: str) -> _Prepared:
     by_text: dict[str, str] = {}
     for key, cell in by_key.items():
         by_text.setdefault(_plain(nb_.without_hidden(cell.source)), key)
+    samples = {nb_.grade_id(c): c.source for c in source.cells if nb_.is_solution(c)}
     for cell in notebook.cells:
-        if "rubric" not in nb_.ours(cell):
+        task = nb_.ours(cell).get("rubric")
+        if task is None:
             cell.metadata.pop(nb_.KEY, None)
+        else:  # the student's answer takes the place of the instructor's, which graders need too
+            cell.metadata[nb_.KEY]["sample"] = samples.get(task, "")
     tasks = {key: _to_write(c.source) for key, c in by_key.items() if nb_.is_solution(c)}
     here = {cell.id for cell in notebook.cells}
     return _Prepared(

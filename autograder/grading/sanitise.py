@@ -529,7 +529,8 @@ def _readable(text: str) -> str:
 _RUBRIC = (
     '<div style="border: 3px double #0072b2; margin: 0 0 1em; padding: .6em 1em">'
     '<p style="color: #0072b2; font-weight: bold; letter-spacing: .05em">'
-    "RUBRIC &middot; {} &middot; the student does not see it</p>{}</div>"
+    "RUBRIC &middot; {} &middot; the student does not see it</p>{}"
+    "<details><summary>a good answer</summary>{}</details></div>"
 )
 _ADDED = (
     '<div style="border-left: 3px dotted #d55e00; padding-left: 1em">'
@@ -547,7 +548,8 @@ def markdown_filter(context: Any, source: str) -> str:
     shown = markdown_html(source, cell.get("attachments"), anchors=True)
     ours = cell.get("metadata", {}).get(nb_.KEY, {})
     if "rubric" in ours:
-        return _RUBRIC.format(html.escape(str(ours["rubric"])), shown)
+        sample = markdown_html(str(ours.get("sample", "")))
+        return _RUBRIC.format(html.escape(str(ours["rubric"])), shown, sample)
     return _ADDED.format(shown) if str(cell.get("id", "")).startswith(nb_.ADDED) else shown
 
 
