@@ -35,6 +35,8 @@ from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 from practical_dl import check, data, drawings, plots, progress, seed_everything
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
+if profile == "small":
+    torch.set_num_threads(1)  # networks so small lose more by sharing the work than they gain
 settings = {
     "small": {
         "scale": 2,  # pictures of nuclei are made smaller by this factor
