@@ -167,6 +167,7 @@ def picture_classifier(
     left, right = top.subplots(1, 2, width_ratios=[1, 1.15])
     series = {name: (range(1, len(values) + 1), values) for name, values in history.items()}
     plots.curves(series, "Accuracy", "epoch", "share of pictures", ax=left)
+    left.xaxis.get_major_locator().set_params(integer=True)
     title = f"Never trained on: {np.mean(guess == labels):.1%} of {len(labels)} right"
     plots.confusion(matrix, classes, title, ax=right)
     right.tick_params(axis="x", rotation=60)
