@@ -272,6 +272,19 @@ def test_unknown_fields_are_dropped() -> None:
     assert notebook.metadata == {"practical_dl": {"language": "ru", **NOTHING_TOLD}}
 
 
+def test_of_a_progress_bar_the_end_is_kept() -> None:
+    bar = "\r".join(f"{i}%|{'█' * i}" for i in range(101))
+    for written, shown in [
+        (["done\n", f"\r{bar}", "\n", "loss 1\r\n"], f"done\n100%|{'█' * 100}\nloss 1\n"),
+        (f"{bar}\r", f"100%|{'█' * 100}"),
+        (["a", 3], ""),
+        (None, ""),
+    ]:
+        output = {"output_type": "stream", "name": "stderr", "text": written}
+        (kept,) = intake.read(text(CELL | {"outputs": [output]})).cells[0].outputs
+        assert kept.text == shown
+
+
 def test_the_result_can_be_written() -> None:
     notebook = intake.read(text(CELL, CELL | {"id": "b", "cell_type": "markdown"}))
     assert nbformat.reads(nbformat.writes(notebook), as_version=4).cells[1].cell_type == "markdown"

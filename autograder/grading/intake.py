@@ -322,7 +322,7 @@ def _outputs(outputs: Any) -> list[NotebookNode]:
 def _output(output: Mapping[str, Any]) -> NotebookNode | None:
     kind = output.get("output_type")
     if kind == "stream":
-        return _stream(_text(output.get("text")) or "")
+        return _stream(_overwritten(_joined(output.get("text"))))
     if kind in ("error", "pyerr"):
         name, value = (_text(output.get(key)) or "" for key in ("ename", "evalue"))
         return _stream(f"{name}: {value}\n")
@@ -332,6 +332,19 @@ def _output(output: Mapping[str, Any]) -> NotebookNode | None:
     if not shown:
         return None
     return NotebookNode(output_type="display_data", data=NotebookNode(shown), metadata={})
+
+
+def _overwritten(text: str) -> str:
+    """What a terminal shows in the end: a progress bar goes back to the start of its line."""
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    return _text("\n".join(lines)) or ""
+
+
+def _joined(value: Any) -> str:
+    """A text that may come in lines, "" for anything else."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "".join(value)
+    return value if isinstance(value, str) else ""
 
 
 def _stream(text: str) -> NotebookNode:
