@@ -42,7 +42,7 @@ settings = {
         "scale": 2,  # pictures of nuclei are made smaller by this factor
         "channels": (8, 16, 32),
         "crop": 64,
-        "steps": 240,
+        "steps": 180,
         "rate": 0.02,
         "cells": 120,  # pictures of blood that the detector learns from
     },
@@ -1607,7 +1607,7 @@ for name, shortcuts in {"with shortcuts": True, "without": False}.items():
     network, rng = thirty_layers(shortcuts), seed_everything(0)
     norms[name] = (np.arange(1, 16), gradient_norms(network, cells[:100], kinds[:100]))
     optimiser, losses[name] = torch.optim.SGD(network.parameters(), 0.03, momentum=0.9), []
-    for _ in progress(range(60), name):
+    for _ in progress(range(45), name):
         batch = torch.as_tensor(rng.choice(len(cells), 32, replace=False), device=device)
         loss = F.cross_entropy(network(cells[batch]), kinds[batch])
         optimiser.zero_grad()
