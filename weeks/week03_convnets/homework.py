@@ -2824,7 +2824,7 @@ for i in (7, 14):
     cells.append((blood.x_test[i], boxes[: len(truth)], truth))
 tissue = [
     (nuclei.x_test[i], cut[i][0], cut[i][1] * settings["scale"], frames(nuclei.y_test[i]))
-    for i in (1, 16)
+    for i in (1, 22)
 ]
 drawings.found_cells(cells, tissue, found)
 plots.show(
