@@ -35,9 +35,11 @@ WEIGHTS = "model.safetensors"
 POINTS = (4, 2, 2, 2, 2, 2, 2)  # for each milestone reached: 16 in all
 _FULL = (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80)  # of the course's plan, on CIFAR-10 itself
 # Two networks that both data sets know: softmax regression on the pixels, and the notebook's
-# reference. On CIFAR-10 about 39 % (a course at KTH reports 39.3 %) and the 93 % that the course
-# asks of its reference; on the pictures of `small` 39 % and 76 %, measured on 2 cores of a CPU.
-ANCHORS = {"full": (0.39, 0.93), "small": (0.39, 0.76)}
+# reference with time to learn. On CIFAR-10 about 39 % (a course at KTH reports 39.3 %) and the 93 %
+# that the course asks of it; on the pictures of `small` 39.0 % and, after 15 epochs, 80.3 %,
+# measured on the 8,000 public test pictures. In the notebook's 5 epochs it reaches 76 % of those
+# and 74 to 75 % of the private ones, four standard errors above the last milestone.
+ANCHORS = {"full": (0.39, 0.93), "small": (0.39, 0.80)}
 
 
 def _scaled(threshold: float) -> float:

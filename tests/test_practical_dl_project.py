@@ -62,8 +62,8 @@ def test_the_scale_of_small_lies_between_its_anchors_as_that_of_full_does() -> N
     for a, b in zip(full, small, strict=True):
         share, share_small = (a - low) / (high - low), (b - low_small) / (high_small - low_small)
         assert share_small == pytest.approx(share, abs=0.01)
-    # Three standard errors of an accuracy on 2,000 pictures are 3 %: the reference has more.
-    assert small[-1] + 0.05 < high_small
+    # Of 2,000 private pictures the reference got 74 to 75 %: three standard errors are 3 %.
+    assert small[-1] + 0.03 < 0.74
     assert project.points(low_small, "small") == 4
 
 

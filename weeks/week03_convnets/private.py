@@ -17,19 +17,19 @@ HIDDEN, PUBLIC = 2_000, 500
 POINTS = (4, 2, 2, 2, 2, 2, 2)
 MILESTONES = {
     "full": (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80),
-    "small": (0.26, 0.465, 0.535, 0.57, 0.60, 0.635, 0.67),
+    "small": (0.245, 0.475, 0.55, 0.585, 0.625, 0.665, 0.70),
 }
 # Above these a person looks. `full`: the best networks trained on CIFAR-10 alone reach about 97 %
-# (K. Jordan, airbench96: 96 % in a minute of a GPU). `small`: ten per cent above what we reached.
+# (K. Jordan, airbench96: 96 % in a minute of a GPU). `small`: 13 % above what we reached.
 TOO_GOOD = {"full": 0.975, "small": 0.93}
 # A network that has not seen the public pictures is right on them as often as on the hidden ones,
-# which are a little harder since they are varied: 2 % for the reference, 5 % without augmentation.
+# which are a little harder since they are varied: 1 to 2 % for the reference. Chance adds 2 % or so.
 LEARNED_BY_HEART = 0.12
 
 # Where weights of others come from. A match proves nothing: it is a sentence for a person.
 _DOORS = re.compile(
     r"""\bpretrained\s*=\s*(?!False|None)\w
-    |\bweights\s*=\s*["']|\b\w*_weights\s*\.\s*\w+
+    |\bweights\s*=\s*["']|_weights\s*\.\s*(?:default|imagenet)\w*
     |\b(?:torch\s*\.\s*hub|load_state_dict_from_url|model_zoo)\b
     |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
     |\b(?:import|from)\s+(?:timm|transformers|open_clip|clip|fastai|huggingface_hub|keras)\b
