@@ -482,10 +482,10 @@ def conv2d_backward(grad, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1,
 
 
 # %% [markdown]
-# A gradient is for learning. Somebody has filtered the picture with a kernel of $5 \times 5$ that you don't know. Start with zeros, compare, go down your gradient: the kernel comes out.
+# A gradient is for learning. Somebody has filtered a picture of noise with a kernel of $5 \times 5$ that you don't know. Start with zeros, compare, go down your gradient: the kernel comes out.
 
 # %% [markdown] lang="ru"
-# Градиент нужен, чтобы учиться. Кто-то применил к картинке ядро $5 \times 5$, которое вам неизвестно. Начните с нулей, сравнивайте и идите вниз по своему градиенту: ядро проявится.
+# Градиент нужен, чтобы учиться. Кто-то применил к картинке из шума ядро $5 \times 5$, которое вам неизвестно. Начните с нулей, сравнивайте и идите вниз по своему градиенту: ядро проявится.
 
 # %%
 rng = seed_everything(3)
@@ -2557,7 +2557,7 @@ plots.show(
 # ## 10. Average precision
 # How good is a detector, whatever the threshold on its score? First decide which boxes are right. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most**; it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
 #
-# Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, precision is hits$/k$ and [recall](glossary:Recall) is hits$/P$, with $P$ true boxes in all. [Average precision](glossary:Average-precision) is the area under that curve, made to fall: at each recall count the best precision at this or a larger recall,
+# Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, [precision](glossary:Precision) $p_k$ is the share of hits among these $k$, and [recall](glossary:Recall) $r_k$ is the share of all $P$ true boxes that they have hit ($r_0 = 0$). [Average precision](glossary:Average-precision) is the area under that curve, made to fall: at each recall count the best precision at this or a larger recall,
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
@@ -2569,7 +2569,7 @@ plots.show(
 # ## 10. Средняя точность
 # Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего**; это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
 #
-# Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ точность (precision) равна попадания$/k$, а [полнота](glossary:Recall) (recall) — попадания$/P$, где $P$ — число всех истинных рамок. [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной убывающей: при каждой полноте берут лучшую точность при этой или большей полноте,
+# Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ рамок [точность](glossary:Precision) (precision) $p_k$ — доля попаданий среди этих $k$, а [полнота](glossary:Recall) (recall) $r_k$ — доля найденных ими среди всех $P$ истинных рамок ($r_0 = 0$). [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной убывающей: при каждой полноте берут лучшую точность при этой или большей полноте,
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
