@@ -1188,12 +1188,39 @@ def network() -> nn.Module:
 # %% [markdown]
 # **Your training.** {{task:train_network}}
 #
-# `fit` does the loop; what is yours is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Momentum and a little weight decay belong to it.
+# `fit` does the loop; what is yours is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. Two tools for it are given below. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Cutout hides a square of each picture, so that no single detail decides (DeVries & Taylor, 2017); it pays off in long trainings. Momentum and a little weight decay belong to it.
 
 # %% [markdown] lang="ru"
 # **Ваше обучение.** {{task:train_network}}
 #
-# Цикл делает `fit`; ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. К нему — импульс и немного затухания весов (weight decay).
+# Цикл делает `fit`; ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Два инструмента для этого даны ниже. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. Вырезание (cutout) закрывает на каждой картинке квадрат, чтобы ни одна деталь не решала всё (DeVries, Taylor, 2017); оно окупается в долгом обучении. К этому — импульс и немного затухания весов (weight decay).
+
+# %%
+def rise_and_fall(
+    optimizer: torch.optim.Optimizer, epochs: int, examples: int, batch_size: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule by steps: the rate grows to the optimizer's in a fifth of them, then falls to 0."""
+    steps = epochs * -(-examples // batch_size)
+
+    def share(step: int) -> float:
+        return min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def cutout(pictures: torch.Tensor, generator: torch.Generator, size: int) -> torch.Tensor:
+    """Hide a grey square of size x size pixels at a random place of each picture: uint8 -> uint8."""
+    n, _, h, w = pictures.shape
+    top, left = (torch.randint(side - size + 1, (n, 1), generator=generator) for side in (h, w))
+    rows, columns = torch.arange(h) - top, torch.arange(w) - left
+    rows, columns = (rows >= 0) & (rows < size), (columns >= 0) & (columns < size)
+    hidden = rows[:, None, :, None] & columns[:, None, None, :]
+    return pictures.masked_fill(hidden.to(pictures.device), 120) if size else pictures
+
+
+example = cutout(x_all[8:18], torch.Generator().manual_seed(0), 8).permute(0, 2, 3, 1).cpu()
+plots.images(example, title="Cutout: 8 × 8 pixels are hidden", columns=10)
+plots.show("Ten pictures, each with a grey square at another place.")
 
 
 # %% solution="train_network"
@@ -1213,27 +1240,16 @@ def train_network(
     ### BEGIN SOLUTION
     # D. Page's recipe (2018), as published in `full`; `small` has time for 5 epochs, not for 24.
     batch_size, pad, hole = {"small": (128, 2, 0), "full": (512, 4, 8)}[profile]
-    steps = epochs * -(-len(train[0]) // batch_size)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: min((t + 1) / (0.2 * steps), (steps - t) / (0.8 * steps))
-    )
 
     def vary(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        pictures = augment(pictures, generator, pad)
-        if hole:  # cutout (DeVries & Taylor, 2017): a grey square hides a part
-            n, _, h, w = pictures.shape
-            y = torch.arange(h) - torch.randint(h - hole + 1, (n, 1), generator=generator)
-            x = torch.arange(w) - torch.randint(w - hole + 1, (n, 1), generator=generator)
-            hidden = ((y >= 0) & (y < hole))[:, None, :, None] & ((x >= 0) & (x < hole))[:, None, None]
-            pictures = pictures.masked_fill(hidden.to(pictures.device), 120)
-        return pictures
+        return cutout(augment(pictures, generator, pad), generator, hole)
 
     return fit(
         model, optimizer, train, valid, epochs=epochs, batch_size=batch_size, seed=seed,
-        transform=vary, scheduler=scheduler,
+        transform=vary, scheduler=rise_and_fall(optimizer, epochs, len(train[0]), batch_size),
     )  # fmt: skip
     ### END SOLUTION
 
@@ -1519,7 +1535,7 @@ plots.show(
 # - A. Krizhevsky. [Learning multiple layers of features from tiny images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf). 2009.
 # - S. Ioffe, C. Szegedy. [Batch normalization](https://arxiv.org/abs/1502.03167). ICML 2015.
 # - K. He et al. [Deep residual learning for image recognition](https://arxiv.org/abs/1512.03385). CVPR 2016.
-# - L. Smith, N. Topin. [Super-convergence](https://arxiv.org/abs/1708.07120). 2019.
+# - L. Smith, N. Topin. [Super-convergence](https://arxiv.org/abs/1708.07120). 2019. T. DeVries, G. Taylor. [Cutout](https://arxiv.org/abs/1708.04552). 2017.
 # - D. Page. [How to train your ResNet](https://myrtle.ai/learn/how-to-train-your-resnet/), part 4 (the nine-layer network), 2018; K. Jordan. [94 % on CIFAR-10 in 3.29 seconds on a single GPU](https://arxiv.org/abs/2404.00498). 2024.
 
 # %% [markdown] lang="ru"
@@ -1529,5 +1545,5 @@ plots.show(
 # - A. Krizhevsky. [Learning multiple layers of features from tiny images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf). 2009.
 # - S. Ioffe, C. Szegedy. [Batch normalization](https://arxiv.org/abs/1502.03167). ICML 2015.
 # - K. He и др. [Deep residual learning for image recognition](https://arxiv.org/abs/1512.03385). CVPR 2016.
-# - L. Smith, N. Topin. [Super-convergence](https://arxiv.org/abs/1708.07120). 2019.
+# - L. Smith, N. Topin. [Super-convergence](https://arxiv.org/abs/1708.07120). 2019. T. DeVries, G. Taylor. [Cutout](https://arxiv.org/abs/1708.04552). 2017.
 # - D. Page. [How to train your ResNet](https://myrtle.ai/learn/how-to-train-your-resnet/), часть 4 (сеть из девяти слоёв), 2018; K. Jordan. [94 % on CIFAR-10 in 3.29 seconds on a single GPU](https://arxiv.org/abs/2404.00498). 2024.
