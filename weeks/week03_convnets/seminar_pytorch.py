@@ -800,7 +800,7 @@ def fit(
         measured = evaluate(model, *valid)
         for values, value in zip(history.values(), [*learned, *measured], strict=True):
             values.append(value)
-        bar.set_postfix(train=f"{learned[1]:.3f}", valid=f"{measured[1]:.3f}")
+        bar.set_postfix(train=f"{learned[1]:.3f}", valid=f"{measured[1]:.3f}", refresh=False)
     return history
 
 
@@ -872,7 +872,7 @@ for ax, lr in zip(axes, [0.02, 0.2], strict=True):
         print(f"rate {lr}, {name}: validation accuracy {history['validation accuracy'][-1]:.1%}")
 plots.show(
     "Accuracy curves at two learning rates: with batch normalisation the network learns faster at "
-    "the small rate, and at the large rate it learns where the plain one stays at chance."
+    "the small rate, and at the large rate it learns as well while the plain one hardly does."
 )
 
 # %% [markdown]
