@@ -33,7 +33,7 @@ from practical_dl import check, data, drawings, plots, progress, project, seed_e
 
 seed_everything(0)
 settings = {
-    "small": {"pictures": 1_500, "rounds": 10},  # of the experiments in sections 4 to 7
+    "small": {"pictures": 1_500, "rounds": 8},  # of the experiments in sections 4 to 7
     "full": {"pictures": 5_000, "rounds": 20},
 }[profile]
 
