@@ -1,0 +1,114 @@
+"""The private part of week 03's exam: pictures for the students' networks, and how answers count.
+
+Nobody gets this file but instructors. The pictures are the 2,000 test pictures that `data.load`
+withholds, each varied anew by every `make`, among 500 public ones as they are.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from practical_dl import data
+
+HIDDEN, PUBLIC = 2_000, 500
+# The scale of practical_dl.project, which needs torch; a test holds the two together.
+POINTS = (4, 2, 2, 2, 2, 2, 2)
+MILESTONES = {
+    "full": (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80),
+    "small": (0.245, 0.475, 0.55, 0.585, 0.625, 0.665, 0.70),
+}
+# Above these a person looks. `full`: the best networks trained on CIFAR-10 alone reach about 97 %
+# (K. Jordan, airbench96: 96 % in a minute of a GPU). `small`: 13 % above what we reached.
+TOO_GOOD = {"full": 0.975, "small": 0.93}
+# A network that has not seen the public pictures is right on them as often as on the hidden ones,
+# which are a little harder since they are varied: 1 to 2 % for the reference. Chance adds 2 % or so.
+LEARNED_BY_HEART = 0.12
+
+# Where weights of others come from. A match proves nothing: it is a sentence for a person.
+_DOORS = re.compile(
+    r"""\bpretrained\s*=\s*(?!False|None)\w
+    |\bweights\s*=\s*["']|_weights\s*\.\s*(?:default|imagenet)\w*
+    |\b(?:torch\s*\.\s*hub|load_state_dict_from_url|model_zoo)\b
+    |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
+    |\b(?:import|from)\s+(?:timm|transformers|open_clip|clip|fastai|huggingface_hub|keras)\b
+    |\bimport_module\b|\b__import__\b
+    |\befficientnet_lite\w*|\bimagenet\w*
+    |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
+    |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b
+    |\bwithheld\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def make(
+    profile: str, rng: np.random.Generator
+) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """By task: (inputs, answers). inputs: pictures uint8 (2500, 32, 32, 3), in random order.
+
+    answers: labels (2500,), and public (2500,): which pictures students have as they are.
+    Raises data.DataError where CIFAR-10 can't be had.
+    """
+    public = data.load("cifar10", profile, quiet=True)
+    hidden, labels = data.withheld("cifar10", profile)
+    chosen = rng.choice(len(public.x_test), size=PUBLIC, replace=False)
+    pictures = np.concatenate([varied(hidden, rng), public.x_test[chosen]])
+    labels = np.concatenate([labels, public.y_test[chosen]])
+    order = rng.permutation(len(pictures))
+    inputs = {"pictures": pictures[order]}
+    return {"network": (inputs, {"labels": labels[order], "public": order >= HIDDEN})}
+
+
+def varied(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each picture with its own flip, shift by up to 2 pixels, contrast and brightness.
+
+    pictures: uint8 (n, h, w, 3) -> the same. The edge is continued by reflection.
+    """
+    n, h, w, _ = pictures.shape
+    framed = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    rows = np.arange(h) + rng.integers(0, 5, size=(n, 1))
+    columns = np.arange(w) + rng.integers(0, 5, size=(n, 1))
+    columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
+    moved = framed[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    contrast = rng.uniform(0.9, 1.1, size=(n, 1, 1, 1))
+    brightness = rng.uniform(-10, 10, size=(n, 1, 1, 1))
+    mean = moved.mean(axis=(1, 2, 3), keepdims=True)
+    return np.clip(np.rint((moved - mean) * contrast + mean + brightness), 0, 255).astype(np.uint8)
+
+
+def mark_network(
+    handed: np.ndarray, answers: dict[str, np.ndarray], profile: str, sources: str
+) -> tuple[float, str, str]:
+    """(share of the points, a sentence for the student, a sentence for a person or "").
+
+    handed: class numbers (2500,). sources: the code of the notebook. Only pictures that nobody has
+    count. Nothing here takes points away on suspicion: the flag is for a person.
+    """
+    labels, public = answers["labels"], answers["public"].astype(bool)
+    if handed.shape != labels.shape:
+        return 0.0, f"{labels.size} classes were asked for, {handed.size} were handed in.", ""
+    right = handed == labels
+    accuracy, on_public = float(right[~public].mean()), float(right[public].mean())
+    milestones = MILESTONES[profile]
+    points = sum(p for p, m in zip(POINTS, milestones, strict=True) if accuracy > m)
+    missing = [m for m in milestones if accuracy <= m]
+    message = f"Accuracy on {int((~public).sum())} private pictures: {accuracy:.1%}. "
+    message += (
+        f"The next milestone is {missing[0]:.1%}." if missing else "Every milestone is reached."
+    )
+    flags = []
+    if on_public - accuracy > LEARNED_BY_HEART:
+        message += (
+            f" On public test pictures it is {on_public:.1%}: your network has learned those by "
+            "heart, or it can't bear a picture that is shifted or brightened a little."
+        )
+        flags.append(
+            f"right on {on_public:.1%} of the public test pictures, on {accuracy:.1%} of the "
+            "private ones: it may have been trained on the test set"
+        )
+    if accuracy > TOO_GOOD[profile]:
+        flags.append(f"{accuracy:.1%} is more than a network trained on these data alone reaches")
+    if found := sorted({" ".join(m[0].split()) for m in _DOORS.finditer(sources)}):
+        flags.append(f"the code may load weights of others: {', '.join(found[:5])}")
+    return points / sum(POINTS), message, "; ".join(flags)
