@@ -93,6 +93,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     hand_in(course, "right-ru", language="ru")
     hand_in(course, "worse", threshold=0.25)
     hand_in(course, "no-file", threshold=None)
+    hand_in(course, "large-file", threshold="x" * 2000)
     hand_in(course, "untouched", 'raise NotImplementedError("guess")')
     hand_in(course, "data", RIGHT.replace("0.5", "drawn"), cells={"import json": TRAINED})
     uses = "def guess(numbers, threshold):\n    return as_classes(numbers > drawn.mean())"
@@ -184,6 +185,8 @@ def test_a_share_of_the_points(course: Course, grades: dict[str, SubmissionGrade
     ("student", "status", "said"),
     [
         ("no-file", "wrong", "threshold.json is not beside the notebook"),
+        ("no-file", "wrong", "threshold.json was not handed in"),
+        ("large-file", "wrong", "at most 0.001 MB are accepted: it was not used"),
         ("untouched", "not attempted", "Not attempted: guess"),
         ("other-cell", "wrong", "In the exam there are only the notebook"),
     ],

@@ -330,7 +330,8 @@ def _shown(standing: Standing, notebook: str) -> str:
 
 @dataclass
 class _Part:
-    """A notebook of a submission on its way. reasons: why it is flagged or refused.
+    """A notebook of a submission on its way. reasons: why it is flagged or refused. files: what
+    there is to tell of the files that were handed in beside it.
 
     sure: False where the trouble was not the submission's, and may be gone next time.
     """
@@ -339,6 +340,7 @@ class _Part:
     status: str = GRADED
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     grafted: Grafted | None = None
     key: str = ""
     result: Result | None = None
@@ -584,6 +586,7 @@ class _Run:
                     )
                     part.key = job_key(job)
                     part.notes = list(part.grafted.notes)
+                    part.files = [n for n in collected.notes if any(name in n for name in own)]
                     jobs[part.key] = job
                 except Exception as error:
                     part.refuse(f"{name}: {_ours(error)}", sure=False)
@@ -666,7 +669,8 @@ class _Run:
         if part.grafted is None or part.result is None:
             return
         part.notebook = part.grafted.notebook
-        verdicts = apply_result(part.notebook, part.result, self.exams[part.name])
+        files = "\n".join(part.files)
+        verdicts = apply_result(part.notebook, part.result, self.exams[part.name], files)
         part.marks = marks_of(part.notebook)
         for cell in part.notebook.cells:
             if nb_.is_graded(cell) and nb_.is_solution(cell):

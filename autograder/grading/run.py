@@ -222,12 +222,16 @@ def suspicions(result: Result) -> list[str]:
 
 
 def apply_result(
-    notebook: NotebookNode, result: Result, exams: Mapping[str, Private] | None = None
+    notebook: NotebookNode,
+    result: Result,
+    exams: Mapping[str, Private] | None = None,
+    files: str = "",
 ) -> tuple[Verdict, ...]:
     """Put what ran into the grafted notebook: outputs, and at each test cell its verdict.
 
-    exams: the private part of each task that is an exam. A cell that trains keeps the outputs that
-    were handed in with it.
+    exams: the private part of each task that is an exam. files: what is to be told of the files
+    that were handed in, beside an exam that failed. A cell that trains keeps the outputs that were
+    handed in with it.
     """
     exams = exams or {}
     code = [c for c in notebook.cells if c.cell_type == "code" and not nb_.is_graded(c)]
@@ -247,6 +251,8 @@ def apply_result(
         outcome = outcomes.get(cell.id) or CellOutcome(cell.id, "skipped", 0.0)
         if task in exams:
             verdict = judge_exam(cell, outcome, exams[task], result.handed.get(task), written)
+            if files and not verdict.score and verdict.status != "not attempted":
+                verdict = replace(verdict, message=f"{verdict.message}\n{files}")
         else:
             trial = result.trials.get(task, Trial("error", "it was not tried"))
             verdict = judge(cell, outcome, trial, result.controls.get(task, "killed"))
