@@ -255,7 +255,7 @@ def exams(texts: list[Text], course: Course, week: Week) -> Iterator[Problem]:
     file = f"weeks/{week.folder}/{private.FILE}"
     try:
         tree = ast.parse((course.root / file).read_bytes())
-    except FileNotFoundError:
+    except OSError:
         if tasks:
             message = "an exam needs it: it makes and marks the private inputs"
             yield Problem(file, "", "exam", message)
