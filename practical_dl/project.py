@@ -114,7 +114,8 @@ def load(model: nn.Module, path: str | Path = WEIGHTS) -> nn.Module:
     model = _complete(model).cpu()
     wanted = model.state_dict()
     _check_names(path.name, set(tensors), set(wanted))
-    for name, value in tensors.items():
+    for name in wanted:  # in the network's order: a file has any
+        value = tensors[name]
         if value.shape != wanted[name].shape:
             raise CheckFailed(
                 f"{path.name} does not fit your network: {name} has another shape. Was network() "

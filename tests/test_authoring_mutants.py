@@ -172,7 +172,7 @@ CASES = [
     ("reference", "run again at the end, the reference fails here", HIDDEN, f"{HIDDEN}\n{ONCE}"),
     ("flaky", "score changes", HIDDEN, f"{HIDDEN}\n{LESS}"),
 ]
-OTHER = {"generated-mutants", "unknown-task"}
+OTHER = {"exam", "generated-mutants", "unknown-task"}  # exam: in test_exams.py
 
 
 @pytest.mark.parametrize(("rule", "words", "old", "new"), CASES)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import http.cookiejar
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attacks import PNG, chromium_of
+from formgrader import Formgrader, running
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from rules import NOTEBOOK, WEEK, copy_tiny, edit
 
@@ -128,49 +124,6 @@ def words(html: str) -> str:
     return " ".join(text.replace("&#39;", "'").replace("&lt;", "<").split())
 
 
-class Formgrader:
-    """A running formgrader, and its HTTP API as its own pages use it."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._jar = http.cookiejar.CookieJar()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
-        self._opener.open(f"{address}/formgrader/gradebook", timeout=30).read()
-
-    def get(self, path: str) -> Any:
-        with self._opener.open(f"{self.address}/formgrader/api/{path}", timeout=30) as answer:
-            return json.load(answer)
-
-    def put(self, path: str, value: dict[str, Any]) -> Any:
-        token = next(c.value for c in self._jar if c.name == "_xsrf")
-        request = urllib.request.Request(
-            f"{self.address}/formgrader/api/{path}",
-            data=json.dumps(value).encode(),
-            headers={"Content-Type": "application/json", "X-XSRFToken": str(token)},
-            method="PUT",
-        )
-        with self._opener.open(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def submission(self, student: str) -> str:
-        """The ID of a student's notebook."""
-        found = self.get(f"submitted_notebooks/{WEEK}/tiny")
-        return next(one["id"] for one in found if one["student"] == student)
-
-    def answer(self, kind: str, student: str) -> dict[str, Any]:
-        """A student's row of the report: kind is grade or comment."""
-        rows = self.get(f"{kind}s?submission_id={self.submission(student)}")
-        return next(row for row in rows if row["name"] == "report")
-
-    def give(self, student: str, points: float, comment: str, extra: float | None = None) -> None:
-        """What a person does on formgrader's page."""
-        row = self.answer("grade", student)
-        row |= {"manual_score": points, "extra_credit": extra}
-        self.put(f"grade/{row['id']}", row)
-        row = self.answer("comment", student) | {"manual_comment": comment}
-        self.put(f"comment/{row['id']}", row)
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, Any]:
     """The class, graded once by the machine."""
@@ -182,29 +135,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, Any]:
 
 @pytest.fixture(scope="module")
 def formgrader(first: tuple[Course, Any]) -> Iterator[Formgrader]:
-    course = first[0]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [str(BIN / "jupyter"), "lab", "--no-browser", "--allow-root", f"--port={port}"]
-    line += ["--ServerApp.port_retries=0", "--IdentityProvider.token="]
-    line += [f"--notebook-dir={course.root}"]
-    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path}
-    with (
-        (course.root / "server.log").open("w") as log,
-        subprocess.Popen(line, cwd=course.root, env=environment, stdout=log, stderr=log) as server,
-    ):
-        try:
-            for _ in range(240):
-                try:
-                    yield Formgrader(f"http://127.0.0.1:{port}")
-                    break
-                except (urllib.error.URLError, ConnectionError):
-                    assert server.poll() is None, (course.root / "server.log").read_text()
-                    time.sleep(0.25)
-        finally:
-            server.terminate()
+    with running(first[0], f"{WEEK}/tiny") as server:
+        yield server
 
 
 # -- The machine's part ------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from formgrader import running
 
 from autograder import course as course_
 from autograder import demo, demo_networks
@@ -116,6 +117,14 @@ def test_everybody_gets_the_score_computed_before(graded: Class) -> None:
     assert demo.differences(students, grades) == []
     kinds = {"full-en", "no-file", "pickle", "nan", "untrained", "opens-files", "by-heart"}
     assert kinds <= graded.students.keys()
+
+
+@pytest.mark.parametrize("student", ["full-en", "full-ru"])
+def test_the_reference_is_right_in_every_task(graded: Class, student: str) -> None:
+    """Also in those that carry no points, which no score tells of."""
+    for notebook in graded.grades[student].notebooks:
+        wrong = [t.task for t in notebook.tasks if t.status not in ("correct", TO_GRADE)]
+        assert not wrong, notebook.name
 
 
 def test_the_reference_gets_points_for_its_pictures(graded: Class) -> None:
@@ -272,3 +281,31 @@ def test_changed_weights_alone_are_graded_again(graded: Class, tmp_path: Path) -
     (notebook,) = (n for n in changed.notebooks if n.name == NOTEBOOK)
     assert next(t.score for t in notebook.tasks if t.task == TASK) == 0
     assert changed.score(bonus=True) == graded.grades["full-en"].score(bonus=True)
+
+
+# -- A person's part ---------------------------------------------------------------------------
+
+
+def test_reports_graded_by_hand_reach_both_languages(graded: Class, tmp_path: Path) -> None:
+    """Points and one comment with codes, given through formgrader's API."""
+    root = shutil.copytree(graded.course.root, tmp_path / "course")
+    course = course_.load(root)
+    names = ["full-en", "full-ru"]
+    with running(course, f"{WEEK}/{NOTEBOOK}") as formgrader:
+        for name in names:
+            assert formgrader.answer("grade", name)["needs_manual_grade"]
+            formgrader.give(name, 2.75, "[curves] yes. `[ablation]`: with one seed.")
+    counting = Counting()
+    graded_now = _grade(course, names, counting)
+    assert counting.ran == 0
+    texts = []
+    for name, now in zip(names, graded_now, strict=True):
+        assert now.status == GRADED
+        assert now.score() == graded.grades[name].score() + 2.75
+        page = root / "feedback" / name / WEEK / f"{NOTEBOOK}.html"
+        texts.append(without_tags(page))
+    assert "both curves of the final network" in texts[0]
+    assert "обе кривые итоговой сети" in texts[1]
+    for text in texts:
+        assert "with one seed" in text and "2.75" in text.replace(",", ".")
+        assert "[account]" not in text  # the rest of the rubric is the graders'

@@ -1304,10 +1304,10 @@ check.that(not torch.allclose(weights[0], weights[3], atol=1e-4), "another seed,
 loss, accuracy = evaluate(models[0], *held)
 check.close(histories[0]["validation loss"][-1], loss, "the last validation loss", rtol=1e-2)
 check.close(histories[0]["validation accuracy"][-1], accuracy, "the last validation accuracy")
-check.that(histories[2]["validation accuracy"] != histories[0]["validation accuracy"], "valid is measured on")
-untouched = tiny_network()
-quietly_train(untouched, (learn[0], torch.from_numpy(rng.permutation(learn[1]))), held, epochs=3)
-check.that(evaluate(untouched, *held)[1] < 0.85, "it learns from the classes that it is given")
+check.that(histories[2]["validation loss"] != histories[0]["validation loss"], "valid is measured on")
+turned = tiny_network()
+quietly_train(turned, (learn[0], (learn[1] + 1) % 4), other, epochs=4)
+check.that(evaluate(turned, *other)[1] > 0.6, "it learns from the classes that it is given")
 ### END HIDDEN TESTS
 
 # %% mutant="train_network" why="learns from the validation set too"
