@@ -482,7 +482,6 @@ def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         dataclasses.replace(job, controls=()),
         dataclasses.replace(job, salt="pepper"),
         dataclasses.replace(job, profile="full"),
-        dataclasses.replace(job, gpu=True),
     ]
     keys = {job_key(j) for j in (job, *variants)}
     monkeypatch.setattr("autograder.execution.sandbox.versions", lambda: "python 4")
@@ -491,7 +490,7 @@ def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_job_survives_json() -> None:
-    job = Job(notebook("1"), {"a.bin": bytes(range(256))}, QUICK, (CONTROL,), "salt", gpu=True)
+    job = Job(notebook("1"), {"a.bin": bytes(range(256))}, QUICK, (CONTROL,), "salt", "full")
     assert Job.from_json(job.to_json()) == job
     with pytest.raises(ValueError, match="not a job"):
         Job.from_json("{}")

@@ -345,7 +345,6 @@ class _Flight:
 
     key: str
     job: str
-    gpu: bool
     attempt: int = 0
     alone: bool = False
     workers: frozenset[str] = frozenset()
@@ -373,7 +372,6 @@ class Cluster:
         self._files = {"ca": ca, "cert": cert, "key": key}
         self._fit: set[str] = set()
         self._unfit: dict[str, str] = {}  # the reason by address
-        self._gpu: set[str] = set()  # fit ones that have, or had, one
         self._lacking = 0.0  # since when there is no worker for a job; 0.0: there is one
         self._next_look = 0.0
 
@@ -421,7 +419,7 @@ class Cluster:
         after all others, alone: then the blame is right.
         """
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        source = (_Flight(key, job.to_json(), job.gpu) for key, job in _pairs(jobs))
+        source = (_Flight(key, job.to_json()) for key, job in _pairs(jobs))
         again: deque[_Flight] = deque()
         suspects: deque[_Flight] = deque()
         flying: dict[str, _Flight] = {}
@@ -460,11 +458,6 @@ class Cluster:
                 yield flight.key, _value(f"{kind} {text}")
 
     def _submit(self, flight: _Flight, flying: dict[str, _Flight], done: Any) -> None:
-        if flight.gpu and not self._gpu:
-            raise BackendError(
-                f"a notebook needs a GPU, and no worker at {self.address} offers one: start "
-                'workers there with --resources "GPU=1"'
-            )
         flight.attempt += 1
         flight.workers = frozenset(self._fit if self._unfit else ())
         flight.future = self._client.submit(
@@ -474,7 +467,6 @@ class Cluster:
             # The same job of two graders is run once; another attempt is another task to Dask.
             key=flight.key if flight.attempt == 1 else f"{flight.key}-{flight.attempt}",
             workers=list(flight.workers) or None,
-            resources={"GPU": 1} if flight.gpu else None,
         )
         flying[flight.future.key] = flight
         flight.future.add_done_callback(done.put)
@@ -539,16 +531,15 @@ class Cluster:
                 del flying[key]
                 flight.future.cancel()
                 again.append(flight)
-        gpu = any(flight.gpu for flight in flying.values())
-        if self._fit and not (gpu and not self._gpu & self._fit):
+        if self._fit:
             self._lacking = 0.0
         elif not self._lacking:
             self._lacking = now
         elif now > self._lacking + LACK_SECONDS:
             raise BackendError(
                 f"for {LACK_SECONDS:.0f} s the Dask scheduler at {self.address} has had no worker "
-                f"{'with a GPU ' if gpu else ''}that can be used. What has been graded is kept: "
-                "start workers, and run the same command again to go on"
+                "that can be used. What has been graded is kept: start workers, and run the same "
+                "command again to go on"
             )
 
     def _meet(self, addresses: set[str]) -> None:
@@ -562,7 +553,7 @@ class Cluster:
             if isinstance(answer, Exception):
                 why = f"it could not answer ({type(answer).__name__}: {_line(answer)})"
             else:
-                environment, why, gpu = json.loads(answer)
+                environment, why = json.loads(answer)
                 if environment != _environment():
                     why = f"it has {environment}, but this grader has {_environment()}"
             if why:
@@ -570,8 +561,6 @@ class Cluster:
                 self._tell(f"worker {address} is not used: {why}")
             else:
                 self._fit.add(address)
-                if gpu:
-                    self._gpu.add(address)
 
     def _security(self, distributed: Any) -> Any:
         """What encrypts the connection: our files, else those of Dask's own configuration."""
@@ -592,12 +581,12 @@ class Cluster:
         )
 
 
-def _introduce(dask_worker: Any) -> str:
-    """On a worker: its environment, why it has no sandbox ("" if it has), whether it has a GPU."""
+def _introduce() -> str:
+    """On a worker: its environment, and why it has no sandbox ("" if it has)."""
     cgroups.probe()
     found = sandbox_.probe()
     why = "" if found.available else f"no sandbox: {found.reason}. {found.remedy}"
-    return json.dumps([_environment(), why, bool(dask_worker.state.total_resources.get("GPU"))])
+    return json.dumps([_environment(), why])
 
 
 if __name__ == "__main__":

@@ -72,8 +72,7 @@ class Job:
 
     notebook: nbformat 4 JSON. files: helper files by relative name. salt: what the generators of
     `check.rng` are drawn from before each graded cell, "" leaves them alone. profile: the value
-    given to the notebook's parameter of that name, "small" leaves it alone. gpu: whether it needs
-    one.
+    given to the notebook's parameter of that name, "small" leaves it alone.
     """
 
     notebook: Mapping[str, Any]
@@ -82,7 +81,6 @@ class Job:
     controls: tuple[Control, ...] = ()
     salt: str = ""
     profile: str = "small"
-    gpu: bool = False
     exams: tuple[Exam, ...] = ()
 
     def to_json(self) -> str:
