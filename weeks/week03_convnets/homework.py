@@ -2861,3 +2861,25 @@ plots.show(
 # **Что взять с собой.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: два значения AP на одних и тех же рамках могут различаться из-за одного лишь правила о дубликатах. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
 #
 # Там, где ядра соприкасаются, один кусок накрывает несколько: в ответе U-Net между ними нет границ. Ronneberger и соавторы дали таким пикселям больший вес в функции потерь; это был бы ваш следующий шаг.
+
+# %% [markdown]
+# **Sources**
+# - V. Dumoulin, F. Visin. [A guide to convolution arithmetic for deep learning](https://arxiv.org/abs/1603.07285). 2016.
+# - A. Odena, V. Dumoulin, C. Olah. [Deconvolution and checkerboard artifacts](https://distill.pub/2016/deconv-checkerboard/). Distill 2016.
+# - A. Araujo, W. Norris, J. Sim. [Computing receptive fields of convolutional neural networks](https://distill.pub/2019/computing-receptive-fields/). Distill 2019. W. Luo et al. [Understanding the effective receptive field](https://arxiv.org/abs/1701.04128). NeurIPS 2016.
+# - C. Szegedy et al. [Rethinking the Inception architecture](https://arxiv.org/abs/1512.00567) (label smoothing, section 7). CVPR 2016. H. Zhang et al. [mixup](https://arxiv.org/abs/1710.09412). ICLR 2018.
+# - K. He et al. [Deep residual learning for image recognition](https://arxiv.org/abs/1512.03385). CVPR 2016. G. Yang et al. [A mean field theory of batch normalization](https://arxiv.org/abs/1902.08129). ICLR 2019.
+# - O. Ronneberger, P. Fischer, T. Brox. [U-Net](https://arxiv.org/abs/1505.04597). MICCAI 2015. F. Milletari, N. Navab, S.-A. Ahmadi. [V-Net](https://arxiv.org/abs/1606.04797) (the Dice loss). 3DV 2016.
+# - R. Girshick et al. [Rich feature hierarchies](https://arxiv.org/abs/1311.2524) (R-CNN; codes of boxes in appendix C). CVPR 2014. S. Ren et al. [Faster R-CNN](https://arxiv.org/abs/1506.01497). NeurIPS 2015.
+# - M. Everingham et al. [The PASCAL Visual Object Classes challenge](https://doi.org/10.1007/s11263-009-0275-4). IJCV 2010; [a retrospective](https://doi.org/10.1007/s11263-014-0733-5) (the area under all points). IJCV 2015.
+
+# %% [markdown] lang="ru"
+# **Источники**
+# - V. Dumoulin, F. Visin. [A guide to convolution arithmetic for deep learning](https://arxiv.org/abs/1603.07285). 2016.
+# - A. Odena, V. Dumoulin, C. Olah. [Deconvolution and checkerboard artifacts](https://distill.pub/2016/deconv-checkerboard/). Distill 2016.
+# - A. Araujo, W. Norris, J. Sim. [Computing receptive fields of convolutional neural networks](https://distill.pub/2019/computing-receptive-fields/). Distill 2019. W. Luo и др. [Understanding the effective receptive field](https://arxiv.org/abs/1701.04128). NeurIPS 2016.
+# - C. Szegedy и др. [Rethinking the Inception architecture](https://arxiv.org/abs/1512.00567) (сглаживание меток, раздел 7). CVPR 2016. H. Zhang и др. [mixup](https://arxiv.org/abs/1710.09412). ICLR 2018.
+# - K. He и др. [Deep residual learning for image recognition](https://arxiv.org/abs/1512.03385). CVPR 2016. G. Yang и др. [A mean field theory of batch normalization](https://arxiv.org/abs/1902.08129). ICLR 2019.
+# - O. Ronneberger, P. Fischer, T. Brox. [U-Net](https://arxiv.org/abs/1505.04597). MICCAI 2015. F. Milletari, N. Navab, S.-A. Ahmadi. [V-Net](https://arxiv.org/abs/1606.04797) (потери Дайса). 3DV 2016.
+# - R. Girshick и др. [Rich feature hierarchies](https://arxiv.org/abs/1311.2524) (R-CNN; коды рамок — в приложении C). CVPR 2014. S. Ren и др. [Faster R-CNN](https://arxiv.org/abs/1506.01497). NeurIPS 2015.
+# - M. Everingham и др. [The PASCAL Visual Object Classes challenge](https://doi.org/10.1007/s11263-009-0275-4). IJCV 2010; [a retrospective](https://doi.org/10.1007/s11263-014-0733-5) (площадь по всем точкам). IJCV 2015.
