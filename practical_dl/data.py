@@ -44,6 +44,10 @@ WITHHELD = 2_000  # test pictures of CIFAR-10 that `load` leaves to `withheld`
 class DataError(Exception):
     """A data set that can't be had; the message says which, why and what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, not how a library failed to connect."""
+        return [f"No data: {self}"]
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from PIL import Image
 
 from practical_dl import data
@@ -149,6 +151,14 @@ def test_no_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "on a machine with a network run: python -m practical_dl.data tiny" in message
     assert "0.0 MB" in message  # its size
     assert files_in(cache) == []
+
+
+def test_a_notebook_shows_the_sentence_alone() -> None:
+    shell = InteractiveShell()
+    with capture_output() as shown:
+        shell.run_cell("from practical_dl import data\n\ndata.load('cifar')")
+    shell.history_manager.end_session()
+    assert shown.stdout.startswith("No data: ") and len(shown.stdout.splitlines()) == 1
 
 
 def test_a_damaged_file_is_unpacked_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
