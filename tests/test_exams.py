@@ -275,6 +275,24 @@ def test_what_was_trained_in_full_is_examined_in_full(tmp_path: Path) -> None:
     assert task(grade(course)["right"]) == (4.0, "correct")
 
 
+def test_an_exam_has_a_time_of_its_own(tmp_path: Path) -> None:
+    course = new_course(tmp_path / "course")
+    (week,) = course.weeks
+    with (course.root / "nbgrader_config.py").open("a") as config:
+        config.write("c.Grader.cell_seconds = 5\nc.Grader.exam_seconds = 9\n")
+    private.write(course, week, ["guess"], "small")
+    slow = (
+        "import time\n\ndef guess(numbers, threshold):\n"
+        "    time.sleep({} if len(numbers) > 4 else 0)\n    return as_classes(numbers > threshold)"
+    )
+    hand_in(course, "slow", slow.format(6))
+    hand_in(course, "endless", slow.format(100))
+    grades = grade(course)
+    assert task(grades["slow"]) == (4.0, "correct")
+    assert task(grades["endless"]) == (0.0, "stopped")
+    assert "guess: the time limit was reached (9 s)." in page(course, "endless")
+
+
 def test_the_gates(tmp_path: Path) -> None:
     course = new_course(tmp_path / "course")
     for arguments in (

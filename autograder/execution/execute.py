@@ -477,8 +477,7 @@ def _sit(job: Job, exam: Exam, *, sandboxed: bool) -> _Sitting:
         before = reply
         if reply.status in ("ok", "error"):
             kernel.ask({"what": "prepare", "salt": job.salt, "fork": False}, START_SECONDS)
-            left = min(job.limits.cell_seconds, deadline - time.monotonic())
-            reply = kernel.run(test, max(0.1, left), outputs)
+            reply = kernel.run(test, job.limits.exam_seconds, outputs)
         if before.status == "error" and reply.ename == "NameError":
             reply = before  # what the task's own cell has defined is not there
         death = kernel.death

@@ -42,14 +42,15 @@ class SandboxError(Exception):
 class Limits:
     """What a notebook may use.
 
-    cell_seconds, notebook_seconds: wall time. memory_mib: of one process; all of a notebook's
-    processes together may hold a quarter more (`together_mib`). file_mib: of one file.
+    cell_seconds, notebook_seconds, exam_seconds: wall time. memory_mib: of one process; all of a
+    notebook's processes together may hold a quarter more (`together_mib`). file_mib: of one file.
     work_mib: each of the home with the working folder, /tmp and /dev/shm. processes: processes
     and threads together. output_bytes: kept of one cell's output.
     """
 
     cell_seconds: float = 60
     notebook_seconds: float = 600
+    exam_seconds: float = 300  # its inputs go through a student's network, on one core
     memory_mib: int = 4096
     file_mib: int = 256
     work_mib: int = 512

@@ -84,7 +84,8 @@ def judge_exam(
 def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
     """The verdict on a test cell that did not come to its end."""
     if outcome.status == "timeout":
-        return Verdict(task, 0.0, "stopped", f"{task}: the time limit was reached.")
+        message = f"{task}: the time limit was reached ({outcome.seconds:.0f} s)."
+        return Verdict(task, 0.0, "stopped", message)
     if outcome.status == "died":
         message = f"{task}: Python ended while this task was checked."
         return Verdict(task, 0.0, "stopped", message)

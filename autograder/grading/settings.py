@@ -28,6 +28,7 @@ class Grader(Configurable):
     cache = Unicode(".grading", help="Where results are kept, in the course.").tag(config=True)
     cell_seconds = Float(60, help="Time limit of a cell.").tag(config=True)
     notebook_seconds = Float(600, help="Time limit of a notebook.").tag(config=True)
+    exam_seconds = Float(300, help="Time limit of an exam.").tag(config=True)
     exam_profile = Enum(
         ("small", "full"), "small", help="The profile in which students train what exams test."
     ).tag(config=True)
@@ -81,6 +82,7 @@ def from_config(
         limits=Limits(
             cell_seconds=grader.cell_seconds,
             notebook_seconds=grader.notebook_seconds,
+            exam_seconds=grader.exam_seconds,
             memory_mib=grader.memory_mib,
         ),
         exam_profile=grader.exam_profile,

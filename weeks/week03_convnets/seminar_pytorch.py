@@ -1102,6 +1102,7 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 #
 # - The labels never come near your code; cells that train are shown, not run again.
 # - In that exam there are only your imports, functions, classes and plain constants, the cell of `network`, and the weights. No data, no variable of another cell.
+# - Your network has five minutes for all these pictures, on one core of a CPU. The reference, also the one of `full`, needs a small part of that.
 # - Nothing pretrained, nothing trained on test pictures: the points are for a network of your own. The grader looks for the usual doors in your code and for results too good to be true, and then a *person* looks. It can't see where weights come from; you answer for that with your name.
 
 # %% [markdown] lang="ru"
@@ -1110,6 +1111,7 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 #
 # - Ответы к вашему коду и близко не попадают; ячейки с обучением показывают, но заново не запускают.
 # - На этом экзамене есть только ваши импорты, функции, классы и простые константы, ячейка `network` и веса. Ни данных, ни переменных других ячеек.
+# - На все эти картинки у вашей сети пять минут на одном ядре процессора. Эталону, даже из `full`, хватает малой их доли.
 # - Ничего предобученного и ничего, что учили на тестовых картинках: баллы — за вашу собственную сеть. Программа ищет в коде обычные лазейки и результаты, слишком хорошие для правды, и тогда смотрит *человек*. Откуда взялись веса, она не видит; за это вы ручаетесь своим именем.
 
 # %% [markdown]
