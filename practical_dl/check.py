@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import base64
 import builtins
-import dis
 import hashlib
 import linecache
 import math
 import os
 import re
 import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from practical_dl import exam
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"
 HANDED_MIME = "application/vnd.practical-dl.handed+json"
@@ -255,54 +255,38 @@ def hand_in(task: str, answers: Any) -> None:
     shell.display_pub.publish({HANDED_MIME: handed, "text/plain": text})
 
 
-def stands_alone(function: Callable[..., Any], name: str) -> None:
-    """A function uses nothing of the notebook that an exam lacks.
+def stands_alone(function: Callable[..., Any], name: str, use: Callable[[Any], Any]) -> None:
+    """A function works in an exam as it does here.
 
-    In an exam there are the notebook's imports, functions, classes and plain constants, and the
-    cell of the function itself: no data, no trained model, nothing else that a cell has computed.
-    name: of the function, for the message. Raises CheckFailed; it names the first variable found.
+    In an exam there are the notebook's imports, functions, classes and constants, and the cell of
+    the function itself: no data, no trained model, nothing else that a cell has computed. Where
+    IPython knows which cells have run, that is rehearsed.
+    name: of the function. use: is called with the function, here and as an exam has it, and returns
+    what must be the same: numbers or an array of them.
+    Raises CheckFailed, which names what is missing; and what use raises.
     """
-    for user, variable, value in _variables(function, name, set()):
-        if not _is_plain(value):
-            raise CheckFailed(
-                f"{user} uses {variable}, a {type(value).__name__} that another cell has made: in "
-                f"the exam there are only imports, functions, classes and plain constants. "
-                f"Make {variable} in the cell of {name}, inside of it"
-            )
+    here = use(function)
+    try:
+        there = exam.rehearse(name, _cells_that_ran(), use)
+    except Exception as error:
+        what = str(error) if isinstance(error, NameError) else f"{type(error).__name__}: {error}"
+        raise CheckFailed(
+            f"{name} would fail in the exam: {what}. There are only imports, functions, classes "
+            f"and constants computed without a call. Make what else it needs in the cell of {name}"
+        ) from None
+    a, b = _raw(here), _raw(here if there is None else there)
+    if a.shape != b.shape or not np.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise CheckFailed(
+            f"{name} would give something else in the exam than here: a variable that it uses was "
+            f"changed by a cell that an exam does not run. Make it in the cell of {name}"
+        )
 
 
-def _variables(thing: Any, name: str, seen: set[int]) -> Iterator[tuple[str, str, Any]]:
-    """The variables that the notebook's functions and classes use: (user, variable, value)."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    thing = getattr(thing, "__wrapped__", thing)
-    if isinstance(thing, type):
-        if thing.__module__ == "__main__":
-            for part in [*thing.__mro__[1:], *vars(thing).values()]:
-                yield from _variables(getattr(part, "__func__", part), thing.__name__, seen)
-        return
-    if not isinstance(thing, types.FunctionType) or thing.__module__ != "__main__":
-        return
-    codes, used = [thing.__code__], set()
-    while codes:
-        code = codes.pop()
-        used |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    for variable in sorted(used & thing.__globals__.keys()):
-        value = thing.__globals__[variable]
-        if isinstance(value, type | types.FunctionType):
-            yield from _variables(value, variable, seen)
-        elif not isinstance(value, types.ModuleType | types.BuiltinFunctionType | np.ufunc):
-            yield name, variable, value
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, [*value, *value.values()]))
-    return value is None or isinstance(value, bool | int | float | complex | str | bytes)
+def _cells_that_ran() -> list[str]:
+    """The sources of the cells that have run in this notebook, but for tests; [] if not known."""
+    shell = _shell()
+    ran = shell.user_ns.get("In", []) if shell is not None else []
+    return [source for source in ran if isinstance(source, str) and "check.done(" not in source]
 
 
 def rng(task: str) -> np.random.Generator:

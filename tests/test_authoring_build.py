@@ -158,6 +158,7 @@ def test_a_task_line_in_words(notebooks: dict[str, NotebookNode]) -> None:
         (11, False, "11 points", "11 баллов"),
         (21, False, "21 points", "21 балл"),
         (22, True, "22 bonus points", "22 бонусных балла"),
+        (0.5, True, "0.5 bonus points", "0,5 бонусного балла"),
         (0, False, "0 points", "0 баллов"),
     ],
 )

@@ -233,7 +233,7 @@ SAID = {
         "Score: 4 of 7",
     ),
     "rita": (
-        "Ваш ответ: report 2.5 из 4 (+0.5 сверх задания)",
+        "Ваш ответ: report 2,5 из 4 (+0,5 сверх задания)",
         "«2 балла: нарисованы обе прямые, и при",
         "» Drawn well. «1,5 балла: сказано, почему взята эта прямая, и названо число.»",
         "x[limits], [other]",
@@ -328,7 +328,7 @@ def test_after_a_resubmission(
     assert rows_of(course, "ann")["report"] == Row(None, 2.5, 0.5, needs_manual=False)
     assert rows_of(course, "rita")["report"] == Row(None, 2.5, 0.5, needs_manual=True)
     assert "2 answers of 2 students" in done.stdout
-    assert "Ваш ответ: report на проверке 2.5 из 4" in words(page_of(course, "rita"))
+    assert "Ваш ответ: report на проверке 2,5 из 4" in words(page_of(course, "rita"))
     # The same answer once more does not take the mark away; the person does.
     hand_in(course, "rita", "ru", "Взял $a = 3$.")
     grade(course)

@@ -213,7 +213,9 @@ def describe_task(options: Mapping[str, Any], language: str) -> str:
         # 1 балл, 2 балла, 5 баллов, 0,5 балла
         form = _russian_plural(points, "балл", "балла", "баллов")
         number = f"{points:g}".replace(".", ",")
-        kind = _russian_plural(points, "бонусный", "бонусных", "бонусных") + " " if bonus else ""
+        half = points != int(points)  # 0,5 бонусного балла, but 2 бонусных балла
+        adjective = _russian_plural(points, "бонусный", "бонусных", "бонусных")
+        kind = ("бонусного " if half else f"{adjective} ") if bonus else ""
         parts = [f"**{number} {kind}{form}**"]
     else:
         form = "point" if points == 1 else "points"

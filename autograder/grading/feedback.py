@@ -27,7 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, Template
+from jinja2 import Environment, PackageLoader, Template, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from math_core import LatexError, LatexToMathML
 from nbconvert.exporters import HTMLExporter
@@ -185,11 +186,17 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["points"] = lambda value: f"{round(float(value), 2):g}"
+    environment.filters["points"] = _points
     environment.globals["code_style"] = Markup(
         HtmlFormatter(style="default").get_style_defs("pre.code")
     )
     return environment.get_template("feedback.html")
+
+
+@pass_context
+def _points(context: Context, value: float) -> str:
+    text = f"{round(float(value), 2):g}"
+    return text.replace(".", ",") if context["language"] == "ru" else text
 
 
 def _heading(notebook: NotebookNode) -> str:

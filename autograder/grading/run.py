@@ -24,6 +24,7 @@ from autograder.execution.execute import (
 )
 from autograder.grading.private import FOLDER, Private
 from autograder.grading.score import Verdict, judge, judge_exam, write_outputs
+from practical_dl.exam import definitions
 
 
 def job_of(
@@ -70,34 +71,8 @@ def _exam(notebook: NotebookNode, private: Private) -> Exam:
         and nb_.PARAMETERS not in cell.metadata.get("tags", ())  # they are given
     ]
     files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
-    sources = ("\n".join(map(definitions, others)), *own)
+    sources = (definitions(others), *own)
     return Exam(private.task, test.id, sources, files, private.profile)
-
-
-def definitions(source: str) -> str:
-    """The imports, functions, classes and plain constants of a cell, as code that never fails.
-
-    What can't be defined where nothing else of the notebook has run is left out. "" for a cell that
-    is no Python.
-    """
-    lines = source.split("\n")
-    plain = "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    found = [n for n in _parsed(plain).body if isinstance(n, kinds) or _is_constant(n)]
-    handler = ast.ExceptHandler(ast.Name("Exception"), None, [ast.Pass()])
-    tried = [ast.Try([node], [handler], [], []) for node in found]
-    return ast.unparse(ast.fix_missing_locations(ast.Module(list(tried), [])))
-
-
-def _is_constant(node: ast.stmt) -> bool:
-    """Whether a statement gives a name a number, a text or the like."""
-    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-        return False
-    try:
-        ast.literal_eval(node.value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
 
 
 def _salt(source: NotebookNode) -> str:

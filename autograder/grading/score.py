@@ -60,7 +60,7 @@ def judge_exam(
     if outcome.status == "error" and outcome.ename == "NameError":
         message = (
             f"Wrong: {task}: {outcome.evalue}. In the exam there are only the notebook's imports, "
-            f"functions, classes and plain constants, and the cell of {task}."
+            f"functions, classes and constants, and the cell of {task}."
         )
         return Verdict(task, 0.0, "wrong", message)
     if outcome.status != "ok":

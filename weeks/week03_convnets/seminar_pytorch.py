@@ -194,20 +194,36 @@ check.close(
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("filter2d")
+
+
+class NoConvolutions(torch.overrides.TorchFunctionMode):
+    """`with NoConvolutions(): ...` allows none of torch's."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if "conv" in getattr(function, "__name__", ""):
+            raise check.CheckFailed("filter2d is to be written without torch's own convolutions")
+        return function(*args, **(kwargs or {}))
+
+
 for h, w, k, l, stride, padding in [
     (1, 1, 1, 1, 1, 0), (5, 7, 3, 2, 1, 0), (8, 6, 2, 3, 2, 1), (9, 5, 4, 3, 3, 2), (3, 4, 5, 4, 2, 1),
 ]:  # fmt: skip
     x = torch.from_numpy(rng.normal(size=(h, w)))
     kernel = torch.from_numpy(rng.normal(size=(k, l)))
     kept_x, kept_kernel = x.clone(), kernel.clone()
-    got = filter2d(x, kernel, stride=stride, padding=padding)
     expected = F.conv2d(x[None, None], kernel[None, None], stride=stride, padding=padding)[0, 0]
+    with NoConvolutions():
+        got = filter2d(x, kernel, stride=stride, padding=padding)
     call = f"filter2d(({h}, {w}), ({k}, {l}), stride={stride}, padding={padding})"
-    check.close(got, expected, call, why="sum of window times filter at every place")
+    check.close(got, expected, call, atol=1e-5, why="sum of window times filter at every place")
     check.that(
         torch.equal(x, kept_x) and torch.equal(kernel, kept_kernel), "filter2d changes no argument"
     )
 ### END HIDDEN TESTS
+
+# %% mutant="filter2d" why="lets torch do it"
+# - y = torch.zeros(rows, columns, dtype=x.dtype)
+# + return F.conv2d(x[None, None], kernel[None, None], stride=stride)[0, 0]
 
 # %% mutant="filter2d" why="turns the filter: a convolution as mathematicians write it"
 # - y += kernel[a, b] * seen[:rows, :columns]
@@ -377,7 +393,7 @@ stacks = {
     "2 layers": stack(2),
     "4 layers": stack(4),
     "8 layers": stack(8),
-    "4 layers, pooling\nafter 1, 2 and 3": stack(4, (1, 2, 3)),
+    "4 layers, 3 poolings": stack(4, (1, 2, 3)),
 }
 figure, axes = plt.subplots(1, 5, figsize=(12, 3))
 for ax, (name, layers) in zip(axes, stacks.items(), strict=True):
@@ -450,15 +466,15 @@ x_all, y_all = to_tensor(dataset.x_train), torch.from_numpy(dataset.y_train).to(
 train, valid = (x_all[:-2000], y_all[:-2000]), (x_all[-2000:], y_all[-2000:])
 
 # %% [markdown]
-# **The network**: three times convolution, ReLU, pooling; the picture gets smaller and its channels more; one dense layer decides. Its first step brings the pixels to mean 0 and deviation 1. That is *part of the network*, so nobody can forget it later.
+# **The network**: three times convolution, ReLU, pooling; the picture gets smaller and its channels more; one dense layer decides. Its first step brings the pixels to about mean 0 and deviation 1, by the numbers of CIFAR-10 itself. That is *part of the network*, so nobody can forget it later.
 
 # %% [markdown] lang="ru"
-# **Сеть**: трижды свёртка, ReLU, пулинг; картинка уменьшается, каналов становится больше; решает один полносвязный слой. Первый её шаг приводит пиксели к среднему 0 и отклонению 1. Это *часть сети*, чтобы потом никто не мог об этом забыть.
+# **Сеть**: трижды свёртка, ReLU, пулинг; картинка уменьшается, каналов становится больше; решает один полносвязный слой. Первый её шаг приводит пиксели примерно к среднему 0 и отклонению 1, по числам самого CIFAR-10. Это *часть сети*, чтобы потом никто не мог об этом забыть.
 
 
 # %%
 class Standardise(nn.Module):
-    """Pixels in [0, 1] -> mean 0, deviation 1, with the numbers of CIFAR-10's training pictures."""
+    """Pixels in [0, 1] -> about mean 0, deviation 1: the numbers of CIFAR-10's training pictures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -557,10 +573,41 @@ class Probe(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
+def epoch_by_hand(
+    head: nn.Linear, inputs: torch.Tensor, y: torch.Tensor, batches: tuple[torch.Tensor, ...], rates: list[float]
+) -> tuple[torch.Tensor, torch.Tensor, float, float]:
+    """The steps of SGD in plain arithmetic: weight and bias afterwards, mean loss and accuracy."""
+    weight, bias = (p.detach().double() for p in head.parameters())
+    total, hits = 0.0, 0
+    for batch, rate in zip(batches, rates, strict=True):
+        logits = inputs[batch].double() @ weight.T + bias
+        probability = logits.softmax(dim=1)
+        total -= probability[range(len(batch)), y[batch]].log().sum().item()
+        hits += int((logits.argmax(dim=1) == y[batch]).sum())
+        error = (probability - F.one_hot(y[batch], 10)) / len(batch)
+        weight, bias = weight - rate * error.T @ inputs[batch].double(), bias - rate * error.sum(dim=0)
+    return weight, bias, total / len(y), hits / len(y)
+
+
+def same_epoch(probe: Probe, result: tuple[float, float], by_hand: tuple) -> None:
+    """Check the weights afterwards, and the two numbers."""
+    why = "gradients of this batch alone, one step a batch, the scheduler after the optimizer"
+    tolerance = {"rtol": 1e-3, "atol": 1e-4}
+    check.close(probe.head.weight, by_hand[0], "the weights after the epoch", **tolerance, why=why)
+    check.close(probe.head.bias, by_hand[1], "the biases after the epoch", **tolerance, why=why)
+    check.equal(len(result), 2, "len(train_epoch(...))", why="it returns (loss, accuracy)")
+    why = "every example counts once, also those of a smaller batch"
+    check.close(result[0], by_hand[2], "the mean loss", rtol=1e-3, why=why)
+    why = "the share of the N examples that are right"
+    check.close(result[1], by_hand[3], "the accuracy", rtol=1e-3, why=why)
+
+
 colours = torch.arange(1, 31, dtype=torch.uint8).view(10, 3, 1, 1).expand(10, 3, 2, 2)
 classes = torch.arange(10)
 torch.manual_seed(0)
-probe = Probe()
+probe = Probe().eval()
+batches = torch.randperm(10, generator=torch.Generator().manual_seed(0)).split(4)
+by_hand = epoch_by_hand(probe.head, colours[:, :, 0, 0] / 255, classes, batches, [0.5] * 3)
 optimizer = torch.optim.SGD(probe.parameters(), lr=0.5)
 options = {"batch_size": 4, "generator": torch.Generator().manual_seed(0)}
 result = train_epoch(probe, optimizer, colours, classes, **options)
@@ -570,7 +617,7 @@ check.that(
     sorted(c for batch in probe.shown for c in batch) == colours[:, :, 0, 0].tolist(),
     "an epoch shows every picture once, in [0, 1]",
 )
-check.equal(len(result), 2, "len(train_epoch(...))", why="it returns (loss, accuracy)")
+same_epoch(probe, result, by_hand)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("train_epoch")
 for n, batch_size in [(11, 4), (9, 8), (5, 8), (7, 1)]:
@@ -582,51 +629,37 @@ for n, batch_size in [(11, 4), (9, 8), (5, 8), (7, 1)]:
     torch.manual_seed(seed)
     probe = Probe().eval()
     probe.head.weight.data *= 8  # logits that differ, and so do the losses of the batches
-    weight, bias = (p.detach().clone().double() for p in probe.parameters())
     optimizer = torch.optim.SGD(probe.parameters(), lr=lr)
-    probe.head.weight.grad = torch.ones(10, 3)  # left over from somebody else's backward pass
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.7)
     drawn = []
 
     def darken(pictures, generator, drawn=drawn):
-        drawn.append((pictures.dtype, torch.rand(1, generator=generator).item()))
+        drawn.append((len(pictures), pictures.dtype, generator))
+        torch.rand(1, generator=generator)
         return pictures // 2
 
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    loss, accuracy = train_epoch(
+    batches = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).split(batch_size)
+    rates = [lr * 0.7**i for i in range(len(batches))]
+    by_hand = epoch_by_hand(probe.head, x[:, :, 0, 0] // 2 / 255, y, batches, rates)
+    result = train_epoch(
         probe, optimizer, x, y,
         batch_size=batch_size, generator=generator, transform=darken, scheduler=scheduler,
     )  # fmt: skip
     check.that(torch.equal(x, kept_x) and torch.equal(y, kept_y), "the data stay as they are")
-    expected = [(x[b, :, 0, 0] // 2).int().tolist() for b in order.split(batch_size)]
+    expected = [(x[batch, :, 0, 0] // 2).int().tolist() for batch in batches]
     check.that(
         probe.shown == expected,
         "the batches are those of torch.randperm(N, generator=generator), transformed",
     )
-    check.that(all(probe.modes) and probe.training, "the model is in training mode while it learns")
+    check.that(all(probe.modes), "the model is in training mode while it learns")
+    sizes = [len(batch) for batch in batches]
+    check.equal([size for size, *_ in drawn], sizes, "pictures that transform gets", why="a batch")
     check.that(
-        {dtype for dtype, _ in drawn} == {torch.uint8} and len({r for _, r in drawn}) == len(drawn),
+        {(dtype, id(given)) for _, dtype, given in drawn} == {(torch.uint8, id(generator))},
         "transform gets the uint8 pictures of a batch and the generator of the epoch",
     )
-    losses, hits, rate = 0.0, 0, lr
-    for batch in order.split(batch_size):  # the same steps in plain arithmetic
-        inputs = (x[batch, :, 0, 0] // 2).double() / 255
-        logits = inputs @ weight.T + bias
-        probability = logits.softmax(dim=1)
-        losses -= probability[range(len(batch)), y[batch]].log().sum().item()
-        hits += int((logits.argmax(dim=1) == y[batch]).sum())
-        error = (probability - F.one_hot(y[batch], 10)) / len(batch)
-        weight, bias = weight - rate * error.T @ inputs, bias - rate * error.sum(dim=0)
-        rate *= 0.7
-    why = "gradients of this batch alone, one step a batch, the scheduler after the optimizer"
-    check.close(probe.head.weight, weight, "the weights after the epoch", rtol=1e-3, atol=1e-4, why=why)
-    check.close(probe.head.bias, bias, "the biases after the epoch", rtol=1e-3, atol=1e-4, why=why)
-    check.close(
-        loss, losses / n, "the mean loss", rtol=1e-3,
-        why="every example counts once, also those of a smaller batch",
-    )  # fmt: skip
-    check.close(accuracy, hits / n, "the accuracy", why="the share of the N examples that are right")
+    same_epoch(probe, result, by_hand)
 ### END HIDDEN TESTS
 
 # %% mutant="train_epoch" why="gradients pile up"
@@ -646,6 +679,11 @@ for n, batch_size in [(11, 4), (9, 8), (5, 8), (7, 1)]:
 # %% mutant="train_epoch" why="always the same order"
 # - for batch in torch.randperm(len(x), generator=generator).split(batch_size):
 # + for batch in torch.arange(len(x)).split(batch_size):
+
+# %% mutant="train_epoch" why="transforms the whole data set at once"
+# - pictures = x[batch] if transform is None else transform(x[batch], generator)
+# + varied = x if transform is None else transform(x, generator)
+# + pictures = varied[batch]
 
 # %% mutant="train_epoch" why="forgets the transform"
 # - pictures = x[batch] if transform is None else transform(x[batch], generator)
@@ -726,6 +764,7 @@ for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, 
     watched = Watched()
     watched.norm.running_mean.uniform_(0.2, 0.8)
     watched.norm.running_var.uniform_(0.01, 0.1)
+    watched.head.weight.grad = torch.ones(10, 3)
     before = copy.deepcopy(watched.state_dict())
     watched.train(mode)
     pictures = torch.from_numpy(rng.integers(0, 256, size=(n, 3, 2, 3), dtype=np.uint8))
@@ -736,6 +775,12 @@ for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, 
     check.equal(watched.notes, {(False, False)}, "(training mode, gradients on)", why="both are off")
     after = watched.state_dict()
     check.that(all(torch.equal(v, after[k]) for k, v in before.items()), "nothing of the model changes")
+    check.that(
+        all(p.requires_grad for p in watched.parameters())
+        and torch.equal(watched.head.weight.grad, torch.ones(10, 3))
+        and torch.is_grad_enabled(),
+        "gradients are as they were before: of the model, and whether torch computes them",
+    )
     with torch.no_grad():
         logits = watched.eval()(pictures.double().float() / 255)
     why = "the mean over the examples, each counted once"
@@ -746,6 +791,11 @@ for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, 
 
 # %% mutant="evaluate" why="measures in training mode"
 # - model.eval()
+
+# %% mutant="evaluate" why="switches gradients off for good"
+# - with torch.no_grad(), autocast():
+# + torch.set_grad_enabled(False)
+# + with autocast():
 
 # %% mutant="evaluate" why="gradients stay on"
 # - with torch.no_grad(), autocast():
@@ -761,6 +811,33 @@ for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, 
 
 # %% mutant="evaluate" why="leaves the model in eval mode"
 # - model.train(before)
+
+
+# %% alternative="train_epoch" why="indices in a list; sets the gradients to zero after the step"
+def train_epoch(
+    model, optimizer, x, y, *, batch_size, generator, transform=None, scheduler=None
+):
+    was_training = model.training
+    model.train()
+    losses, hits = [], 0
+    order = torch.randperm(len(x), generator=generator).tolist()
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch, labels = x[chosen], y[chosen]
+        if transform:
+            batch = transform(batch, generator)
+        with autocast():
+            output = model(as_input(batch))
+            loss = nn.CrossEntropyLoss()(output, labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if scheduler:
+            scheduler.step()
+        losses += [loss.item()] * len(chosen)
+        hits += (output.argmax(1) == labels).sum().item()
+    model.train(was_training)
+    return sum(losses) / len(losses), hits / len(order)
 
 
 # %% alternative="evaluate" why="all logits first"
@@ -801,7 +878,7 @@ def fit(
     return history
 
 
-@functools.cache  # later sections ask for the same trainings again
+@functools.cache  # later sections ask for the same trainings; after a repair, run this cell again
 def experiment(norm: bool, augmented: bool, lr: float) -> tuple[nn.Module, dict[str, list[float]]]:
     """Train the small network on a few pictures, at a rate that falls to zero. -> it, its curves."""
     torch.manual_seed(0)
@@ -873,10 +950,10 @@ plots.show(
 )
 
 # %% [markdown]
-# **The trap.** In training mode $\mu_B, \sigma_B$ come from the batch; in eval mode from running means kept during training. Forget `model.eval()`, and a picture's answer depends on its *neighbours in the batch*. Measure it: the same trained network on the same validation pictures, in batches of 100.
+# **The trap.** In training mode $\mu_B, \sigma_B$ come from the batch; in eval mode from running means kept during training. Forget `model.eval()`, and a picture's answer depends on its *neighbours in the batch*. Measure it: the same trained network on the same validation pictures, in batches of 100, mixed or sorted by class, and of 2.
 
 # %% [markdown] lang="ru"
-# **Ловушка.** В режиме обучения $\mu_B, \sigma_B$ берутся из батча, в режиме проверки — из скользящих средних, накопленных при обучении. Забудьте `model.eval()`, и ответ для картинки станет зависеть от её *соседей по батчу*. Измерьте: та же обученная сеть, те же валидационные картинки, батчи по 100.
+# **Ловушка.** В режиме обучения $\mu_B, \sigma_B$ берутся из батча, в режиме проверки — из скользящих средних, накопленных при обучении. Забудьте `model.eval()`, и ответ для картинки станет зависеть от её *соседей по батчу*. Измерьте: та же обученная сеть, те же валидационные картинки, батчи по 100 — вперемешку или по порядку классов — и по 2.
 
 
 # %% tags=["training"]
@@ -893,9 +970,9 @@ def in_mode(training: bool, order: torch.Tensor, batch_size: int = 100) -> float
 mixed_up, sorted_ = torch.randperm(2000), valid[1].argsort().cpu()
 table = {
     "eval mode, mixed batches": in_mode(False, mixed_up),
-    "eval mode, one class a batch": in_mode(False, sorted_),
+    "eval mode, sorted by class": in_mode(False, sorted_),
     "training mode, mixed batches": in_mode(True, mixed_up),
-    "training mode, one class a batch": in_mode(True, sorted_),
+    "training mode, sorted by class": in_mode(True, sorted_),
     "training mode, batches of 2": in_mode(True, mixed_up, batch_size=2),
 }
 ax = plt.subplots(figsize=(7, 2.4))[1]
@@ -905,7 +982,7 @@ ax.bar_label(ax.containers[0], fmt="{:.1%}", padding=3)
 ax.set(title="One network, the same 2,000 pictures", xlabel="accuracy", xlim=(0, 1))
 plots.show(
     "Bars of accuracy: the same in eval mode for any batches; in training mode it falls where a batch "
-    "holds one class, and where it holds two pictures."
+    "holds a class or two, and where it holds two pictures."
 )
 
 # %% [markdown]
@@ -954,12 +1031,15 @@ check.equal(str(varied.dtype), "torch.uint8", "its dtype")
 again = augment(pictures, torch.Generator().manual_seed(0), pad=1)
 check.that(torch.equal(varied, again), "equal generators give equal results")
 same = pictures[:1].expand(64, -1, -1, -1)
-different = augment(same, torch.Generator().manual_seed(1), pad=1).flatten(1).unique(dim=0)
+generator = torch.Generator().manual_seed(1)
+first, second = (augment(same, generator, pad=1) for _ in range(2))
+different = first.flatten(1).unique(dim=0)
 check.that(len(different) > 4, "every picture of a batch draws its own flip and its own shift")
+check.that(not torch.equal(first, second), "the next call draws others from the same generator")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("augment")
 # Wide enough: else a reflected picture can be its own mirror image, and be counted twice.
-for h, w, pad, n in [(6, 8, 1, 3600), (7, 6, 2, 50), (7, 10, 4, 50), (4, 4, 0, 400)]:
+for h, w, pad, n in [(6, 8, 1, 3600), (7, 6, 2, 5000), (7, 10, 4, 50), (4, 4, 0, 400)]:
     values = rng.permutation(3 * h * w).astype(np.uint8)  # no two pixels alike
     picture = torch.from_numpy(values).view(1, 3, h, w)
     batch = picture.repeat(n, 1, 1, 1)
@@ -971,24 +1051,29 @@ for h, w, pad, n in [(6, 8, 1, 3600), (7, 6, 2, 50), (7, 10, 4, 50), (4, 4, 0, 4
     check.that(bool((batch == picture).all()), "augment leaves its argument as it was")
     check.equal(tuple(varied.shape), (n, 3, h, w), "the shape", why="it stays")
     framed = F.pad(picture.float(), (pad,) * 4, mode="reflect").to(torch.uint8)
-    counts = []
+    found = []  # for each way, straight ones first, which results it explains
     for mirrored in (False, True):
         for i in range(2 * pad + 1):
             for j in range(2 * pad + 1):
                 crop = framed[:, :, i : i + h, j : j + w]
                 crop = crop.flip(3) if mirrored else crop
-                counts.append(int((varied == crop).flatten(1).all(dim=1).sum()))
+                found.append((varied == crop).flatten(1).all(dim=1))
+    found = torch.stack(found)
     check.equal(
-        sum(counts), n, "how many results are a shifted, perhaps flipped picture",
+        int(found.sum()), n, "how many results are a shifted, perhaps flipped picture",
         why="each, with all channels alike and the edge reflected",
     )  # fmt: skip
     if n > 100:  # seven standard deviations: by chance once in 10 ** 11
-        share = 1 / len(counts)
+        share = 1 / len(found)
         width = 7 * (n * share * (1 - share)) ** 0.5
         check.that(
-            max(abs(c - n * share) for c in counts) < width,
+            bool(((found.sum(dim=1) - n * share).abs() < width).all()),
             "every shift, flipped or not, is equally likely",
         )
+        flipped = found[len(found) // 2 :].any(dim=0)
+        check.that(abs(flipped.double().mean() - 0.5) < 3.5 / n**0.5, "half of the pictures are flipped")
+        alike = (flipped[1:] == flipped[:-1]).double().mean()
+        check.that(abs(alike - 0.5) < 3.5 / n**0.5, "a picture's flip tells nothing of the next one's")
 halves = augment(picture.expand(2, -1, -1, -1), torch.Generator().manual_seed(3), pad=0)
 check.equal(tuple(halves.shape), (2, 3, 4, 4), "the shape of a batch of two, pad=0")
 ### END HIDDEN TESTS
@@ -996,6 +1081,15 @@ check.equal(tuple(halves.shape), (2, 3, 4, 4), "the shape of a batch of two, pad
 # %% mutant="augment" why="one shift for the whole batch"
 # - shift = torch.randint(-pad, pad + 1, (2, n, 1), generator=generator)
 # + shift = torch.randint(-pad, pad + 1, (2, 1, 1), generator=generator).expand(2, n, 1)
+
+# %% mutant="augment" why="starts the generator anew each time"
+# - n, _, h, w = pictures.shape
+# + n, _, h, w = pictures.shape
+# + generator = torch.Generator().manual_seed(generator.initial_seed())
+
+# %% mutant="augment" why="every other picture is flipped"
+# - flip = torch.rand(n, 1, generator=generator) < 0.5
+# + flip = torch.arange(n)[:, None] % 2 == int(torch.randint(2, (1,), generator=generator))
 
 # %% mutant="augment" why="one flip for the whole batch"
 # - flip = torch.rand(n, 1, generator=generator) < 0.5
@@ -1100,8 +1194,8 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 # ## 8. The project: your own network
 # Design a network, train it, hand in this notebook **and** the file `model.safetensors` (at most 30 MB). The grader rebuilds your network from its code, loads your weights, and shows it pictures that nobody has published in that form: 2,000 test pictures that `data.load` withholds, each a little shifted, brightened or mirrored, mixed with some public ones. What counts is the accuracy on the withheld ones.
 #
-# - The labels never come near your code; cells that train are shown, not run again.
-# - In that exam there are only your imports, functions, classes and plain constants, the cell of `network`, and the weights. No data, no variable of another cell.
+# - The labels never come near your code; cells that train are shown with the outputs that you hand in, not run again.
+# - In that exam there are only your imports, functions, classes and constants, the cell of `network`, and the weights. No data, no variable of another cell.
 # - Your network has five minutes for all these pictures, on one core of a CPU. The reference, also the one of `full`, needs a small part of that.
 # - Nothing pretrained, nothing trained on test pictures: the points are for a network of your own. The grader looks for the usual doors in your code and for results too good to be true, and then a *person* looks. It can't see where weights come from; you answer for that with your name.
 
@@ -1109,8 +1203,8 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 # ## 8. Проект: собственная сеть
 # Придумайте сеть, обучите её, сдайте эту тетрадь **и** файл `model.safetensors` (не больше 30 МБ). При проверке сеть собирают заново по вашему коду, загружают ваши веса и показывают картинки, которых в таком виде никто не публиковал: 2000 тестовых картинок, которые `data.load` придерживает, — каждая чуть сдвинута, осветлена или отражена, — вперемешку с несколькими открытыми. Засчитывается точность на придержанных.
 #
-# - Ответы к вашему коду и близко не попадают; ячейки с обучением показывают, но заново не запускают.
-# - На этом экзамене есть только ваши импорты, функции, классы и простые константы, ячейка `network` и веса. Ни данных, ни переменных других ячеек.
+# - Ответы к вашему коду и близко не попадают; ячейки с обучением показывают с теми выводами, которые вы сдали, но заново не запускают.
+# - На этом экзамене есть только ваши импорты, функции, классы и константы, ячейка `network` и веса. Ни данных, ни переменных других ячеек.
 # - На все эти картинки у вашей сети пять минут на одном ядре процессора. Эталону, даже из `full`, хватает малой их доли.
 # - Ничего предобученного и ничего, что учили на тестовых картинках: баллы — за вашу собственную сеть. Программа ищет в коде обычные лазейки и результаты, слишком хорошие для правды, и тогда смотрит *человек*. Откуда взялись веса, она не видит; за это вы ручаетесь своим именем.
 
@@ -1151,7 +1245,8 @@ def network() -> nn.Module:
     """A new, untrained network: float32 pictures in [0, 1], (n, 3, 32, 32), -> logits (n, 10).
 
     With its weights as float32 (or float16, project.save(model, half=True)) below 30 MB.
-    It may use Standardise, conv_block and your own functions and classes, but no other variable.
+    It may use Standardise, conv_block, your own functions and classes, and constants; what another
+    cell has computed is not there in the exam. The check rehearses that.
     """
     ### BEGIN SOLUTION
     # ResNet-9 (D. Page, 2018). In `full` as published; in `small` narrower, and it shrinks at once.
@@ -1275,14 +1370,25 @@ def quietly_train(*arguments, **options) -> dict[str, list[float]]:
         return train_network(*arguments, **options)
 
 
+def tells_apart(model: nn.Module, pictures: torch.Tensor, classes: torch.Tensor) -> None:
+    """Check that a model fits these classes better than others."""
+    right, wrong = (evaluate(model, pictures, y)[0] for y in (classes, (classes + 1) % 4))
+    check.that(
+        right < wrong - 0.05,
+        "after 8 epochs of 2,048 pictures in four colours, new ones go rather to their own class",
+        details=f"loss with the right classes {right:.3f}, with wrong ones {wrong:.3f}: "
+        "is the rate much too small or large, the batch too large?",
+    )
+
+
 rng = check.rng("train_network")
-learn, held = four_colours(768, rng), four_colours(100, rng)
+learn, held = four_colours(2048, rng), four_colours(400, rng)
 model = tiny_network()
-history = quietly_train(model, learn, held, epochs=4)
+history = quietly_train(model, learn, held, epochs=8)
 names = ["loss", "accuracy", "validation loss", "validation accuracy"]
 check.equal(list(history), names, "the names in the history", why="it is what fit returns")
-check.equal([len(values) for values in history.values()], [4] * 4, "the lengths of its curves")
-check.that(evaluate(model, *held)[1] > 0.6, "four colours are told apart: more than 60 % of new ones")
+check.equal([len(values) for values in history.values()], [8] * 4, "the lengths of its curves")
+tells_apart(model, *held)
 ### BEGIN HIDDEN TESTS
 kept = [part.clone() for part in (*learn, *held)]
 models, histories = [tiny_network() for _ in range(4)], []
@@ -1305,8 +1411,8 @@ check.close(histories[0]["validation loss"][-1], loss, "the last validation loss
 check.close(histories[0]["validation accuracy"][-1], accuracy, "the last validation accuracy")
 check.that(histories[2]["validation loss"] != histories[0]["validation loss"], "valid is measured on")
 turned = tiny_network()
-quietly_train(turned, (learn[0], (learn[1] + 1) % 4), other, epochs=4)
-check.that(evaluate(turned, *other)[1] > 0.6, "it learns from the classes that it is given")
+quietly_train(turned, (learn[0], (learn[1] + 1) % 4), other, epochs=8)
+tells_apart(turned, *other)
 ### END HIDDEN TESTS
 
 # %% mutant="train_network" why="learns from the validation set too"
@@ -1347,7 +1453,7 @@ def train_network(model, train, valid, *, epochs, seed=0):
 # %% tags=["training"]
 epochs = {"small": 5, "full": 24}[profile]
 torch.manual_seed(0)
-model = network().to(device, memory_format=torch.channels_last)
+model = project.build(network).to(device, memory_format=torch.channels_last)
 start = time.perf_counter()
 history = train_network(model, train, valid, epochs=epochs)
 print(f"{time.perf_counter() - start:.0f} s, validation accuracy {history['validation accuracy'][-1]:.1%}")
@@ -1361,8 +1467,17 @@ print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in mode
 # Экзамен вашей сети. Здесь видна его открытая часть: выполнен ли договор и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
 
 # %% test="network" points=16 difficulty=4 minutes=240 exam=true
-check.stands_alone(network, "network")
 project.check_network(project.build(network), check.rng("network"))
+
+
+def untrained(function: Callable[[], nn.Module]) -> torch.Tensor:
+    """What a new network says of one picture; equal code gives equal numbers."""
+    torch.manual_seed(0)
+    picture = torch.linspace(0, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    return project.build(function)(picture).detach()
+
+
+check.stands_alone(network, "network", untrained)
 trained = project.load(network(), "model.safetensors")
 project.check_network(trained, check.rng("network"))
 ### BEGIN HIDDEN TESTS
