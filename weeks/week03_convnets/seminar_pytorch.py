@@ -199,10 +199,10 @@ rng = check.rng("filter2d")
 class NoConvolutions(torch.overrides.TorchFunctionMode):
     """`with NoConvolutions(): ...` allows none of torch's."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if "conv" in getattr(function, "__name__", ""):
+    def __torch_function__(self, operation, types, args=(), kwargs=None):
+        if "conv" in getattr(operation, "__name__", ""):
             raise check.CheckFailed("filter2d is to be written without torch's own convolutions")
-        return function(*args, **(kwargs or {}))
+        return operation(*args, **(kwargs or {}))
 
 
 for h, w, k, l, stride, padding in [
