@@ -48,6 +48,11 @@ def definitions(sources: Iterable[str]) -> str:
     return "\n".join(code)
 
 
+def imported_as(alias: ast.alias) -> str:
+    """The name that an import binds."""
+    return alias.asname or alias.name.split(".")[0]
+
+
 def rehearse(name: str, sources: Sequence[str], use: Callable[[Any], Any]) -> Any:
     """What `use` makes of the thing that an exam has under this name.
 
@@ -114,7 +119,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield node.name
         return
     if isinstance(node, _IMPORTS):
-        yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+        yield from map(imported_as, node.names)
         return
     if isinstance(node, ast.Lambda):
         return

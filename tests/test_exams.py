@@ -39,9 +39,10 @@ def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=root, capture_output=True, text=True)
 
 
-def new_course(root: Path) -> Course:
+def new_course(root: Path, settings: str = "") -> Course:
     shutil.copytree(Path(__file__).parent / "fixtures" / "exam", root)
-    shutil.copy(REPOSITORY / "nbgrader_config.py", root)
+    config = (REPOSITORY / "nbgrader_config.py").read_text("utf-8")
+    (root / "nbgrader_config.py").write_text(f"{config}\n{settings}\n", "utf-8")
     course = course_.load(root)
     build.build(course, course.weeks)
     return course
@@ -266,10 +267,8 @@ def test_without_private_inputs_nothing_is_graded(tmp_path: Path) -> None:
 
 
 def test_what_was_trained_in_full_is_examined_in_full(tmp_path: Path) -> None:
-    course = new_course(tmp_path / "course")
+    course = new_course(tmp_path / "course", 'c.Grader.exam_profile = "full"')
     (week,) = course.weeks
-    with (course.root / "nbgrader_config.py").open("a") as config:
-        config.write('c.Grader.exam_profile = "full"\n')
     private.write(course, week, ["guess"], "full")
     of_profile = "def guess(numbers, threshold):\n    return as_classes(numbers > SIZES[profile])"
     hand_in(course, "right", of_profile, cells={"import json": f"{TRAINED}\nSIZES = {SIZES}"})
@@ -277,10 +276,9 @@ def test_what_was_trained_in_full_is_examined_in_full(tmp_path: Path) -> None:
 
 
 def test_an_exam_has_a_time_of_its_own(tmp_path: Path) -> None:
-    course = new_course(tmp_path / "course")
+    seconds = "c.Grader.cell_seconds = 5\nc.Grader.exam_seconds = 9"
+    course = new_course(tmp_path / "course", seconds)
     (week,) = course.weeks
-    with (course.root / "nbgrader_config.py").open("a") as config:
-        config.write("c.Grader.cell_seconds = 5\nc.Grader.exam_seconds = 9\n")
     private.write(course, week, ["guess"], "small")
     slow = (
         "import time\n\ndef guess(numbers, threshold):\n"

@@ -210,12 +210,11 @@ def describe_task(options: Mapping[str, Any], language: str) -> str:
     points, bonus = options.get("points", 0), bool(options.get("bonus"))
     russian = language == "ru"
     if russian:
-        # 1 балл, 2 балла, 5 баллов, 0,5 балла
-        form = _russian_plural(points, "балл", "балла", "баллов")
+        # 1 бонусный балл, 2 бонусных балла, 5 бонусных баллов, 0,5 бонусного балла
+        form = _russian_plural(points, "балл", "балла", "баллов", "балла")
         number = f"{points:g}".replace(".", ",")
-        half = points != int(points)  # 0,5 бонусного балла, but 2 бонусных балла
-        adjective = _russian_plural(points, "бонусный", "бонусных", "бонусных")
-        kind = ("бонусного " if half else f"{adjective} ") if bonus else ""
+        kind = _russian_plural(points, "бонусный", "бонусных", "бонусных", "бонусного")
+        kind = f"{kind} " if bonus else ""
         parts = [f"**{number} {kind}{form}**"]
     else:
         form = "point" if points == 1 else "points"
@@ -230,9 +229,9 @@ def describe_task(options: Mapping[str, Any], language: str) -> str:
     return " · ".join(parts)
 
 
-def _russian_plural(number: float, one: str, few: str, many: str) -> str:
+def _russian_plural(number: float, one: str, few: str, many: str, part: str) -> str:
     if number != int(number):
-        return few
+        return part
     last, teens = int(number) % 10, int(number) % 100
     if last == 1 and teens != 11:
         return one

@@ -24,7 +24,7 @@ from autograder.execution.execute import (
 )
 from autograder.grading.private import FOLDER, Private
 from autograder.grading.score import Verdict, judge, judge_exam, write_outputs
-from practical_dl.exam import definitions
+from practical_dl.exam import definitions, imported_as
 
 
 def job_of(
@@ -121,15 +121,11 @@ def _bound(tree: ast.Module) -> set[str]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     names |= {n.name for n in ast.walk(tree) if isinstance(n, kinds)}
     imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    return names | {_imported_as(alias) for n in imported for alias in n.names}
+    return names | {imported_as(alias) for n in imported for alias in n.names}
 
 
 def _is_loaded(name: ast.Name) -> bool:
     return isinstance(name.ctx, ast.Load)
-
-
-def _imported_as(alias: ast.alias) -> str:
-    return alias.asname or alias.name.split(".")[0]
 
 
 def _preamble(trees: Sequence[ast.Module], test: ast.Module) -> str:
@@ -140,7 +136,7 @@ def _preamble(trees: Sequence[ast.Module], test: ast.Module) -> str:
             for alias in node.names:
                 one = copy.copy(node)
                 one.names = [alias]
-                offered.append(({_imported_as(alias)}, one))
+                offered.append(({imported_as(alias)}, one))
         elif isinstance(node, ast.FunctionDef):
             offered.append(({node.name}, node))
     needed: list[ast.stmt] = []
