@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ def install() -> None:
     autogradeapp.Autograde = api.Autograde = Autograde
     # By it formgrader knows whether a submission came in again since it was graded.
     api.NbGraderAPI.get_submitted_timestamp = _submitted_timestamp
+    if "nbgrader.server_extensions.formgrader.base" in sys.modules:  # this is formgrader's server
+        from nbgrader.server_extensions.formgrader.base import BaseHandler
+
+        BaseHandler.on_finish = _forget_rows
+
+
+def _forget_rows(self: Any) -> None:
+    """End the database session of formgrader with the request (nbgrader's issue 1250).
+
+    One session for as long as the server runs answers from rows that it read before others
+    changed them; and what it believes to stand already is not written: a mark for an answer that
+    came in again would leave it waiting for a mark.
+    """
+    if (gradebook := self.settings["nbgrader_gradebook"]) is not None:
+        gradebook.db.remove()
 
 
 def _submitted_timestamp(self: api.NbGraderAPI, assignment_id: str, student_id: str) -> Any:
