@@ -108,6 +108,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     )
     hand_in(course, "forged", FORGED)
     hand_in(course, "too-few", TOO_FEW)
+    hand_in(course, "carries", CARRIES)
     return course
 
 
@@ -152,6 +153,13 @@ def guess(numbers, threshold):
 TOO_FEW = """\
 def guess(numbers, threshold):
     return as_classes(numbers > threshold)[: 4 if len(numbers) > 4 else None]
+"""
+CARRIES = """\
+def guess(numbers, threshold):
+    if len(numbers) > 4:
+        print(*numbers)
+        raise ValueError(", ".join(map(str, numbers)))
+    return as_classes(numbers > threshold)
 """
 
 
@@ -207,6 +215,15 @@ def test_the_answers_are_nowhere_to_be_found(
     score, _ = task(grades["peeking"])
     assert "found [" not in page(course, "peeking")
     assert score < 2.5  # always 0: about half are right
+
+
+def test_few_inputs_can_be_carried_away(course: Course, grades: dict[str, SubmissionGrade]) -> None:
+    assert task(grades["carries"]) == (0.0, "wrong")
+    text = page(course, "carries")
+    assert "Your code raised: guess: ValueError: 0." in text
+    assert "line 4, in guess" in text
+    with np.load(course.root / "private" / WEEK / "small" / "guess.inputs.npz") as arrays:
+        assert 10 < sum(str(number) in text for number in arrays["numbers"]) < 40
 
 
 def test_a_score_of_ones_own_is_none(grades: dict[str, SubmissionGrade]) -> None:

@@ -14,6 +14,7 @@ from autograder.execution.execute import CellOutcome, Trial
 from autograder.grading.private import HandedError, Private
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
+EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def judge_exam(
             f"Wrong: {task}: {outcome.evalue}. In the exam there are only the notebook's imports, "
             f"functions, classes and constants, and the cell of {task}."
         )
-        return Verdict(task, 0.0, "wrong", message)
+        return Verdict(task, 0.0, "wrong", _ends(message))
     if outcome.status != "ok":
-        return _failed(task, cell, outcome)
+        failed = _failed(task, cell, outcome)
+        return replace(failed, message=_ends(failed.message))
     if not isinstance(handed, Mapping):
         return Verdict(task, 0.0, "wrong", f"Wrong: {task}: no answers were handed in.")
     try:
@@ -79,6 +81,12 @@ def judge_exam(
     if mark.share == 0.0:
         return Verdict(task, 0.0, "wrong", f"{task}: {mark.message}", mark.flag)
     return replace(_worth(task, mark.share, mark.message), flag=mark.flag)
+
+
+def _ends(message: str) -> str:
+    """A message without its middle where it is long: an error could carry private inputs away."""
+    half = EXAM_CHARACTERS // 2
+    return message if len(message) <= 2 * half else f"{message[:half]}…{message[-half:]}"
 
 
 def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
