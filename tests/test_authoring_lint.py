@@ -25,7 +25,7 @@ from rules import (
 
 from autograder import notebook as nb_
 from autograder.authoring import build, lint
-from autograder.errors import Problem
+from autograder.errors import CourseError, Problem
 
 COURSE = "course.toml"
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -355,6 +355,18 @@ def test_untouched_names_the_cell(tmp_path: Path) -> None:
     line = int(problem.place.removeprefix("line "))
     lines = SOURCE.replace(PRINT, "# %%\nmissing.attribute  # noqa: F821\n").split("\n")
     assert lines[line - 1 : line + 1] == ["# %%", "missing.attribute  # noqa: F821"]
+
+
+def test_what_follows_from_a_broken_cell_is_not_told() -> None:
+    broken = "# %%\nvalue = 1 / 0\n\n# %%\nprint(value)\n"
+    (problem,) = lint.untouched(tiny_text((PRINT, broken)), tiny_course())
+    assert "ZeroDivisionError" in problem.message
+
+
+def test_problems_are_told_in_the_order_of_the_file() -> None:
+    places = ["", "cell 'a'", "line 9", "line 10", "line 100"]
+    problems = [Problem("a.py", place, "rule", "") for place in places]
+    assert CourseError(reversed(problems)).problems == problems
 
 
 def test_a_plain_nbgrader_test_counts_too() -> None:
