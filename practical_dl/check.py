@@ -20,7 +20,8 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,25 @@ def lines_run(function: Callable[[], Any]) -> int:
     finally:
         sys.settrace(before)
     return count
+
+
+@contextmanager
+def without_torch(*names: str) -> Iterator[None]:
+    """What a task is to be written without: in the block, torch's functions raise CheckFailed.
+
+    names: parts of the names of the functions that are meant, such as "conv"; none for all.
+    """
+    from torch.overrides import TorchFunctionMode  # here: torch is slow to import
+
+    class Without(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+            name = getattr(function, "__name__", "functions")
+            if not names or any(part in name for part in names):
+                raise CheckFailed(f"this task is to be written without torch's {name}")
+            return function(*args, **(kwargs or {}))
+
+    with Without():
+        yield
 
 
 def score(fraction: float, message: str) -> None:

@@ -302,6 +302,34 @@ def test_lines_run_tells_a_loop_from_a_vectorised_call() -> None:
     assert sys.gettrace() is trace
 
 
+def test_without_torch_forbids_what_is_named_or_all() -> None:
+    x, weight = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2)
+    layer = torch.nn.Conv2d(1, 1, 2)
+    with check.without_torch("conv"):
+        assert (x.sum(), torch.zeros(2).sum()) == (9, 0)
+    for call in (
+        lambda: torch.nn.functional.conv2d(x, weight),
+        lambda: torch.conv2d(x, weight),
+        lambda: layer(x),
+    ):
+        with (
+            pytest.raises(check.CheckFailed, match="written without torch's conv2d"),
+            check.without_torch("pool", "conv"),
+        ):
+            call()
+    for call in (
+        lambda: torch.tensor([1.0]),
+        lambda: x + 1,
+        lambda: layer(x),
+    ):
+        with (
+            pytest.raises(check.CheckFailed, match="written without torch's"),
+            check.without_torch(),
+        ):
+            call()
+    assert layer(x).shape == (1, 1, 2, 2)
+
+
 @pytest.fixture
 def shell() -> Iterator[InteractiveShell]:
     """An IPython shell of its own, as a kernel has it, with our messages."""

@@ -192,16 +192,6 @@ def conv2d(
 
 
 # %%
-class NumPyOnly(torch.overrides.TorchFunctionMode):
-    """`with NumPyOnly(): ...` allows no function of torch."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "a function")
-        raise check.CheckFailed(
-            f"this task is to be done in NumPy, but the code calls torch: {name}"
-        )
-
-
 def conv_case(rng: np.random.Generator, kernel=None, stride=None, padding=None, dilation=None):
     """A random case of conv2d: x, weight, bias and the settings by name."""
 
@@ -239,7 +229,7 @@ fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1
 for case in [*fixed, *[(None,) * 4] * 9]:
     x, weight, bias, options = conv_case(rng, *case)
     kept = x.copy(), weight.copy(), bias.copy()
-    with NumPyOnly():
+    with check.without_torch():
         y = conv2d(x, weight, bias, **options)
     tensors = [torch.tensor(v) for v in kept]
     check.close(
@@ -406,7 +396,7 @@ for case in [*fixed, *[(None,) * 4] * 7]:
     y = F.conv2d(*tensors, **options)
     grad = rng.normal(size=tuple(y.shape))
     kept = grad.copy(), x.copy(), weight.copy()
-    with NumPyOnly():
+    with check.without_torch():
         answer = conv2d_backward(grad, x, weight, **options)
     expected = torch.autograd.grad(y, tensors, torch.tensor(grad))
     for name, got, want in zip(
@@ -601,7 +591,7 @@ for k in range(9):
     kept, tensor = x.copy(), torch.tensor(x, requires_grad=True)
     y = F.max_pool2d(tensor, kernel, stride, padding)
     grad = rng.normal(size=tuple(y.shape))
-    with NumPyOnly():
+    with check.without_torch():
         answers = [max_pool2d(x, kernel, stride, padding)]
         answers += [max_pool2d_backward(grad, x, kernel, stride, padding)]
         answers += [avg_pool2d(x, kernel, stride, padding, yes) for yes in (True, False)]
@@ -800,7 +790,7 @@ for case in range(9):
     f, c, h, w = (int(v) for v in rng.integers(2, 5, 4))
     x, weight = rng.normal(size=(2, f, h, w)), rng.normal(size=(f, c, *kernel))
     kept = x.copy(), weight.copy()
-    with NumPyOnly():
+    with check.without_torch():
         y = conv_transpose2d(x, weight, stride, padding, more)
     setting = f"with kernel {kernel}, stride {stride}, padding {padding}, output_padding {more}"
     tensors = torch.tensor(x), torch.tensor(weight)
