@@ -33,7 +33,7 @@ from practical_dl import check, data, drawings, plots, progress, project, seed_e
 
 seed_everything(0)
 settings = {
-    "small": {"pictures": 1_500, "rounds": 8},  # of the experiments in sections 4 to 7
+    "small": {"pictures": 1_200, "rounds": 8},  # of the experiments in sections 4 to 7
     "full": {"pictures": 5_000, "rounds": 20},
 }[profile]
 
@@ -416,8 +416,8 @@ by_class = [np.flatnonzero(dataset.y_train == c)[:5] for c in range(10)]
 shown = np.stack(by_class, axis=1).ravel()
 plots.images(dataset.x_train[shown], [*dataset.classes, *[""] * 40], columns=10, size=0.95)
 plots.show("Ten columns of small colour photographs, a class in each: airplanes to trucks.")
-channels = dataset.x_train.reshape(-1, 3) / np.float32(255)
-print("red, green, blue: mean", channels.mean(axis=0).round(3), "deviation", channels.std(axis=0).round(3))
+for colour, x in zip(("red", "green", "blue"), np.moveaxis(dataset.x_train, 3, 0), strict=True):
+    print(f"{colour + ':':6} mean {x.mean() / 255:.3f}, deviation {x.std() / 255:.3f}")
 
 # %% [markdown]
 # **Where and how precisely to compute** is decided once, here. On a GPU that knows bfloat16 the convolutions run in [mixed precision](glossary:Mixed-precision) (week 02); on a CPU everything is float32. `channels_last` stores a picture pixel by pixel, as the data set does: no copying, and faster convolutions on both. The pictures stay `uint8` until a batch is needed: a quarter of the memory.
@@ -935,7 +935,7 @@ for ax, lr in zip(axes, [0.02, 0.2], strict=True):
         print(f"rate {lr}, {name}: validation accuracy {history['validation accuracy'][-1]:.1%}")
 plots.show(
     "Accuracy curves at two learning rates: with batch normalisation the network learns faster at "
-    "the small rate, and at the large rate it learns as well while the plain one hardly does."
+    "the small rate, and at the large one it learns as well, the plain one less or nothing."
 )
 
 # %% [markdown]
