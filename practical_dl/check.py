@@ -3,7 +3,7 @@
 A test cell ends in one of four ways, each with its own short message instead of a traceback:
 
 - not attempted: the task still raises `NotImplementedError`;
-- your code raised: the error and the student's own line;
+- your code raised: the error, the student's own line, and the line of the check that called it;
 - wrong: which call, what it gave, which property it breaks;
 - correct: `done` says so.
 
@@ -455,7 +455,12 @@ def explain(error: BaseException, frames: list[tuple[str, str, int, str]]) -> st
             f"  {line}\n  {what}"
         )
     where = f"{cell}, line {number}, in {function}"
-    return f"Your code raised: {test[1]}: {what}\n  {where}:\n    {line}"
+    said = f"Your code raised: {test[1]}: {what}\n  {where}:\n    {line}"
+    _, source, number, _ = frames[frames.index(theirs[0]) - 1]
+    above = "\n".join(source.splitlines()[:number])
+    if above.count("### BEGIN HIDDEN TESTS") > above.count("### END HIDDEN TESTS"):
+        return said
+    return f"{said}\n  called by this line of the check:\n    {above.splitlines()[-1].strip()}"
 
 
 def _install(shell: Any) -> None:

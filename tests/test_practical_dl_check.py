@@ -360,7 +360,25 @@ def test_raised(shell: InteractiveShell) -> None:
         "Your code raised: double: ZeroDivisionError: float division by zero\n"
         "  Cell In[1], line 2, in double:\n"
         "    return x / 0\n"
+        "  called by this line of the check:\n"
+        '    check.close(double(3.0), 6.0, "double(3.0)", why="it doubles")\n'
     )
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_which_call_raised_is_said_unless_hidden(shell: InteractiveShell, hidden: bool) -> None:
+    helper = "def same(x):\n    check.equal(\n        double(x),\n        2 * x,\n        'call')\n"
+    test = (
+        f"{helper}\n### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS\nsame(0)\ncheck.done('double')"
+    )
+    if hidden:
+        test = (
+            f"### BEGIN HIDDEN TESTS\n{helper}same(0)\n### END HIDDEN TESTS\ncheck.done('double')"
+        )
+    said = outcome(shell, SOLUTION.format(body="return 1 / x"), test)
+    assert said.startswith("Your code raised: double: ZeroDivisionError")
+    called = "  called by this line of the check:\n    double(x),\n"
+    assert said.endswith("    return 1 / x\n" + ("" if hidden else called))
 
 
 def test_the_tests_own_functions_are_not_the_students(shell: InteractiveShell) -> None:
