@@ -24,7 +24,7 @@ class Problem:
         return self._key() < other._key()
 
     def _key(self) -> tuple[object, ...]:
-        words = re.split(r"(\d+)", self.place)  # every other one is a number
+        words = re.split(r"(\d{1,9})", self.place)  # every other one is a number
         place = [int(word) if i % 2 else word for i, word in enumerate(words)]
         return self.file, place, self.rule, self.message
 

@@ -364,7 +364,7 @@ def test_what_follows_from_a_broken_cell_is_not_told() -> None:
 
 
 def test_problems_are_told_in_the_order_of_the_file() -> None:
-    places = ["", "cell 'a'", "line 9", "line 10", "line 100"]
+    places = ["", "cell 'a'", "line 9", "line 10", "line 100", "line " + "9" * 5000]
     problems = [Problem("a.py", place, "rule", "") for place in places]
     assert CourseError(reversed(problems)).problems == problems
 
