@@ -458,7 +458,7 @@ def explain(error: BaseException, frames: list[tuple[str, str, int, str]]) -> st
     said = f"Your code raised: {test[1]}: {what}\n  {where}:\n    {line}"
     _, source, number, _ = frames[frames.index(theirs[0]) - 1]
     above = "\n".join(source.splitlines()[:number])
-    if above.count("### BEGIN HIDDEN TESTS") > above.count("### END HIDDEN TESTS"):
+    if above.count("BEGIN HIDDEN TESTS") > above.count("END HIDDEN TESTS"):
         return said
     return f"{said}\n  called by this line of the check:\n    {above.splitlines()[-1].strip()}"
 

@@ -74,8 +74,7 @@ def make(root: Path) -> Course:
     copy_tiny(root)
     # Without its garbage collector, formgrader's server keeps every row that it ever read.
     config = (REPOSITORY / "nbgrader_config.py").read_text(encoding="utf-8")
-    config += "\nimport gc\n\ngc.disable()\n"
-    (root / "nbgrader_config.py").write_text(config, encoding="utf-8")
+    edit(root, ("nbgrader_config.py", None, f"{config}\nimport gc\n\ngc.disable()\n"))
     edit(root, (NOTEBOOK, PRINT, REPORT + PRINT), ("course.toml", "points = 3", "points = 7"))
     edit(root, ("course.toml", "points = 3", "points = 7"))
     course = course_.load(root)

@@ -365,16 +365,15 @@ def test_raised(shell: InteractiveShell) -> None:
     )
 
 
+@pytest.mark.parametrize("marker", ["###", "#"])  # nbgrader and the build know both
 @pytest.mark.parametrize("hidden", [True, False])
-def test_which_call_raised_is_said_unless_hidden(shell: InteractiveShell, hidden: bool) -> None:
+def test_which_call_raised_is_said_unless_hidden(
+    shell: InteractiveShell, hidden: bool, marker: str
+) -> None:
     helper = "def same(x):\n    check.equal(\n        double(x),\n        2 * x,\n        'call')\n"
-    test = (
-        f"{helper}\n### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS\nsame(0)\ncheck.done('double')"
-    )
-    if hidden:
-        test = (
-            f"### BEGIN HIDDEN TESTS\n{helper}same(0)\n### END HIDDEN TESTS\ncheck.done('double')"
-        )
+    begin, end = f"{marker} BEGIN HIDDEN TESTS\n", f"{marker} END HIDDEN TESTS\n"
+    test = f"{begin}{helper}same(0)\n{end}" if hidden else f"{begin}1\n{end}{helper}same(0)\n"
+    test += "check.done('double')"
     said = outcome(shell, SOLUTION.format(body="return 1 / x"), test)
     assert said.startswith("Your code raised: double: ZeroDivisionError")
     called = "  called by this line of the check:\n    double(x),\n"
