@@ -5,7 +5,7 @@
 `--CourseDirectory.release_directory=release/ru --SelectLanguage.language=ru`.
 """
 
-from autograder.grading import settings
+from autograder import settings
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 
@@ -17,16 +17,16 @@ c.CourseDirectory.release_directory = "release/en"
 # (with the extra `postgres`), on every machine the same:
 # c.CourseDirectory.db_url = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
 
-# Limits of one notebook, and more: see `Grader` in autograder/grading/settings.py.
+# Limits of one notebook, and more: see `Grader` in autograder/settings.py.
 # c.Grader.cell_seconds = 60
 
 settings.install(c)
 
 # Formgrader's pages show what students wrote and what their code put out: clean it on its way.
 c.HTMLExporter.sanitize_html = True
-c.HTMLExporter.preprocessors = ["autograder.grading.sanitise.SanitisePage"]
+c.HTMLExporter.preprocessors = ["autograder.pages.sanitise.SanitisePage"]
 c.HTMLExporter.filters = {
-    "clean_html": "autograder.grading.sanitise.html_filter",
-    "markdown2html": "autograder.grading.sanitise.markdown_filter",
-    "strip_files_prefix": "autograder.grading.sanitise.same_filter",
+    "clean_html": "autograder.pages.sanitise.html_filter",
+    "markdown2html": "autograder.pages.sanitise.markdown_filter",
+    "strip_files_prefix": "autograder.pages.sanitise.same_filter",
 }

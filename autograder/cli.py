@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from autograder.execution.backend import Backend
     from autograder.grading.grade import SubmissionGrade
-    from autograder.grading.settings import Settings
+    from autograder.settings import Settings
 
 app = typer.Typer(
     name="autograder",
@@ -96,7 +96,7 @@ def mutants(
     """Prove the tests: the reference passes twice, every mutant fails, every alternative passes."""
     from autograder.authoring import build as build_
     from autograder.authoring import mutants as mutants_
-    from autograder.report import tables
+    from autograder.pages import tables
 
     course, weeks = _load(root, week)
     texts = build_.texts_of(course, weeks, notebook)
@@ -166,7 +166,7 @@ def run(
 ) -> None:
     """Restart & Run All: every notebook from top to bottom, with time and memory."""
     from autograder.execution import runall, sandbox
-    from autograder.report import tables
+    from autograder.pages import tables
 
     course, weeks = _load(root, week)
     notebooks = course_.notebooks_of(course, weeks, tree.value, excluded=False)
@@ -201,17 +201,17 @@ def _private_variables(
     course: course_.Course, weeks: tuple, profile: str
 ) -> dict[Path, dict[str, str]]:
     """What shows each notebook with an exam its private inputs, which are made where they lack."""
+    from autograder import exams as exams_
     from autograder import notebook as nb_
-    from autograder.grading import private as private_
 
     found = {}
     for week in weeks:
         for path in course_.notebooks_of(course, [week], "source"):
             tasks = list(nb_.exams(nb_.read(path)))
-            if tasks and not private_.ready(course, week, tasks, profile):
-                private_.write(course, week, tasks, profile)
+            if tasks and not exams_.ready(course, week, tasks, profile):
+                exams_.write(course, week, tasks, profile)
             if tasks:
-                found[path] = private_.environment(course, week, profile)
+                found[path] = exams_.environment(course, week, profile)
     return found
 
 
@@ -232,15 +232,15 @@ def private(
 
     They lie in private/, which git ignores: keep a copy, since other inputs give other scores.
     """
+    from autograder import exams as exams_
     from autograder import notebook as nb_
-    from autograder.grading import private as private_
 
     course, weeks = _load(root, week)
     for one in weeks:
         notebooks = map(nb_.read, course_.notebooks_of(course, [one], "source"))
         tasks = [task for notebook in notebooks for task in nb_.exams(notebook)]
         if tasks:
-            for path in private_.write(course, one, tasks, profile.value, seed):
+            for path in exams_.write(course, one, tasks, profile.value, seed):
                 console.print(f"{path.relative_to(course.root)}", soft_wrap=True)
         elif week:
             console.print(f"{one.folder} has no exam.")
@@ -270,8 +270,8 @@ def grade(
     Exit code: 0 if all are graded; 3 if a person has to look at one that is flagged or refused;
     2 if grading could not begin or go on.
     """
+    from autograder import settings as settings_
     from autograder.grading import grade as grade_
-    from autograder.grading import settings as settings_
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])
@@ -328,8 +328,8 @@ def demo(
 ) -> None:
     """Grade a small class made by code, in demo/, and compare with the scores known before."""
     from autograder import demo as demo_
+    from autograder import settings as settings_
     from autograder.grading import grade as grade_
-    from autograder.grading import settings as settings_
 
     course, (one,) = _load(root, [week])
     own, students = demo_.set_up(course, one)
@@ -352,7 +352,7 @@ def _grade(
     **options: Any,
 ) -> list[SubmissionGrade]:
     from autograder.grading import grade as grade_
-    from autograder.report import html, tables
+    from autograder.pages import report, tables
 
     with backend as running_on, _progress() as bar:
         running = bar.add_task("Running notebooks", total=None)
@@ -369,8 +369,8 @@ def _grade(
             **options,
         )
     console.print(tables.grades(week, grades))
-    report = html.write(course, week, grade_.whole_class(course, week, grades, settings))
-    console.print(f"Report: {report}", soft_wrap=True)
+    page = report.write(course, week, grade_.whole_class(course, week, grades, settings))
+    console.print(f"Report: {page}", soft_wrap=True)
     console.print(f"Feedback: {course.root / 'feedback'}", soft_wrap=True)
     return grades
 

@@ -21,17 +21,16 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from autograder import course as course_
-from autograder import demo_networks
+from autograder import demo_networks, exams
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
 from autograder.course import Course, NotebookEntry, Week
 from autograder.errors import stop
+from autograder.exams import Private
 from autograder.execution.execute import HANDED_MIME
 from autograder.execution.runall import run_all
-from autograder.grading import private
 from autograder.grading.grade import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
-from autograder.grading.private import Private
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"
@@ -363,12 +362,12 @@ def read(course: Course, week: Week, entry: NotebookEntry) -> Notebook:
     source = nb_.read(course.root / "source" / file)
     tasks = list(nb_.exams(source))
     if tasks:
-        private.write(course, week, tasks, PROFILE, SEED)
-    exams = private.load(course, week, tasks, PROFILE)
+        exams.write(course, week, tasks, PROFILE, SEED)
+    private = exams.load(course, week, tasks, PROFILE)
     sitting = Sitting(source, {}, {})
-    if exams or entry.files:
-        sitting = _sit(course, week, entry, source, exams)
-    return Notebook(entry.name, source, released, exams, sitting)
+    if private or entry.files:
+        sitting = _sit(course, week, entry, source, private)
+    return Notebook(entry.name, source, released, private, sitting)
 
 
 def _sit(
@@ -376,7 +375,7 @@ def _sit(
     week: Week,
     entry: NotebookEntry,
     source: NotebookNode,
-    exams: Mapping[str, Private],
+    private: Mapping[str, Private],
 ) -> Sitting:
     """Run the reference, as `autograder run` does, up to its last exam. Raises CourseError.
 
@@ -388,7 +387,7 @@ def _sit(
     notebook = copy.deepcopy(source)
     cells = notebook.cells[: end + 1]
     others = [c for c in cells if nb_.is_training(c)][:-1]
-    others += [c for task, c in nb_.test_cells(notebook).items() if task not in exams]
+    others += [c for task, c in nb_.test_cells(notebook).items() if task not in private]
     notebook.cells = [c for c in cells if not any(c is other for other in others)]
     folder = course.root / "source" / week.folder
     where = f"source/{week.folder}/{entry.name}.ipynb"
@@ -408,7 +407,7 @@ def _sit(
             output_dir=Path(temporary, "runs"),
             profile=PROFILE,
             jobs=1,
-            variables={file: private.environment(course, week, PROFILE)},
+            variables={file: exams.environment(course, week, PROFILE)},
         )
         if not report.ok:
             raise stop(where, "", "demo", f"the reference does not run: {report.error}")
@@ -421,7 +420,7 @@ def _sit(
         if HANDED_MIME in output.get("data", {})
     }
     code = "\n\n".join(c.source for c in source.cells if c.cell_type == "code")
-    shares = {task: exam.mark(handed[task], code).share for task, exam in exams.items()}
+    shares = {task: exam.mark(handed[task], code).share for task, exam in private.items()}
     return Sitting(ran, files, shares)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autograder.grading.private import Private
+from autograder.exams import Private
 
 # What a student writes instead of the reference, or around it.
 PEEPS = """

@@ -149,7 +149,7 @@ def kernels() -> Finding:
 
 def seccomp() -> Finding:
     """The kernel takes our filter of system calls."""
-    from autograder.execution import seccomp
+    from autograder.execution.inside import seccomp
 
     reason = seccomp.probe()
     found = f"none: {reason}" if reason else "system calls are filtered"

@@ -35,7 +35,7 @@ from autograder.authoring import build  # noqa: E402
 from autograder.execution.execute import Limits  # noqa: E402
 from autograder.grading import intake  # noqa: E402
 from autograder.grading.graft import graft  # noqa: E402
-from autograder.grading.run import job_of  # noqa: E402
+from autograder.grading.job import job_of  # noqa: E402
 
 Week = dict[str, NotebookNode]  # source notebooks by name
 

@@ -84,7 +84,7 @@ def overhead(folder: Path, options: argparse.Namespace) -> None:
     from autograder.execution.execute import execute
     from autograder.execution.sandbox import Limits
     from autograder.grading.graft import graft
-    from autograder.grading.run import job_of
+    from autograder.grading.job import job_of
 
     root = light_course(folder / "course", 1)
     source = nb_.read(root / "source" / "week01_light" / "light.ipynb")

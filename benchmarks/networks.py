@@ -26,14 +26,17 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path[:0] = [str(REPOSITORY)]
 
 from autograder import course as course_  # noqa: E402
-from autograder import demo, demo_networks  # noqa: E402
+from autograder import (  # noqa: E402
+    demo,
+    demo_networks,
+    exams,
+)
 from autograder import notebook as nb_  # noqa: E402
+from autograder.exams import array_of  # noqa: E402
 from autograder.execution.execute import Job, execute  # noqa: E402
 from autograder.execution.sandbox import Limits  # noqa: E402
-from autograder.grading import private  # noqa: E402
 from autograder.grading.graft import graft  # noqa: E402
-from autograder.grading.private import array_of  # noqa: E402
-from autograder.grading.run import definitions, job_of  # noqa: E402
+from autograder.grading.job import definitions, job_of  # noqa: E402
 from practical_dl import data, project  # noqa: E402
 
 TASK = "network"
@@ -128,9 +131,9 @@ def handed_out(root: Path) -> demo.Notebook:
     name = next(e.name for e in week.notebooks if e.files)
     source = nb_.read(root / "source" / week.folder / f"{name}.ipynb")
     released = nb_.read(root / "release" / "en" / week.folder / f"{name}.ipynb")
-    private.write(own, week, [TASK], demo.PROFILE, demo.SEED)
-    exams = private.load(own, week, [TASK], demo.PROFILE)
-    return demo.Notebook(name, source, {"en": released}, exams, demo.Sitting(source, {}, {}))
+    exams.write(own, week, [TASK], demo.PROFILE, demo.SEED)
+    loaded = exams.load(own, week, [TASK], demo.PROFILE)
+    return demo.Notebook(name, source, {"en": released}, loaded, demo.Sitting(source, {}, {}))
 
 
 def kinds(notebook: demo.Notebook) -> dict[str, Callable[[], tuple[str, bytes]]]:

@@ -8,9 +8,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import postgres
 import pytest
-from rules import copy_tiny
+from kit import postgres
+from kit.rules import copy_tiny
 
 from autograder import doctor
 

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from rules import NOTEBOOK, TINY, WEEK, copy_tiny, edit, rules_in, rules_of
+from kit.rules import NOTEBOOK, TINY, WEEK, copy_tiny, edit, rules_in, rules_of
 
 from autograder import course as course_
 from autograder.errors import CourseError

@@ -18,7 +18,8 @@ import torch
 
 from autograder import doctor
 from autograder.doctor import Finding
-from autograder.execution import cgroups, sandbox, seccomp
+from autograder.execution import cgroups, sandbox
+from autograder.execution.inside import seccomp
 from practical_dl import data
 
 

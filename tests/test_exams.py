@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from rules import tree_of
+from kit.rules import tree_of
 
 from autograder import course as course_
+from autograder import exams
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.course import Course
@@ -24,7 +25,6 @@ from autograder.errors import CourseError
 from autograder.execution.backend import LocalPool
 from autograder.execution.execute import Exam, Job
 from autograder.grading import grade as grade_
-from autograder.grading import private
 from autograder.grading.grade import FLAGGED, GRADED, SubmissionGrade
 from practical_dl.exam import definitions
 
@@ -90,7 +90,7 @@ def grade(course: Course) -> dict[str, SubmissionGrade]:
 def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     course = new_course(tmp_path_factory.mktemp("exams") / "course")
     (week,) = course.weeks
-    private.write(course, week, ["guess"], "small", seed=1)
+    exams.write(course, week, ["guess"], "small", seed=1)
     hand_in(course, "right")
     hand_in(course, "right-ru", language="ru")
     hand_in(course, "worse", threshold=0.25)
@@ -286,7 +286,7 @@ def test_without_private_inputs_nothing_is_graded(tmp_path: Path) -> None:
 def test_what_was_trained_in_full_is_examined_in_full(tmp_path: Path) -> None:
     course = new_course(tmp_path / "course", 'c.Grader.exam_profile = "full"')
     (week,) = course.weeks
-    private.write(course, week, ["guess"], "full")
+    exams.write(course, week, ["guess"], "full")
     of_profile = "def guess(numbers, threshold):\n    return as_classes(numbers > SIZES[profile])"
     hand_in(course, "right", of_profile, cells={"import json": f"{TRAINED}\nSIZES = {SIZES}"})
     assert task(grade(course)["right"]) == (4.0, "correct")
@@ -296,7 +296,7 @@ def test_an_exam_has_a_time_of_its_own(tmp_path: Path) -> None:
     seconds = "c.Grader.cell_seconds = 5\nc.Grader.exam_seconds = 9"
     course = new_course(tmp_path / "course", seconds)
     (week,) = course.weeks
-    private.write(course, week, ["guess"], "small")
+    exams.write(course, week, ["guess"], "small")
     slow = (
         "import time\n\ndef guess(numbers, threshold):\n"
         "    time.sleep({} if len(numbers) > 4 else 0)\n    return as_classes(numbers > threshold)"
@@ -379,8 +379,8 @@ def test_a_broken_private_py_is_told(tmp_path: Path, source: str, said: str) -> 
     ],
 )
 def test_what_is_handed_in_may_be_anything(handed: dict[str, object]) -> None:
-    with pytest.raises(private.HandedError):
-        private.array_of(handed)
+    with pytest.raises(exams.HandedError):
+        exams.array_of(handed)
 
 
 def test_definitions_are_all_that_an_exam_takes_over() -> None:

@@ -19,13 +19,11 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from autograder import exams, gradebook, settings, steps
 from autograder import notebook as nb_
-from autograder import steps
 from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
 from autograder.course import FILE, Course, Week
 from autograder.errors import CourseError, Problem, stop
-from autograder.grading import private, settings
-from autograder.grading.record import prepare, unusable
 
 Files = dict[Path, bytes]
 _NOTEBOOK = re.compile(rb"^# %%|### (BEGIN|END) (SOLUTION|HIDDEN TESTS)", re.M)
@@ -343,7 +341,7 @@ def build_texts(course: Course, week: Week, texts: Iterable[Text]) -> Files:
             files[tree / week.folder / f"{text.name}.ipynb"] = nb_.dumps(notebook).encode()
     for relative in helpers(course, week):
         content = (course.root / "weeks" / week.folder / relative).read_bytes()
-        for tree in trees[:1] if str(relative) == private.FILE else trees:
+        for tree in trees[:1] if str(relative) == exams.FILE else trees:
             deeper = relative.suffix == ".md" and tree.parts[0] == "release"
             files[tree / week.folder / relative] = _one_deeper(content) if deeper else content
     return files
@@ -411,7 +409,7 @@ def build(course: Course, weeks: Sequence[Week]) -> Files:
     # The gradebook first: it may refuse, and then the trees stay as they are.
     url = settings.db_url(course)
     for week in weeks:
-        record(course, week, files, url)
+        gradebook.record_week(course, week, files, url)
     write(course.root, folders_of(course, weeks), files)
     return files
 
@@ -450,45 +448,3 @@ def _move(source: Path, target: Path) -> None:
     if source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
-
-
-def record(course: Course, week: Week, files: Files, db_url: str) -> None:
-    """Record a week's graded cells in the gradebook, as `nbgrader generate_assignment` does.
-
-    Before `write`: a notebook that stands in source/ as it is and in the gradebook is left alone.
-    Raises CourseError where submissions already stand on other cells.
-    """
-    import nbformat
-    from nbgrader.api import Gradebook
-    from sqlalchemy.exc import SQLAlchemyError
-
-    prepare(db_url)
-    problems = []
-    try:
-        with Gradebook(db_url) as gradebook:
-            assignment = gradebook.update_or_create_assignment(week.folder)
-            recorded = {notebook.name for notebook in assignment.notebooks}
-        for entry in week.notebooks:
-            path = Path("source") / week.folder / f"{entry.name}.ipynb"
-            written = course.root / path
-            same = written.is_file() and written.read_bytes() == files[path]
-            if same and entry.name in recorded:
-                continue
-            resources = {
-                "nbgrader": {"notebook": entry.name, "assignment": week.folder, "db_url": db_url}
-            }
-            source = nbformat.reads(files[path].decode(), as_version=4)
-            to_gradebook = [*steps.TO_GRADER, steps.SaveCells]
-            try:
-                steps.apply(to_gradebook, source, course.languages[0], resources)
-            except RuntimeError:
-                message = (
-                    "its graded cells changed, but the gradebook holds submissions of it; give the "
-                    "notebook a new name, or delete its submissions: "
-                    f"nbgrader db assignment remove {week.folder}"
-                )
-                problems.append(Problem(str(path), "", "gradebook", message))
-    except SQLAlchemyError as error:
-        raise unusable(db_url, error) from error
-    if problems:
-        raise CourseError(problems)

@@ -19,14 +19,13 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from autograder import exams, rubric
 from autograder import notebook as nb_
-from autograder import rubric
 from autograder.authoring import build
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import Course, Week
 from autograder.errors import Problem
-from autograder.grading import private
 
 MINIMUM_MUTANTS = 3
 
@@ -39,7 +38,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
         for rule in (tested, rubrics, twins, pictures, prose):
             problems += rule(text, course)
     problems += points(texts, week)
-    problems += exams(texts, course, week)
+    problems += private_parts(texts, course, week)
     problems += week_files(course, week)
     problems += ruff(course, week)
     if form:  # what follows needs a week that builds
@@ -249,10 +248,10 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
                 yield Problem(text.file, "", "points", message)
 
 
-def exams(texts: list[Text], course: Course, week: Week) -> Iterator[Problem]:
+def private_parts(texts: list[Text], course: Course, week: Week) -> Iterator[Problem]:
     """A week with an exam has a private.py, which makes its private inputs and marks answers."""
     tasks = [t for text in texts for t, test in text.tests.items() if test.options.get("exam")]
-    file = f"weeks/{week.folder}/{private.FILE}"
+    file = f"weeks/{week.folder}/{exams.FILE}"
     try:
         tree = ast.parse((course.root / file).read_bytes())
     except OSError:
@@ -288,7 +287,7 @@ def week_files(course: Course, week: Week) -> Iterator[Problem]:
 def ruff(course: Course, week: Week) -> Iterator[Problem]:
     """The code of the notebooks passes ruff."""
     files = [f"weeks/{week.folder}/{n.name}.py" for n in week.notebooks]
-    files.append(f"weeks/{week.folder}/{private.FILE}")
+    files.append(f"weeks/{week.folder}/{exams.FILE}")
     files = [f for f in files if (course.root / f).is_file()]
     if not files:  # ruff would look at the whole course
         return

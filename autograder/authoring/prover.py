@@ -76,19 +76,19 @@ def _private(tasks: list[str]) -> dict[str, Any]:
     """The private part of these exams, made here and for this run alone."""
     if not tasks:
         return {}
-    from autograder.grading import private
+    from autograder import exams
 
-    found = private.module(Path.cwd(), private.FILE)
-    made = private.make(found, tasks, "small", 0, private.FILE)
-    folder = Path.cwd() / private.FOLDER
+    found = exams.module(Path.cwd(), exams.FILE)
+    made = exams.make(found, tasks, "small", 0, exams.FILE)
+    folder = Path.cwd() / exams.FOLDER
     folder.mkdir()
     parts = {}
     for task in tasks:
         inputs, answers = made[task]
-        content = private.npz(inputs)
+        content = exams.npz(inputs)
         (folder / f"{task}.inputs.npz").write_bytes(content)
-        judge = private.judge_of(found, task, private.FILE)
-        parts[task] = private.Private(task, "small", content, answers, judge)
+        judge = exams.judge_of(found, task, exams.FILE)
+        parts[task] = exams.Private(task, "small", content, answers, judge)
     return parts
 
 

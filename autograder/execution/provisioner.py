@@ -202,7 +202,7 @@ def kernel_manager(
         config |= {"preload": list(preload), "data": data}
         spec.metadata = {"kernel_provisioner": {"provisioner_name": NAME, "config": config}}
     else:
-        launcher = [sys.executable, str(sandbox.INSIDE[0]), "unsafe", "[]"]
+        launcher = [sys.executable, str(sandbox.LAUNCHER), "unsafe", "[]"]
         spec.argv = sandbox.limited([*launcher, *connection], limits)
     manager = manager_class(kernel_name="python3")
     manager._kernel_spec = spec

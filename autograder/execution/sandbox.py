@@ -27,7 +27,10 @@ from pathlib import Path
 HOME = "/home/student"
 WORK = f"{HOME}/work"
 # What of this package runs in the sandbox.
-INSIDE = [Path(__file__).with_name(f"{name}.py") for name in ("launcher", "referee", "seccomp")]
+# What is shown to a sandbox and runs in it.
+LAUNCHER, *_ = INSIDE = [
+    Path(__file__).with_name("inside") / f"{name}.py" for name in ("launcher", "referee", "seccomp")
+]
 # Shared libraries count for RLIMIT_AS but use little memory: `import torch` (the CUDA build)
 # maps 3.1 GiB, of which 0.75 GiB count for RLIMIT_DATA. So RLIMIT_DATA holds the limit on memory,
 # and RLIMIT_AS, with this much on top, only stops absurd mappings.

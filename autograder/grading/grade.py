@@ -4,8 +4,8 @@ A submission goes its own way: collect -> graft -> jobs -> results -> notebook -
 feedback page. Only what is on its way is in memory. Whatever goes wrong with one becomes its
 status and a sentence; the others go on.
 
-What is done is kept (`keep.py`), last of all the entry of a submission: a run that was ended in the
-middle goes on where it was, and a submission of which nothing changed is not looked at again.
+What is done is kept (`cache.py`), last of all the entry of a submission: a run that was ended in
+the middle goes on where it was, and a submission of which nothing changed is not looked at again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder import exams, files
+from autograder import settings as settings_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
@@ -27,10 +29,7 @@ from autograder.execution.backend import Backend, BackendError, Cluster, Failed,
 from autograder.execution.execute import Job, Result, job_key, library_key
 from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
-from autograder.grading import folder as folder_
-from autograder.grading import keep, private
-from autograder.grading import settings as settings_
-from autograder.grading.record import (
+from autograder.gradebook import (
     TIMESTAMP,
     Marks,
     Recorder,
@@ -42,7 +41,9 @@ from autograder.grading.record import (
     received,
     small_file,
 )
-from autograder.grading.settings import Settings
+from autograder.grading import cache
+from autograder.grading import folder as folder_
+from autograder.settings import Settings
 
 if TYPE_CHECKING:  # slow to import, and not needed where nothing changed
     from nbformat import NotebookNode
@@ -204,7 +205,7 @@ def grade(
     """
     settings = settings or settings_.load(course)
     notebooks_of(course, [week], "source")
-    kept = keep.Kept(settings.cache)
+    kept = cache.Cache(settings.cache)
     grades: dict[str, SubmissionGrade] = {}
     with Recorder(settings.db_url, week.folder, settings.config, tell=tell) as recorder:
         run = _Run(course, week, settings, kept, recorder, again=again, tell=tell)
@@ -248,7 +249,7 @@ def read_grades(
 ) -> list[SubmissionGrade]:
     """What is known of those of these students who were graded, with the gradebook's scores."""
     settings = settings or settings_.load(course)
-    kept = keep.Kept(settings.cache)
+    kept = cache.Cache(settings.cache)
     with Recorder(settings.db_url, week.folder) as recorder:
         standings = recorder.read([s for s in students if _is_text(s)])
     entries = {student: kept.entry(week.folder, student) for student in students}
@@ -322,7 +323,7 @@ def _shown(standing: Standing, notebook: str) -> str:
     """By what is known whether a feedback page still says what the gradebook does."""
     rows, comments = standing.rows.get(notebook, {}), standing.comments.get(notebook, {})
     values = [*sorted(rows.items()), *sorted(comments.items()), standing.penalties.get(notebook)]
-    return keep.digest(map(repr, values))
+    return files.digest(map(repr, values))
 
 
 # -- On the way -------------------------------------------------------------------------------
@@ -373,7 +374,7 @@ class _Run:
         course: Course,
         week: Week,
         settings: Settings,
-        kept: keep.Kept,
+        kept: cache.Cache,
         recorder: Recorder,
         *,
         again: bool,
@@ -404,10 +405,10 @@ class _Run:
             repr((self._settings.unsafe, self._settings.trust_timestamps)),
             repr(self._week.notebooks),
         ]
-        folder = private.place(self._course, self._week, self._settings.exam_profile)
+        folder = exams.place(self._course, self._week, self._settings.exam_profile)
         for path in [*files, *sorted(folder.glob("*.npz"))]:
             parts += [path.name, path.read_bytes()]
-        return keep.digest(parts)
+        return files.digest(parts)
 
     @functools.cached_property
     def _sources(self) -> dict[str, NotebookNode]:
@@ -423,18 +424,18 @@ class _Run:
             for path in sorted(self._source.rglob("*"))
             if path.is_file()
             and path.suffix not in (".ipynb", ".md")
-            and path != self._source / private.FILE
+            and path != self._source / exams.FILE
             and "__pycache__" not in path.parts
         }
 
     @functools.cached_property
-    def exams(self) -> dict[str, dict[str, private.Private]]:
+    def exams(self) -> dict[str, dict[str, exams.Private]]:
         """The private part of each exam, by notebook and task. Raises CourseError."""
         from autograder import notebook as nb_
 
         course, week, profile = self._course, self._week, self._settings.exam_profile
         tasks = {name: list(nb_.exams(source)) for name, source in self._sources.items()}
-        loaded = private.load(course, week, [t for ts in tasks.values() for t in ts], profile)
+        loaded = exams.load(course, week, [t for ts in tasks.values() for t in ts], profile)
         return {name: {t: loaded[t] for t in found} for name, found in tasks.items()}
 
     @functools.cached_property
@@ -484,7 +485,7 @@ class _Run:
         """By what a submission is known again: what was read of it, and when it came."""
         names = [entry.name for entry in self._week.notebooks]
         found = folder_.look(folder, names, self._week.files)
-        return keep.digest([found.key(), arrival(folder)])
+        return files.digest([found.key(), arrival(folder)])
 
     def _page_again(
         self, student: str, entry: dict[str, Any], name: str, standing: Standing
@@ -494,7 +495,7 @@ class _Run:
         notebook = nb_.read(self._path("autograded", student, f"{name}.ipynb"))
         page = self._page(notebook, name, standing)
         path = self._path("feedback", student, f"{name}.html")
-        keep.write(path, page)
+        files.write(path, page)
         entry["files"][str(path.relative_to(self._course.root))] = len(page)
         entry["shown"][name] = _shown(standing, name)
         self._kept.put_entry(self._week.folder, student, entry)
@@ -548,7 +549,7 @@ class _Run:
         """Read a submission and graft its notebooks."""
         from autograder.grading import intake
         from autograder.grading.graft import graft
-        from autograder.grading.run import job_of
+        from autograder.grading.job import job_of
 
         folder = self._course.root / "submitted" / student / self._week.folder
         parts = {name: _Part(name) for name in self._sources}
@@ -663,8 +664,8 @@ class _Run:
     def _score(self, part: _Part) -> None:
         """Verdicts, marks and a notebook that is safe to look at."""
         from autograder import notebook as nb_
-        from autograder.grading.run import apply_result, suspicions
-        from autograder.grading.sanitise import sanitise
+        from autograder.grading.job import apply_result, suspicions
+        from autograder.pages.sanitise import sanitise
 
         if part.grafted is None or part.result is None:
             return
@@ -733,9 +734,9 @@ class _Run:
                 files[self._path("autograded", one.student, name)] = content
                 files[self._path("feedback", one.student, name)] = content
         for tree in ("autograded", "feedback"):
-            keep.sweep(self._path(tree, one.student, ""))
+            files.sweep(self._path(tree, one.student, ""))
         for path, content in files.items():
-            keep.write(path, content)
+            files.write(path, content)
         entry |= self._entry(one, standing)
         if all(part.sure for part in one.parts.values()):
             root = self._course.root
@@ -745,7 +746,7 @@ class _Run:
     def _page(self, notebook: NotebookNode, name: str, standing: Standing) -> bytes:
         """The feedback page of a graded notebook."""
         from autograder import notebook as nb_
-        from autograder.grading.feedback import CellGrade, page
+        from autograder.pages.feedback import CellGrade, page
 
         rows, comments = standing.rows.get(name, {}), standing.comments.get(name, {})
         grades = {cell: CellGrade(None, 0.0, comment) for cell, comment in comments.items()}
@@ -816,7 +817,7 @@ def _answers(notebook: NotebookNode) -> dict[str, str]:
     from autograder import notebook as nb_
 
     return {
-        nb_.grade_id(cell): keep.digest([repr((cell.source, cell.get("attachments")))])
+        nb_.grade_id(cell): files.digest([repr((cell.source, cell.get("attachments")))])
         for cell in notebook.cells
         if nb_.is_graded(cell) and nb_.is_solution(cell)
     }

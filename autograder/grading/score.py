@@ -10,8 +10,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from autograder import notebook as nb_
+from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
-from autograder.grading.private import HandedError, Private
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from kit.rules import WEEK, copy_tiny
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
-from rules import WEEK, copy_tiny
 
 from autograder import course as course_
 from autograder import notebook as nb_

@@ -1,0 +1,1 @@
+"""What is shown to a sandbox and runs in it. Each file stands alone and imports none of ours."""

@@ -1,0 +1,232 @@
+"""Between a grafted notebook and the sandbox: the job that is run, and the verdicts on it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograder import notebook as nb_
+from autograder.exams import FOLDER, Private
+from autograder.execution.execute import (
+    CellOutcome,
+    Control,
+    Exam,
+    Job,
+    Limits,
+    Result,
+    Trial,
+)
+from autograder.grading.score import Verdict, judge, judge_exam, write_outputs
+from practical_dl.exam import definitions, imported_as
+
+
+def job_of(
+    notebook: NotebookNode,
+    source: NotebookNode,
+    files: Mapping[str, bytes],
+    limits: Limits,
+    exams: Mapping[str, Private] | None = None,
+) -> Job:
+    """The job for a grafted notebook: with a negative control for each task that has a mutant.
+
+    The salt comes from the source notebook, which students do not have: the hidden tests draw
+    numbers that they can't foresee, and the same ones for everybody. files: what the notebook finds
+    beside it. exams: the private part of each task that is an exam. Cells that train are left out.
+    """
+    exams = exams or {}
+    tests = nb_.test_cells(notebook)
+    code = [
+        _for_kernel(cell)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not nb_.is_training(cell)
+    ]
+    controls = nb_.once(source, "controls", lambda: _controls(source))
+    return Job(
+        notebook={"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5},
+        files=dict(files),
+        limits=limits,
+        controls=tuple(replace(c, test=tests[c.task].id) for c in controls if c.task not in exams),
+        salt=nb_.once(source, "salt", lambda: _salt(source)),
+        exams=tuple(_exam(notebook, private) for private in exams.values()),
+    )
+
+
+def _exam(notebook: NotebookNode, private: Private) -> Exam:
+    """The exam of a task: what the cells before its test define, then the task's own cell."""
+    test = nb_.test_cells(notebook)[private.task]
+    cells = [c for c in notebook.cells[: notebook.cells.index(test)] if c.cell_type == "code"]
+    own = [cell.source for cell in cells if nb_.grade_id(cell) == private.task]
+    others = [
+        cell.source
+        for cell in cells
+        if nb_.grade_id(cell) != private.task
+        and not nb_.is_graded(cell)
+        and nb_.PARAMETERS not in cell.metadata.get("tags", ())  # they are given
+    ]
+    files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
+    sources = (definitions(others), *own)
+    return Exam(private.task, test.id, sources, files, private.profile)
+
+
+def _salt(source: NotebookNode) -> str:
+    return hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
+
+
+def _controls(source: NotebookNode) -> list[Control]:
+    """What looks at each autograded task again: its first mutant and the names that its test uses.
+
+    Those names are the instructor's imports and helper functions before the test, which a student's
+    code could have replaced.
+    """
+    found = []
+    mutants: dict[str, list[dict[str, str]]] = {}
+    trees: list[ast.Module] = []
+    bound: set[str] = set()
+    for cell in source.cells:
+        if cell.cell_type != "code":
+            continue
+        tree = _parsed(cell.source)
+        if nb_.is_solution(cell):
+            mutants[nb_.grade_id(cell)] = nb_.ours(cell).get("mutants", [])
+        elif nb_.is_graded(cell):
+            task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
+            first = next(iter(mutants.get(task, [])), {"source": ""})
+            preamble = _preamble(trees, tree)
+            control = Control(task, cell.id, first["source"], preamble, tuple(sorted(bound)))
+            found.append(control)
+            continue
+        else:
+            trees.append(tree)
+        bound |= _bound(tree)
+    return found
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # a cell with magics
+        return ast.Module([], [])
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """All names that code may bind, at any depth: too many do no harm."""
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not _is_loaded(n)}
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names |= {n.name for n in ast.walk(tree) if isinstance(n, kinds)}
+    imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return names | {imported_as(alias) for n in imported for alias in n.names}
+
+
+def _is_loaded(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Load)
+
+
+def _preamble(trees: Sequence[ast.Module], test: ast.Module) -> str:
+    """The imports and functions of these cells that a test needs, itself or through others."""
+    offered: list[tuple[set[str], ast.stmt]] = []
+    for node in (node for tree in trees for node in tree.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                one = copy.copy(node)
+                one.names = [alias]
+                offered.append(({imported_as(alias)}, one))
+        elif isinstance(node, ast.FunctionDef):
+            offered.append(({node.name}, node))
+    needed: list[ast.stmt] = []
+    wanted, seen = _loaded(test), set()
+    while wanted - seen:
+        name = min(wanted - seen)
+        seen.add(name)
+        for names, node in offered:
+            if name in names and node not in needed:
+                needed.append(node)
+                wanted |= _loaded(node)
+    return "\n".join(ast.unparse(node) for _, node in offered if node in needed)
+
+
+def _loaded(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_loaded(n)}
+
+
+def _for_kernel(cell: NotebookNode) -> dict[str, Any]:
+    """What running a cell depends on, so that equal code in two submissions is one job."""
+    metadata: dict[str, Any] = {"tags": list(cell.metadata.get("tags", []))}
+    if nb_.is_graded(cell):
+        metadata["nbgrader"] = {"grade": True}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": cell.id,
+        "metadata": metadata,
+        "outputs": [],
+        "source": cell.source,
+    }
+
+
+def suspicions(result: Result) -> list[str]:
+    """What a person should look at, a sentence each."""
+    found = []
+    survived = [task for task, ended in result.controls.items() if ended == "survived"]
+    if survived:
+        what = "pass on a planted mistake: they were tampered with"
+        found.append(f"the checks of {', '.join(survived)} {what}")
+    for task, trial in result.trials.items():
+        if task in survived or trial.status == "passed":
+            continue
+        if trial.status == "failed":
+            what = "passes in the notebook, but not when it is checked apart from it"
+            found.append(f"{task} {what}: {trial.why}")
+        else:
+            what = "passes, but could not be checked a second time"
+            found.append(f"{task} {what} ({trial.why}); it got no points until you look at it")
+    for task, ended in result.controls.items():
+        if ended.startswith("error"):
+            found.append(f"the negative control of {task} could not be tried ({ended[7:]})")
+    return found + ([result.message] if result.message else [])
+
+
+def apply_result(
+    notebook: NotebookNode,
+    result: Result,
+    exams: Mapping[str, Private] | None = None,
+    files: str = "",
+) -> tuple[Verdict, ...]:
+    """Put what ran into the grafted notebook: outputs, and at each test cell its verdict.
+
+    exams: the private part of each task that is an exam. files: what is to be told of the files
+    that were handed in, beside an exam that failed. A cell that trains keeps the outputs that were
+    handed in with it.
+    """
+    exams = exams or {}
+    code = [c for c in notebook.cells if c.cell_type == "code" and not nb_.is_graded(c)]
+    written = "\n\n".join(cell.source for cell in code)
+    executed = nbformat.from_dict(result.notebook)
+    outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
+    outcomes = {outcome.cell_id: outcome for outcome in result.cells}
+    verdicts = []
+    tests = {cell.id: task for task, cell in nb_.test_cells(notebook).items()}
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or nb_.is_training(cell):
+            continue
+        cell.outputs = outputs.get(cell.id, [])
+        if cell.id not in tests:
+            continue
+        task = tests[cell.id]
+        outcome = outcomes.get(cell.id) or CellOutcome(cell.id, "skipped", 0.0)
+        if task in exams:
+            verdict = judge_exam(cell, outcome, exams[task], result.handed.get(task), written)
+            if files and not verdict.score and verdict.status != "not attempted":
+                verdict = replace(verdict, message=f"{verdict.message}\n{files}")
+        else:
+            trial = result.trials.get(task, Trial("error", "it was not tried"))
+            verdict = judge(cell, outcome, trial, result.controls.get(task, "killed"))
+        write_outputs(cell, verdict)
+        verdicts.append(verdict)
+    return tuple(verdicts)

@@ -1,1 +1,0 @@
-"""Tables for the terminal, and the class report with its plots."""

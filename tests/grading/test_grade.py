@@ -1,0 +1,559 @@
+"""One `grade` of a week: what is run, what is kept, what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.rules import WEEK, copy_tiny
+from nbformat.v4 import new_code_cell
+from nbgrader.apps import NbGraderAPI
+from nbgrader.converters.base import NbGraderException
+from nbgrader.utils import temp_attrs
+
+from autograder import course as course_
+from autograder import files, settings
+from autograder import gradebook as gradebook_
+from autograder import notebook as nb_
+from autograder.authoring import build
+from autograder.course import Course
+from autograder.errors import CourseError
+from autograder.execution.backend import BackendError, Failed
+from autograder.execution.execute import CellOutcome, Job, Result, Trial
+from autograder.execution.kernel import BEST_START
+from autograder.execution.sandbox import SandboxError
+from autograder.gradebook import Recorder
+from autograder.grading import grade as grade_
+from autograder.pages import sanitise
+from autograder.plugin import autograde
+
+REPOSITORY = Path(__file__).parents[2]
+STUDENTS = ["ann", "bob", "cid", "dee"]
+
+
+class Fake:
+    """A backend for which every notebook is right. ran: the keys of the jobs that it ran."""
+
+    def __init__(self, answer: Callable[[Job], Any] | None = None) -> None:
+        self.ran: list[str] = []
+        self._answer = answer or right
+
+    def run(self, jobs: Any) -> Iterator[tuple[str, Any]]:
+        for key, job in jobs:
+            self.ran.append(key)
+            yield key, self._answer(job)
+
+
+def right(job: Job) -> Result:
+    """That all tests pass."""
+    cells = tuple(CellOutcome(c["id"], "ok", 0.1) for c in job.notebook["cells"])
+    return Result(
+        notebook=dict(job.notebook),
+        cells=cells,
+        controls={c.task: "killed" for c in job.controls},
+        trials={c.task: Trial("passed", score=1.0) for c in job.controls},
+        seconds=1.0,
+        peak_memory_mib=1.0,
+        sandboxed=True,
+        kernel=BEST_START,
+        message="",
+    )
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built tiny course with four different submissions."""
+    root = copy_tiny(tmp_path_factory.mktemp("grade") / "course")
+    shutil.copy(REPOSITORY / "nbgrader_config.py", root)
+    course = course_.load(root)
+    build.build(course, course.weeks)
+    for student in STUDENTS:
+        hand_in(root, student, f"name = {student!r}")
+    return root
+
+
+@pytest.fixture
+def course(template: Path, tmp_path: Path) -> Course:
+    return course_.load(shutil.copytree(template, tmp_path / "course"))
+
+
+def hand_in(root: Path, student: str, extra: str = "") -> Path:
+    """The reference as a submission, with a cell of the student's own."""
+    notebook = nb_.read(root / "source" / WEEK / "tiny.ipynb")
+    notebook.cells = [*nb_.in_language(notebook.cells, "en"), new_code_cell(extra, id="own")]
+    for cell in notebook.cells:
+        cell.source = nb_.without_hidden(cell.source)
+    path = root / "submitted" / student / WEEK / "tiny.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nb_.dumps(notebook), encoding="utf-8")
+    return path
+
+
+def grade(
+    course: Course, backend: Any = None, students: list[str] | None = None, **options: Any
+) -> dict[str, grade_.SubmissionGrade]:
+    """Grade, and give the grades by student."""
+    week = course.weeks[0]
+    names = students or grade_.submissions(course, week)
+    backend = backend or Fake()
+    return {g.student: g for g in grade_.grade(course, week, names, backend=backend, **options)}
+
+
+def state(root: Path) -> dict[str, Any]:
+    """All that grading leaves, but times: files, rows, and which results are kept."""
+    found: dict[str, Any] = {
+        str(path.relative_to(root)): path.read_bytes()
+        for tree in ("autograded", "feedback")
+        for path in (root / tree).rglob("*")
+        if path.is_file()
+    }
+    found["kept"] = sorted(str(p.relative_to(root)) for p in (root / ".grading").rglob("*"))
+    with Recorder(f"sqlite:///{root / 'gradebook.db'}", WEEK) as recorder:
+        students = sorted(os.listdir(root / "submitted"))
+        found["rows"] = recorder.read(students)
+    with sqlite3.connect(root / "gradebook.db") as database:
+        for table in ("grade", "comment", "submitted_notebook", "submitted_assignment", "student"):
+            found[table] = database.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return found
+
+
+# -- What changed, and what did not ------------------------------------------------------------
+
+
+def test_only_what_changed_is_run(course: Course) -> None:
+    first = Fake()
+    before = grade(course, first)
+    assert len(first.ran) == 4 and {g.score() for g in before.values()} == {3.0}
+    hand_in(course.root, "bob", "name = 'Bob'")
+    second = Fake()
+    after = grade(course, second)
+    assert len(second.ran) == 1 and second.ran[0] not in first.ran
+    assert after == before
+    third = Fake()
+    assert grade(course, third) == before and third.ran == []
+    again = Fake()
+    assert grade(course, again, again=True) == before and len(again.ran) == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("autograded/ann/week01_tiny/tiny.ipynb", None),
+        ("autograded/ann/week01_tiny/tiny.ipynb", "{"),
+        ("feedback/ann/week01_tiny/tiny.html", None),
+        ("feedback/ann/week01_tiny/tiny.html", ""),
+        ("gradebook.db", "an older one"),
+    ],
+)
+def test_what_was_lost_is_made_again_without_a_run(
+    course: Course, file: str, content: str | None
+) -> None:
+    shutil.copy(course.root / "gradebook.db", course.root / "before.db")
+    before, want = grade(course), None
+    want = state(course.root)
+    if file == "gradebook.db":
+        for path in course.root.glob("gradebook.db*"):
+            path.unlink()
+        (course.root / "before.db").rename(course.root / file)
+    elif content is None:
+        (course.root / file).unlink()
+    else:
+        (course.root / file).write_text(content)
+    backend = Fake()
+    assert grade(course, backend) == before and backend.ran == []
+    assert state(course.root) == want
+
+
+def test_what_is_kept_may_be_damaged(course: Course) -> None:
+    before = grade(course)
+    want = state(course.root)
+    results = sorted((course.root / ".grading").glob("*.json"))
+    entries = sorted((course.root / ".grading" / WEEK).glob("*.json"))
+    assert (len(results), len(entries)) == (4, 4)
+    contents = [b"", b"{", b"\xff\xfe", b"[1, 2]"]
+    for path, content in zip([*results, *entries], contents * 2, strict=True):
+        path.write_bytes(content)
+    backend = Fake()
+    assert grade(course, backend) == before
+    assert len(backend.ran) == 4 and state(course.root) == want
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"),
+    [
+        (lambda root: (root / "nbgrader_config.py").open("a").write("c.Grader.memory_mib = 1000\n"),
+         4),
+        (lambda root: (root / "source" / WEEK / "data.csv").write_text("1"), 4),
+        (lambda root: (root / "source" / WEEK / "README.md").write_text("Other words"), 0),
+        (lambda root: os.utime(root / "submitted" / "ann" / WEEK / "tiny.ipynb", (9, 9)), 0),
+    ],
+)  # fmt: skip
+def test_all_that_an_outcome_depends_on(
+    course: Course, change: Callable[[Path], Any], runs: int
+) -> None:
+    before = grade(course)
+    change(course.root)
+    backend = Fake()
+    assert grade(course, backend) == before
+    assert len(backend.ran) == runs
+    (standing,) = (state(course.root)["rows"]["ann"],)
+    folder = course.root / "submitted" / "ann" / WEEK
+    assert standing.received == gradebook_.received(folder)
+
+
+def test_equal_submissions_run_once(course: Course) -> None:
+    for student in ("eve", "fay", "gus"):
+        hand_in(course.root, student, "name = 'ann'")
+    backend = Fake()
+    found = grade(course, backend)
+    assert len(backend.ran) == 4 and len(set(backend.ran)) == 4
+    assert {g.score() for g in found.values()} == {3.0} and len(found) == 7
+
+
+def test_a_grade_that_a_person_gives_meanwhile_shows(course: Course) -> None:
+    from nbgrader.api import Gradebook
+
+    grade(course)
+    page = course.root / "feedback" / "ann" / WEEK / "tiny.html"
+    before = page.read_text(encoding="utf-8")
+    with Gradebook(f"sqlite:///{course.root / 'gradebook.db'}") as gradebook:
+        row = gradebook.find_grade("test-distance", "tiny", WEEK, "ann")
+        row.manual_score, row.needs_manual_grade = 0.25, False
+        gradebook.find_comment("line", "tiny", WEEK, "ann").manual_comment = "Well thought of."
+        gradebook.db.commit()
+    backend = Fake()
+    found = grade(course, backend)
+    assert found["ann"].score() == 1.25 and found["bob"].score() == 3.0
+    assert backend.ran == []
+    after = page.read_text(encoding="utf-8")
+    assert "Well thought of." in after and "Well thought of." not in before
+    changed = page.stat().st_mtime_ns
+    assert grade(course, backend)["ann"].score() == 1.25
+    assert page.stat().st_mtime_ns == changed
+    assert grade_.read_grades(course, course.weeks[0], ["ann"]) == [found["ann"]]
+
+
+def test_the_report_is_of_the_whole_class(course: Course) -> None:
+    week, own = course.weeks[0], settings.load(course)
+    ann = list(grade(course, students=["ann"]).values())
+    assert grade_.whole_class(course, week, ann, own) == ann  # nobody else was graded yet
+    everybody = list(grade(course).values())
+    assert grade_.whole_class(course, week, ann, own) == everybody
+    assert grade_.whole_class(course, week, everybody, own) == everybody
+
+
+def test_a_notebook_that_is_withdrawn_leaves_nothing(course: Course) -> None:
+    grade(course)
+    (course.root / "submitted" / "ann" / WEEK / "tiny.ipynb").unlink()
+    found = grade(course)
+    assert found["ann"].status == grade_.MISSING and found["ann"].score() == 0.0
+    assert found["ann"].notebooks[0].reasons == ("tiny.ipynb was not handed in",)
+    assert not list((course.root / "autograded" / "ann").rglob("*.ipynb"))
+    assert not list((course.root / "feedback" / "ann").rglob("*.html"))
+    assert {row.score for row in state(course.root)["rows"]["ann"].rows["tiny"].values()} == {0.0}
+
+
+def test_only_a_few_submissions_are_in_memory(course: Course) -> None:
+    """A backend is given the next job only when it asks for it, and one ends before the next."""
+
+    class Lazy(Fake):
+        def run(self, jobs: Any) -> Iterator[tuple[str, Any]]:
+            for number, (key, job) in enumerate(jobs):
+                autograded = list((course.root / "autograded").glob("*"))
+                assert len(autograded) == number
+                yield key, right(job)
+
+    assert len(grade(course, Lazy())) == 4
+
+
+# -- When something goes wrong -----------------------------------------------------------------
+
+
+def test_one_submission_never_stops_the_others(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(notebook: Any) -> None:
+        if any(cell.source == "name = 'ann'" for cell in notebook.cells):
+            raise RuntimeError("a mistake of ours")
+
+    def answer(job: Job) -> Any:
+        if any(cell["source"] == "name = 'bob'" for cell in job.notebook["cells"]):
+            return Failed("its worker died")
+        return right(job)
+
+    long = course.root / "submitted" / ("x" * 200) / WEEK
+    shutil.copytree(course.root / "submitted" / "ann" / WEEK, long)
+    undecodable = os.fsencode(course.root / "submitted") + b"/\xff\xfe/" + WEEK.encode()
+    os.makedirs(undecodable)
+    (course.root / "submitted" / "file").mkdir()
+    (course.root / "submitted" / "file" / WEEK).write_text("no folder")
+    (course.root / "submitted" / "link").mkdir()
+    (course.root / "submitted" / "link" / WEEK).symlink_to("/etc")
+    with monkeypatch.context() as patch:
+        patch.setattr(sanitise, "sanitise", fail)
+        found = grade(course, Fake(answer))
+    (ann,), (bob,) = (found[s].notebooks[0].reasons for s in ("ann", "bob"))
+    assert ann.startswith("tiny: the grader itself failed on it (RuntimeError: a mistake of ours")
+    assert bob == "tiny: it could not be run: its worker died"
+    assert [found[s].status for s in STUDENTS] == ["refused", "refused", "graded", "graded"]
+    assert "is a symbolic link" in found["link"].notebooks[0].reasons[0]
+    assert "is a file, not a folder" in found["file"].notebooks[0].reasons[0]
+    for student in ("x" * 200, os.fsdecode(b"\xff\xfe")):
+        assert "rename" in found[student].notebooks[0].reasons[0]
+    assert {found[s].score() for s in found if found[s].status == "refused"} == {0.0}
+    assert grade_.exit_code(found.values()) == 3
+    rows = state_rows(course)
+    assert {row.score for row in rows["ann"].rows["tiny"].values()} == {0.0}
+    assert set(rows) == {*STUDENTS, "file", "link"}
+    page = (course.root / "feedback" / "bob" / WEEK / "tiny.html").read_text(encoding="utf-8")
+    assert "its worker died" in page
+    # What was not the submission's fault is tried again.
+    backend = Fake()
+    found = grade(course, backend)
+    assert [found[s].status for s in STUDENTS] == ["graded"] * 4
+    assert len(backend.ran) == 1  # ann's result was kept
+
+
+def state_rows(course: Course) -> dict[str, Any]:
+    with Recorder(f"sqlite:///{course.root / 'gradebook.db'}", WEEK) as recorder:
+        return recorder.read([*STUDENTS, "file", "link"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SandboxError("no bubblewrap."), r"\[sandbox\] no bubblewrap. Or pass --unsafe"),
+        (BackendError("no worker."), r"\[backend\] no worker."),
+    ],
+)
+def test_where_nothing_can_be_run(course: Course, error: Exception, said: str) -> None:
+    def answer(job: Job) -> Any:
+        raise error
+
+    with pytest.raises(CourseError, match=said):
+        grade(course, Fake(answer))
+    assert len(grade(course)) == 4
+
+
+@pytest.mark.parametrize("number", range(0, 16, 3))
+def test_a_full_disk(
+    course: Course, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    whole = course_.load(shutil.copytree(template, tmp_path / "whole"))
+    grade(whole)
+    left, write = [number], files.write
+
+    def full(path: Path, content: bytes) -> None:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        left[0] -= 1
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(CourseError, match="No space left on device"):
+            grade(course)
+    grade(course)
+    assert comparable(state(course.root)) == comparable(state(whole.root))
+
+
+def comparable(found: dict[str, Any]) -> dict[str, Any]:
+    """Without the times, which differ between two copies of a course."""
+    for standing in found["rows"].values():
+        standing.received = None
+    return found
+
+
+def test_a_locked_gradebook_loses_no_result(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradebook_, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(gradebook_, "WAITS", (0.1,))
+    told: list[str] = []
+    other = sqlite3.connect(course.root / "gradebook.db")
+    other.execute("PRAGMA journal_mode=WAL")
+    other.execute("BEGIN IMMEDIATE")
+    first, second = Fake(), Fake()
+    with pytest.raises(CourseError, match="database is locked"):
+        grade(course, first, tell=told.append)
+    assert told and "trying again" in told[0]
+    other.rollback()
+    assert len(grade(course, second)) == 4
+    assert len(first.ran) + len(second.ran) == 4
+
+
+def test_cells_that_the_gradebook_does_not_know(course: Course) -> None:
+    path = course.root / "source" / WEEK / "tiny.ipynb"
+    path.write_text(path.read_text(encoding="utf-8").replace("test-double", "test-triple"))
+    with pytest.raises(CourseError, match="run: autograder build"):
+        grade(course)
+
+
+# -- nbgrader's own commands -------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(course: Course, monkeypatch: pytest.MonkeyPatch) -> NbGraderAPI:
+    """What formgrader's buttons call, with a backend for which all is right."""
+
+    class Pool(Fake):
+        def __init__(self, workers: int, *, sandbox: bool) -> None:
+            assert workers >= 1 and sandbox
+            super().__init__()
+            pools.append(self)
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    pools: list[Fake] = []
+    config = settings.load_config(course)  # nbgrader is imported: so this installs our class
+    monkeypatch.setattr(autograde, "LocalPool", Pool)
+    found = NbGraderAPI(config=config)
+    found.pools = pools
+    return found
+
+
+def test_formgraders_button_is_our_grader(course: Course, api: NbGraderAPI) -> None:
+    folder = course.root / "submitted" / "ann" / WEEK
+    (folder / "data.csv").symlink_to("/etc/passwd")
+    (folder / "other").symlink_to("/dev/zero")
+    (folder / "timestamp.txt").write_text("2026-01-05 11:30:00 UTC")
+    assert "ann" not in api.get_autograded_students(WEEK)
+    done = api.autograde(WEEK, "ann")
+    assert done["success"], done
+    assert "week01_tiny of ann: graded, 3 points + 1" in done["log"]
+    files = sorted(p.name for p in (course.root / "autograded" / "ann" / WEEK).iterdir())
+    assert files == ["timestamp.txt", "tiny.ipynb"]
+    assert api.get_autograded_students(WEEK) == {"ann"}
+    hand_in(course.root, "ann", "came_again = True")
+    assert api.get_autograded_students(WEEK) == set()
+    api.autograde(WEEK, "ann")
+    api.autograde(WEEK, "ann", force=False)
+    assert [len(pool.ran) for pool in api.pools] == [1, 1, 0]
+
+
+def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
+    def autograde(**options: Any) -> list[str]:
+        for name, value in options.pop("directory", {}).items():
+            setattr(api.coursedir, name, value)
+        with temp_attrs(api.coursedir, assignment_id=WEEK, **options):
+            found = autograde.Autograde(coursedir=api.coursedir, parent=api)
+            found.start()
+        graded = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
+        shutil.rmtree(course.root / "autograded")
+        return sorted(graded)
+
+    assert autograde() == STUDENTS
+    assert autograde(student_id="[ab]*") == ["ann", "bob"]
+    assert autograde(student_id_exclude="ann,dee") == ["bob", "cid"]
+    assert autograde(notebook_id="ti*") == STUDENTS
+    odd = course.root / "submitted" / "[ab]*"  # one's name before it is a pattern
+    shutil.copytree(course.root / "submitted" / "ann", odd)
+    assert autograde(student_id="[ab]*") == ["[ab]*"]
+    for options in ({"student_id": "nobody"}, {"notebook_id": "none"}):
+        with pytest.raises(NbGraderException, match="No notebooks were matched"):
+            autograde(**options)
+    api.config.Execute.enabled = False
+    with pytest.raises(NbGraderException, match="--no-execute"):
+        autograde()
+
+
+def test_only_students_who_are_known(course: Course, api: NbGraderAPI) -> None:
+    done = api.autograde(WEEK, "ann", create=False)
+    assert not done["success"] and "No student with ID 'ann' exists" in done["log"]
+    api.autograde(WEEK, "ann")
+    assert api.autograde(WEEK, "ann", create=False)["success"]
+
+
+def test_what_stops_our_grader_is_told_in_nbgraders_log(course: Course, api: NbGraderAPI) -> None:
+    (course.root / "source" / WEEK / "tiny.ipynb").unlink()
+    done = api.autograde(WEEK, "ann")
+    assert (
+        not done["success"] and "[ERROR] source/week01_tiny/tiny.ipynb: [not-built]" in done["log"]
+    )
+
+
+def test_nbgraders_own_class_never_runs(course: Course) -> None:
+    config = settings.load_config(course)
+    found = NbGraderAPI(config=config)
+    with (
+        temp_attrs(found.coursedir, assignment_id=WEEK, student_id="ann"),
+        pytest.raises(NbGraderException, match="without a sandbox"),
+    ):
+        autograde.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
+    assert not (course.root / "autograded").exists()
+
+
+def test_reading_the_settings_imports_nothing_of_nbgrader(course: Course) -> None:
+    grade(course)
+    code = (
+        "import sys\nfrom autograder import cli\n"
+        "sys.argv = ['autograder', 'grade', '1']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(sorted({'nbgrader', 'nbformat', 'torch'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=course.root, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=course.root, capture_output=True)
+    assert done.stdout.decode().splitlines()[-1] == "[]", done.stderr
+
+
+# -- kill -9 -----------------------------------------------------------------------------------
+
+Moment = Callable[[Path], bool]
+
+
+def count(pattern: str, number: int) -> Moment:
+    return lambda root: len(list(root.glob(pattern))) >= number
+
+
+MOMENTS: dict[str, Moment] = {
+    "at the start": lambda root: True,
+    "with the first result": count(".grading/*.json", 1),
+    "with a first notebook": count("autograded/*/*/*.ipynb", 1),
+    "with a first entry": count(f".grading/{WEEK}/*.json", 1),
+    "with three results": count(".grading/*.json", 3),
+    "with the third entry": count(f".grading/{WEEK}/*.json", 3),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a grader that nobody kills leaves."""
+    root = shutil.copytree(template, tmp_path_factory.mktemp("whole") / "course")
+    assert command(root).wait(300) == 0
+    return comparable(state(root))
+
+
+def command(root: Path) -> subprocess.Popen:
+    line = [sys.executable, "-m", "autograder", "grade", "1", "--jobs", "2"]
+    return subprocess.Popen(line, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_kill_9_at_any_moment(course: Course, uninterrupted: dict[str, Any], moment: str) -> None:
+    root = course.root
+    process = command(root)
+    deadline = time.monotonic() + 300
+    while not MOMENTS[moment](root) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    results = {p: p.stat().st_mtime_ns for p in (root / ".grading").glob("*.json")}
+    assert command(root).wait(300) == 0
+    assert comparable(state(root)) == uninterrupted
+    # What had run did not run again.
+    assert {p: p.stat().st_mtime_ns for p in results} == results
