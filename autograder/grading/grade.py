@@ -20,7 +20,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autograder import exams, files
+from autograder import exams
+from autograder import files as files_
 from autograder import settings as settings_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
@@ -323,7 +324,7 @@ def _shown(standing: Standing, notebook: str) -> str:
     """By what is known whether a feedback page still says what the gradebook does."""
     rows, comments = standing.rows.get(notebook, {}), standing.comments.get(notebook, {})
     values = [*sorted(rows.items()), *sorted(comments.items()), standing.penalties.get(notebook)]
-    return files.digest(map(repr, values))
+    return files_.digest(map(repr, values))
 
 
 # -- On the way -------------------------------------------------------------------------------
@@ -408,7 +409,7 @@ class _Run:
         folder = exams.place(self._course, self._week, self._settings.exam_profile)
         for path in [*files, *sorted(folder.glob("*.npz"))]:
             parts += [path.name, path.read_bytes()]
-        return files.digest(parts)
+        return files_.digest(parts)
 
     @functools.cached_property
     def _sources(self) -> dict[str, NotebookNode]:
@@ -485,7 +486,7 @@ class _Run:
         """By what a submission is known again: what was read of it, and when it came."""
         names = [entry.name for entry in self._week.notebooks]
         found = folder_.look(folder, names, self._week.files)
-        return files.digest([found.key(), arrival(folder)])
+        return files_.digest([found.key(), arrival(folder)])
 
     def _page_again(
         self, student: str, entry: dict[str, Any], name: str, standing: Standing
@@ -495,7 +496,7 @@ class _Run:
         notebook = nb_.read(self._path("autograded", student, f"{name}.ipynb"))
         page = self._page(notebook, name, standing)
         path = self._path("feedback", student, f"{name}.html")
-        files.write(path, page)
+        files_.write(path, page)
         entry["files"][str(path.relative_to(self._course.root))] = len(page)
         entry["shown"][name] = _shown(standing, name)
         self._kept.put_entry(self._week.folder, student, entry)
@@ -734,9 +735,9 @@ class _Run:
                 files[self._path("autograded", one.student, name)] = content
                 files[self._path("feedback", one.student, name)] = content
         for tree in ("autograded", "feedback"):
-            files.sweep(self._path(tree, one.student, ""))
+            files_.sweep(self._path(tree, one.student, ""))
         for path, content in files.items():
-            files.write(path, content)
+            files_.write(path, content)
         entry |= self._entry(one, standing)
         if all(part.sure for part in one.parts.values()):
             root = self._course.root
@@ -817,7 +818,7 @@ def _answers(notebook: NotebookNode) -> dict[str, str]:
     from autograder import notebook as nb_
 
     return {
-        nb_.grade_id(cell): files.digest([repr((cell.source, cell.get("attachments")))])
+        nb_.grade_id(cell): files_.digest([repr((cell.source, cell.get("attachments")))])
         for cell in notebook.cells
         if nb_.is_graded(cell) and nb_.is_solution(cell)
     }

@@ -38,7 +38,7 @@ def write(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> Path
 def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str:
     """The report as HTML; everything that comes from a student is escaped."""
     environment = Environment(
-        loader=PackageLoader("autograder.report"), autoescape=True, trim_blocks=True
+        loader=PackageLoader("autograder.pages"), autoescape=True, trim_blocks=True
     )
     return environment.get_template(Path(TEMPLATE).name).render(
         course=course,
