@@ -181,7 +181,7 @@ def page(
 @functools.lru_cache(1)
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("autograder.grading"),
+        loader=PackageLoader("autograder.pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
