@@ -17,7 +17,7 @@ import nbformat
 import pytest
 import sqlalchemy as sa
 from kit import postgres
-from kit.rules import NOTEBOOK, WEEK, copy_tiny, edit, tiny_course
+from kit.rules import NOTEBOOK, WEEK, WEEK_TOML, copy_tiny, edit, tiny_course
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
@@ -56,7 +56,7 @@ def twice(x):
 # %% test="twice" points=2
 assert twice(2) == 4
 """
-ENTRY = '[[week.notebook]]\nname = "{}"\npoints = {}\nbonus = {}\ntier = "cpu"\n'
+ENTRY = '[[notebook]]\nname = "{}"\npoints = {}\nbonus = {}\ntier = "cpu"\n'
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,13 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, build.Files]
     """A week of two notebooks, one of them with an answer for a person to grade."""
     root = edit(
         copy_tiny(tmp_path_factory.mktemp("record") / "course"),
-        ("course.toml", "points = 3\n", "points = 9\n"),
-        ("course.toml", "points = 3\n", "points = 7\n"),
+        (WEEK_TOML, "points = 3\n", "points = 9\n"),
+        (WEEK_TOML, "points = 3\n", "points = 7\n"),
         (NOTEBOOK, PRINT, ESSAY + PRINT),
         (f"weeks/{WEEK}/second.py", None, SECOND),
     )
-    text = (root / "course.toml").read_text(encoding="utf-8")
-    (root / "course.toml").write_text(text + "\n" + ENTRY.format("second", 2, 0), encoding="utf-8")
+    with (root / WEEK_TOML).open("a", encoding="utf-8") as end:
+        end.write("\n" + ENTRY.format("second", 2, 0))
     course = tiny_course(root)
     return course, build.build_weeks(course, course.weeks)
 
@@ -82,7 +82,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, week: tuple[Course, buil
     if request.param == "postgresql":
         made = request.getfixturevalue("postgres_url")
     course, files = week
-    build.record(course, course.weeks[0], files, made)
+    gradebook_.record_week(course, course.weeks[0], files, made)
     return made
 
 
@@ -91,7 +91,7 @@ def lite(tmp_path: Path, week: tuple[Course, build.Files]) -> str:
     """A gradebook in SQLite that knows the week."""
     course, files = week
     url = f"sqlite:///{tmp_path / 'lite.db'}"
-    build.record(course, course.weeks[0], files, url)
+    gradebook_.record_week(course, course.weeks[0], files, url)
     return url
 
 

@@ -77,8 +77,6 @@ def fresh(root: Path) -> Path:
     (root / "practical_dl").symlink_to(REPOSITORY / "practical_dl")  # ruff sorts imports by it
     for name in FILES:
         shutil.copy(REPOSITORY / name, root)
-    text = (root / "course.toml").read_text(encoding="utf-8")
-    (root / "course.toml").write_text(text[: text.index("[[week]]")], encoding="utf-8")
     return root
 
 

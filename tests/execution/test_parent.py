@@ -276,7 +276,7 @@ def _merged(outputs: list[dict]) -> list[dict]:
 def test_outputs_are_those_of_a_plain_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need_data(SOURCE.parent / "weeks" / path.parent.name / f"{path.stem}.py")
+    need_data(path.parent.name)
     own = nbformat.read(path, 4)
     exams = {cell.id for cell in nb_.exams(own).values()}
     # As they are graded: what trains is not run, and an exam runs elsewhere.

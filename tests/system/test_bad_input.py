@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.rules import NOTEBOOK, SOURCE, TINY, WEEK, Edit, copy_tiny, edit, tree_of
+from kit.rules import NOTEBOOK, SOURCE, TINY, WEEK, WEEK_TOML, Edit, copy_tiny, edit, tree_of
 
 from autograder import cli
 
@@ -41,12 +41,12 @@ CASES: list[tuple[str, tuple[str, ...], str, str, str, Edit]] = [
     ("no TOML", ALL, f"{COURSE}:", "toml", "at line 2", (COURSE, '"Tiny course"', '"Tiny')),
     ("key missing", ALL, f"{COURSE}: course.version:", "missing", "this key is missing",
      (COURSE, 'version = "1"\n', "")),
-    ("wrong type", ALL, f"{COURSE}: week[0].points:", "points", "must be a number from 0 to 1000",
-     (COURSE, "points = 3\n", 'points = "3"\n')),
-    ("unknown key", ALL, f"{COURSE}: week[0].notebook[0].tire:", "unknown-key", "there is only: bo",
-     (COURSE, 'tier = "cpu"', 'tier = "cpu"\ntire = "gpu"')),
-    ("points of a week", ALL, f"{COURSE}: week[0].points:", "points", "add up to 3",
-     (COURSE, "points = 3\n", "points = 5\n")),
+    ("wrong type", ALL, f"{WEEK_TOML}: points:", "points", "must be a number from 0 to 1000",
+     (WEEK_TOML, "points = 3\n", 'points = "3"\n')),
+    ("unknown key", ALL, f"{WEEK_TOML}: notebook[0].tire:", "unknown-key", "there is only: bo",
+     (WEEK_TOML, 'tier = "cpu"', 'tier = "cpu"\ntire = "gpu"')),
+    ("points of a week", ALL, f"{WEEK_TOML}: points:", "points", "add up to 3",
+     (WEEK_TOML, "points = 3\n", "points = 5\n")),
     ("no course.toml", ALL, f"{COURSE}:", "course-file", "give --root FOLDER", (COURSE, "", None)),
     ("marker", AUTHORS, at(TEST), "marker", 'is written KEY="text"',
      (NOTEBOOK, TEST, TEST.replace('"line"', "line"))),
@@ -56,15 +56,15 @@ CASES: list[tuple[str, tuple[str, ...], str, str, str, Edit]] = [
      (NOTEBOOK, MUTANT, MUTANT.replace('"line"', '"lime"'))),
     ("points of a test", AUTHORS, f"{NOTEBOOK}: line ", "points", "from 0 to 1000, not '1'",
      (NOTEBOOK, TEST, TEST.replace("points=1", 'points="1"'))),
-    ("points of a notebook", LINT, f"{NOTEBOOK}:", "points", "but course.toml says 3",
+    ("points of a notebook", LINT, f"{NOTEBOOK}:", "points", "but week.toml says 3",
      (NOTEBOOK, TEST, TEST.replace("points=1", "points=2"))),
     ("no twin", LINT, at("# %% [markdown]\n"), "language-twin", "must follow it at once",
      (NOTEBOOK, TWIN, "")),
     ("no README", LINT, f"weeks/{WEEK}/README.ru.md:", "readme", "needs a README in every language",
      (f"weeks/{WEEK}/README.ru.md", "", None)),
-    ("not listed", AUTHORS, f"{OTHER}:", "unlisted", "list this notebook in course.toml",
+    ("not listed", AUTHORS, f"{OTHER}:", "unlisted", "list it in week.toml",
      (OTHER, None, SOURCE)),
-    ("not there", AUTHORS, f"{NOTEBOOK}:", "missing-file", "course.toml lists this notebook",
+    ("not there", AUTHORS, f"{NOTEBOOK}:", "missing-file", "week.toml lists this notebook",
      (NOTEBOOK, "", None)),
     ("a mutant that fits nowhere", AUTHORS, f"{NOTEBOOK}: line ", "mutant", "stand nowhere",
      (NOTEBOOK, "# - return y + b", "# - return y - b")),
@@ -164,7 +164,7 @@ def test_a_course_whose_weeks_are_gone(
         (root / "weeks").write_text(weeks)
     for command in AUTHORS:
         code, said = call(root, monkeypatch, capsys, *command.split())
-        assert code == 2 and f"{NOTEBOOK}: [missing-file]" in said
+        assert code == 2 and "weeks: [no-week]" in said
 
 
 def test_a_folder_where_a_notebook_should_be(
