@@ -41,28 +41,30 @@ class Dataset:
     x_train: (n, ...), x_test likewise; or a tuple of n texts or arrays of unlike shapes.
     y_train, y_test: what is to be predicted, one per example: class numbers (n,); or masks
     (n, h, w) int32, where 0 is background and 1, 2, ... are the instances; or boxes, a tuple of n
-    arrays (k, 5) of x0, y0, x1, y1, class in pixels.
+    arrays (k, 5) of x0, y0, x1, y1, class in pixels; or, without classes, anything else.
     name, licence, source: as its card says; `load` fills them in.
     """
 
     x_train: np.ndarray | tuple[Any, ...]
-    y_train: np.ndarray | tuple[np.ndarray, ...]
+    y_train: np.ndarray | tuple[Any, ...]
     x_test: np.ndarray | tuple[Any, ...]
-    y_test: np.ndarray | tuple[np.ndarray, ...]
-    classes: tuple[str, ...]
+    y_test: np.ndarray | tuple[Any, ...]
+    classes: tuple[str, ...] = ()
     name: str = ""
     licence: str = ""
     source: str = ""
 
     def __repr__(self) -> str:
-        boxes = isinstance(self.y_train, tuple)
-        target = "boxes of " if boxes else "masks, " if self.y_train.ndim == 3 else ""
-        number = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''}"
         alike = isinstance(self.x_train, np.ndarray)
         shape = f" of shape {self.x_train.shape[1:]}" if alike else ""
+        target = ""
+        if self.classes:
+            boxes = isinstance(self.y_train, tuple)
+            target = ", boxes of " if boxes else ", masks, " if self.y_train.ndim == 3 else ", "
+            target += f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''}"
         return (
             f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test examples"
-            f"{shape}, {target}{number}\nsource: {self.source}\nlicence: {self.licence}"
+            f"{shape}{target}\nsource: {self.source}\nlicence: {self.licence}"
         )
 
 
@@ -98,7 +100,7 @@ _cards: dict[str, dict[str, Card]] = {}  # of the sets that were asked for: by n
 
 
 def register(name: str, **cards: Card) -> None:
-    """Let `load` know a data set by its cards, one for each profile that it serves."""
+    """Let `load` know a data set by its cards: `small`, and `full` where it serves that profile."""
     _cards[name] = cards
 
 

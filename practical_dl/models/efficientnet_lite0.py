@@ -65,7 +65,8 @@ class EfficientNetLite0(nn.Module):
     def prepare(pictures: np.ndarray) -> torch.Tensor:
         """(rgb - 127) / 128. Pictures (n, h, w, 3), 0 to 255 -> float32 (n, 3, h, w)."""
         # A copy: torch does not take arrays that are read-only or turned round.
-        return (torch.from_numpy(np.array(pictures, order="C")).permute(0, 3, 1, 2) - 127.0) / 128
+        rgb = torch.from_numpy(np.array(pictures, np.float32, order="C"))
+        return (rgb.permute(0, 3, 1, 2) - 127) / 128
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """The last feature maps: (n, 3, h, w) -> (n, 1280, h / 32, w / 32), rounded up; >= 0."""

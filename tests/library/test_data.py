@@ -377,7 +377,11 @@ def test_texts_and_what_is_no_table_of_examples(
     def read(paths: list[Path]) -> data.Dataset:
         return data.Dataset(("a", "bc"), np.array([0, 1]), ("d",), np.array([1]), ("no", "yes"))
 
-    for name, reads in (("reviews", read), ("words", lambda paths: Vectors(("a", "b")))):
+    def read_pairs(paths: list[Path]) -> data.Dataset:
+        return data.Dataset(("yes",), ("да",), ("no",), ("нет",))
+
+    readers = {"reviews": read, "pairs": read_pairs, "words": lambda paths: Vectors(("a", "b"))}
+    for name, reads in readers.items():
         card = data.Card(name.title(), "CC0", "a test, in {cache}", reads)
         monkeypatch.setitem(data._cards, name, {"small": card})
     assert {"reviews", "words"} <= set(data.names())
@@ -387,6 +391,8 @@ def test_texts_and_what_is_no_table_of_examples(
         "Reviews: 2 training and 1 test examples, 2 classes\n"
         f"source: a test, in {cache}\nlicence: CC0\n"
     )
+    assert data.load("pairs").y_test == ("нет",)
+    assert capsys.readouterr().out.startswith("Pairs: 1 training and 1 test examples\nsource: ")
     words = data.load("words")
     assert (words.words, words.name, words.licence) == (("a", "b"), "Words", "CC0")
     assert "Vectors" in capsys.readouterr().out

@@ -271,6 +271,7 @@ def test_pictures_are_prepared() -> None:
     x = lite0.EfficientNetLite0.prepare(pictures[:, ::-1])
     assert x.shape == (2, 3, 4, 5) and x.dtype == torch.float32
     assert x[1, :, 3, 2].tolist() == [-127 / 128, 0.0, 1.0]
+    assert torch.equal(lite0.EfficientNetLite0.prepare(pictures[:, ::-1].astype(float)), x)
 
 
 def test_strided_convolutions_pad_to_the_right_and_below() -> None:
