@@ -126,10 +126,10 @@ def _state(name: str, card: Card) -> tuple[dict[str, torch.Tensor], str]:
     try:
         _write(path, state, made_of)
     except OSError as error:  # as in the grader's sandbox: it is converted each time
-        kept = f"not kept, since {path.parent} can't be written to ({error.strerror})"
+        kept = f"but not kept, since {path.parent} can't be written to ({error.strerror})"
     else:
-        kept = f"kept as {path}" + (", where an old or damaged file was" if was_there else "")
-    return state, f"the installed package {card.requirement}, converted and {kept}"
+        kept = f"and kept as {path}" + (", where an old or damaged file was" if was_there else "")
+    return state, f"the installed package {card.requirement}, converted {kept}"
 
 
 def _shipped(name: str, card: Card, file: File) -> Path:

@@ -183,7 +183,8 @@ def test_a_cache_that_can_not_be_written_to(
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", write_half(OSError(number, "no writing")))
     assert is_right(models.load("tiny"))
-    assert f"not kept, since {kept.parent} can't be written to (no wr" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"converted but not kept, since {kept.parent} can't be written to (no wr" in said
     assert files_in(kept.parent) == []
 
 
