@@ -205,10 +205,10 @@ def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRACTICAL_DL_DATA", str(tmp_path))
     finding = doctor.data()
     assert not lacks(
-        finding, "missing: mnist, cifar10, nuclei, bccd", "python -m practical_dl.data mnist"
+        finding, "missing: bccd, cifar10, mnist, nuclei", "python -m practical_dl.data bccd"
     )
-    assert f"{tmp_path}: digits, breast_cancer" in finding.found
-    for file in itertools.chain(*data._FILES.values()):
+    assert f"{tmp_path}: breast_cancer, digits" in finding.found
+    for file in itertools.chain(*(data._card(name, "small").files for name in data.names())):
         path = tmp_path / f"{file.path}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(b""))

@@ -191,7 +191,7 @@ def library_key() -> str:
     """The sources of `practical_dl`, and what of ours runs inside: they decide results, too."""
     folder = sandbox.package_folder()
     digest = hashlib.sha256()
-    for path in [*(sorted(folder.glob("*.py")) if folder else []), *sandbox.INSIDE]:
+    for path in [*(sorted(folder.rglob("*.py")) if folder else []), *sandbox.INSIDE]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
