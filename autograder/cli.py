@@ -277,7 +277,14 @@ def grade(
     students = grade_.submissions(course, one, student or [])
     settings = settings_.load(course, unsafe=unsafe)
     backend = grade_.backend_of(
-        settings, jobs=jobs, scheduler=scheduler, ca=tls_ca, cert=tls_cert, key=tls_key, tell=_tell
+        settings,
+        jobs=jobs,
+        scheduler=scheduler,
+        ca=tls_ca,
+        cert=tls_cert,
+        key=tls_key,
+        library=grade_.library_of(one),
+        tell=_tell,
     )
     grades = _grade(course, one, students, settings, backend, again=again)
     sys.exit(grade_.exit_code(grades))

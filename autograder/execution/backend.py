@@ -8,7 +8,6 @@ given to another one, and a job that ends one worker after the other is `Failed`
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -22,14 +21,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from autograder.execution import cgroups
 from autograder.execution import sandbox as sandbox_
-from autograder.execution.execute import Job, Result, execute, library_key
+from autograder.execution.execute import Job, Result, environment, execute
 from autograder.execution.sandbox import Limits, SandboxError
+from autograder.fingerprints import CORE, Library
 
 Jobs = Mapping[str, Job] | Iterable[tuple[str, Job]]
 
@@ -72,27 +72,21 @@ class Backend(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def run_json(job: str, environment: str = "", *, sandbox: bool = True) -> str:
+def run_json(job: str, wanted: str = "", *, sandbox: bool = True) -> str:
     """Execute a job, JSON, in this process; return the answer.
 
-    environment: what this process must have, too, as `_environment` tells it; "" for anything.
+    wanted: what this process must have, too, as `environment` tells it of the job; "" for anything.
     """
-    if environment not in ("", _environment()):
-        return f"unfit this worker has {_environment()}, but the grader has {environment}"
     try:
         value = Job.from_json(job)
+        if wanted not in ("", found := environment(value.library)):
+            return f"unfit this worker has {found}, but the grader has {wanted}"
         with _one_at_a_time, _patience(value.limits):
             return f"result {execute(value, sandbox=sandbox).to_json()}"
     except SandboxError as error:
         return f"sandbox {_line(error)}"
     except Exception as error:  # an error of ours, in one job: the other ones go on
         return f"failed the grader itself failed on it ({type(error).__name__}: {_line(error)})"
-
-
-def _environment() -> str:
-    """All that the result of a job depends on, besides the job."""
-    release = importlib.metadata.version("practical-dl")
-    return f"{sandbox_.versions()}, practical_dl {release} (sources {library_key()[:12]})"
 
 
 _one_at_a_time = threading.Lock()  # for Dask workers with several threads
@@ -345,6 +339,7 @@ class _Flight:
 
     key: str
     job: str
+    environment: str
     attempt: int = 0
     alone: bool = False
     workers: frozenset[str] = frozenset()
@@ -354,9 +349,9 @@ class _Flight:
 class Cluster:
     """The workers of a Dask scheduler.
 
-    address: "tcp://HOST:PORT", or "tls://HOST:PORT" with the files ca, cert and key. Every worker
-    must have this process's versions, and a sandbox. One that has not is not used, and tell is
-    given a sentence about it.
+    address: "tcp://HOST:PORT", or "tls://HOST:PORT" with the files ca, cert and key. library: what
+    the jobs may use of `practical_dl`. Every worker must have this process's versions and sources,
+    and a sandbox. One that has not is not used, and tell is given a sentence about it.
     """
 
     def __init__(
@@ -366,9 +361,10 @@ class Cluster:
         ca: Path | None = None,
         cert: Path | None = None,
         key: Path | None = None,
+        library: Library = CORE,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.address, self._tell = address, tell
+        self.address, self._library, self._tell = address, library, tell
         self._files = {"ca": ca, "cert": cert, "key": key}
         self._fit: set[str] = set()
         self._unfit: dict[str, str] = {}  # the reason by address
@@ -419,7 +415,7 @@ class Cluster:
         after all others, alone: then the blame is right.
         """
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        source = (_Flight(key, job.to_json()) for key, job in _pairs(jobs))
+        source = (_Flight(k, j.to_json(), environment(j.library)) for k, j in _pairs(jobs))
         again: deque[_Flight] = deque()
         suspects: deque[_Flight] = deque()
         flying: dict[str, _Flight] = {}
@@ -463,7 +459,7 @@ class Cluster:
         flight.future = self._client.submit(
             run_json,
             flight.job,
-            _environment(),
+            flight.environment,
             # The same job of two graders is run once; another attempt is another task to Dask.
             key=flight.key if flight.attempt == 1 else f"{flight.key}-{flight.attempt}",
             workers=list(flight.workers) or None,
@@ -546,16 +542,19 @@ class Cluster:
         """Ask workers who they are, and use those that are fit."""
         if not addresses:
             return
-        answers = self._client.run(_introduce, workers=sorted(addresses), on_error="return")
+        wanted = environment(self._library)
+        answers = self._client.run(
+            _introduce, *astuple(self._library), workers=sorted(addresses), on_error="return"
+        )
         for address, answer in answers.items():
             if isinstance(answer, OSError):
                 continue  # it has just gone, or will be asked again
             if isinstance(answer, Exception):
                 why = f"it could not answer ({type(answer).__name__}: {_line(answer)})"
             else:
-                environment, why = json.loads(answer)
-                if environment != _environment():
-                    why = f"it has {environment}, but this grader has {_environment()}"
+                found, why = json.loads(answer)
+                if found != wanted:
+                    why = f"it has {found}, but this grader has {wanted}"
             if why:
                 self._unfit[address] = why
                 self._tell(f"worker {address} is not used: {why}")
@@ -581,12 +580,12 @@ class Cluster:
         )
 
 
-def _introduce() -> str:
-    """On a worker: its environment, and why it has no sandbox ("" if it has)."""
+def _introduce(number: str, data: tuple[str, ...], models: tuple[str, ...]) -> str:
+    """On a worker: its environment for such jobs, and why it has no sandbox ("" if it has)."""
     cgroups.probe()
     found = sandbox_.probe()
     why = "" if found.available else f"no sandbox: {found.reason}. {found.remedy}"
-    return json.dumps([_environment(), why])
+    return json.dumps([environment(Library(number, data, models)), why])
 
 
 if __name__ == "__main__":

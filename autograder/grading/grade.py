@@ -20,16 +20,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autograder import exams
+from autograder import exams, fingerprints
 from autograder import files as files_
 from autograder import settings as settings_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
 from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
-from autograder.execution.execute import Job, Result, job_key, library_key
+from autograder.execution.execute import Job, Result, job_key
 from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
+from autograder.fingerprints import CORE, Library
 from autograder.gradebook import (
     TIMESTAMP,
     Marks,
@@ -158,6 +159,7 @@ def backend_of(
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
+    library: Library = CORE,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Backend]:
     """Where notebooks run: this machine, or a cluster (see `Cluster`). Raises CourseError."""
@@ -165,7 +167,7 @@ def backend_of(
         message = "the workers of a cluster run nothing without a sandbox; leave out one of them"
         raise stop("--scheduler", "", "unsafe", f"{message}, --scheduler or --unsafe")
     pool = (
-        Cluster(scheduler, ca=ca, cert=cert, key=key, tell=tell)
+        Cluster(scheduler, ca=ca, cert=cert, key=key, library=library, tell=tell)
         if scheduler
         else LocalPool(jobs, sandbox=not settings.unsafe)
     )
@@ -270,6 +272,12 @@ def whole_class(
     if others:
         found |= {g.student: g for g in read_grades(course, week, others, settings)}
     return [found[student] for student in sorted(found)]
+
+
+def library_of(week: Week) -> Library:
+    """What the week's notebooks may use of `practical_dl`."""
+    number, data, models = (getattr(week, name, "") for name in ("number", "data", "models"))
+    return Library(number, tuple(data), tuple(models))
 
 
 # -- What is kept of a submission -------------------------------------------------------------
@@ -393,23 +401,23 @@ class _Run:
     @functools.cached_property
     def _key(self) -> str:
         """All that an outcome depends on, besides the submission."""
-        package = Path(__file__).parent
-        files = sorted(
-            [*package.glob("*.py"), *(p for p in self._source.rglob("*") if p.is_file())]
+        settings, folder = self._settings, self._week.folder
+        ours = [*fingerprints.grader(), *fingerprints.library(library_of(self._week))]
+        private = exams.place(self._course, self._week, settings.exam_profile)
+        return files_.digest(
+            [
+                sandbox.versions(),
+                fingerprints.of(ours),
+                fingerprints.of(
+                    fingerprints.sources(folder, root=self._source.parent), self._source
+                ),
+                fingerprints.of(sorted(private.glob("*.npz")), private),
+                repr(settings.limits),
+                settings.exam_profile,
+                repr((settings.unsafe, settings.trust_timestamps)),
+                repr([(n.name, n.files) for n in self._week.notebooks]),
+            ]
         )
-        parts: list[str | bytes] = [
-            str(FORMAT),
-            sandbox.versions(),
-            library_key(),
-            repr(self._settings.limits),
-            self._settings.exam_profile,
-            repr((self._settings.unsafe, self._settings.trust_timestamps)),
-            repr(self._week.notebooks),
-        ]
-        folder = exams.place(self._course, self._week, self._settings.exam_profile)
-        for path in [*files, *sorted(folder.glob("*.npz"))]:
-            parts += [path.name, path.read_bytes()]
-        return files_.digest(parts)
 
     @functools.cached_property
     def _sources(self) -> dict[str, NotebookNode]:
@@ -585,6 +593,7 @@ class _Run:
                         {**self._files, **beside},
                         self._settings.limits,
                         self.exams[name],
+                        library_of(self._week),
                     )
                     part.key = job_key(job)
                     part.notes = list(part.grafted.notes)

@@ -255,7 +255,7 @@ def test_a_job_that_ends_its_workers_fails_on_a_cluster_too(plain: Dask) -> None
 
 
 def test_no_equal_worker_is_told(plain: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_environment", lambda: "python 4.0.0")
+    monkeypatch.setattr(backend, "environment", lambda library: "python 4.0.0")
     monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: it has python .* has python 4"):
         Cluster(plain.address).__enter__()

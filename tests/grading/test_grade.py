@@ -35,7 +35,7 @@ from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
 from autograder.pages import sanitise
-from autograder.plugin import autograde
+from autograder.plugin import autograde as autograde_
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENTS = ["ann", "bob", "cid", "dee"]
@@ -420,7 +420,7 @@ def api(course: Course, monkeypatch: pytest.MonkeyPatch) -> NbGraderAPI:
 
     pools: list[Fake] = []
     config = settings.load_config(course)  # nbgrader is imported: so this installs our class
-    monkeypatch.setattr(autograde, "LocalPool", Pool)
+    monkeypatch.setattr(autograde_, "LocalPool", Pool)
     found = NbGraderAPI(config=config)
     found.pools = pools
     return found
@@ -450,7 +450,7 @@ def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
         for name, value in options.pop("directory", {}).items():
             setattr(api.coursedir, name, value)
         with temp_attrs(api.coursedir, assignment_id=WEEK, **options):
-            found = autograde.Autograde(coursedir=api.coursedir, parent=api)
+            found = autograde_.Autograde(coursedir=api.coursedir, parent=api)
             found.start()
         graded = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
         shutil.rmtree(course.root / "autograded")
@@ -493,7 +493,7 @@ def test_nbgraders_own_class_never_runs(course: Course) -> None:
         temp_attrs(found.coursedir, assignment_id=WEEK, student_id="ann"),
         pytest.raises(NbGraderException, match="without a sandbox"),
     ):
-        autograde.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
+        autograde_.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
     assert not (course.root / "autograded").exists()
 
 
