@@ -19,13 +19,14 @@ from rich.progress import (
 )
 
 from autograder import course as course_
+from autograder import notebook as nb_
 from autograder.errors import CourseError, stop
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from autograder.execution.backend import Backend
-    from autograder.grading.grade import SubmissionGrade
+    from autograder.results import SubmissionGrade
     from autograder.settings import Settings
 
 app = typer.Typer(
@@ -202,7 +203,6 @@ def _private_variables(
 ) -> dict[Path, dict[str, str]]:
     """What shows each notebook with an exam its private inputs, which are made where they lack."""
     from autograder import exams as exams_
-    from autograder import notebook as nb_
 
     found = {}
     for week in weeks:
@@ -233,7 +233,6 @@ def private(
     They lie in private/, which git ignores: keep a copy, since other inputs give other scores.
     """
     from autograder import exams as exams_
-    from autograder import notebook as nb_
 
     course, weeks = _load(root, week)
     for one in weeks:

@@ -30,7 +30,7 @@ from autograder.errors import stop
 from autograder.exams import Private
 from autograder.execution.execute import HANDED_MIME
 from autograder.execution.runall import run_all
-from autograder.grading.grade import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
+from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"

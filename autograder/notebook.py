@@ -11,10 +11,10 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import nbformat
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # slow to import, and most of this needs no more than attributes
+    from nbformat import NotebookNode
 
 T = TypeVar("T")
 KEY = "practical_dl"
@@ -120,9 +120,13 @@ def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNo
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook that we built ourselves."""
+    import nbformat
+
     return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
 
 
 def dumps(notebook: NotebookNode) -> str:
     """The one way that we write notebooks: sorted keys, one space, a last newline."""
+    import nbformat
+
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"

@@ -17,7 +17,7 @@ from autograder.course import Course, Week
 from autograder.pages import tables
 
 if TYPE_CHECKING:
-    from autograder.grading.grade import SubmissionGrade
+    from autograder.results import SubmissionGrade
 
 GREEN, ORANGE, BLUE = "#009E73", "#D55E00", "#0072B2"
 

@@ -24,8 +24,10 @@ from autograder import settings
 from autograder.course import Course, Week
 from autograder.errors import CourseError
 from autograder.execution.backend import LocalPool
-from autograder.gradebook import Recorder, received
+from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
+from autograder.grading.arrival import received
+from autograder.results import GRADED, TO_GRADE, SubmissionGrade
 
 
 def install() -> None:
@@ -123,9 +125,9 @@ class Autograde(NbGraderAutograde):
                 if not recorder.knows(student):
                     self._stop(f"No student with ID '{student}' exists in the database")
 
-    def _log(self, one: grade_.SubmissionGrade) -> None:
+    def _log(self, one: SubmissionGrade) -> None:
         points = f"{one.score():g} points" + (f" + {b:g}" if (b := one.score(bonus=True)) else "")
-        done = one.status in (grade_.GRADED, grade_.TO_GRADE)
+        done = one.status in (GRADED, TO_GRADE)
         log = self.log.info if done else self.log.warning
         log("%s of %s: %s, %s", one.week, one.student, one.status, points)
         for notebook in one.notebooks:

@@ -25,7 +25,7 @@ from autograder import notebook as nb_
 from autograder.course import Course
 from autograder.execution.backend import LocalPool
 from autograder.grading import grade as grade_
-from autograder.grading.grade import SubmissionGrade
+from autograder.results import SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -367,8 +367,8 @@ def test_the_browser_test_can_fail(browser: Any, tmp_path: Path, attack: str, se
 
 
 def test_a_report_full_of_attacks_does_nothing(browser: Any, tmp_path: Path) -> None:
-    from autograder.grading.grade import FLAGGED, NotebookGrade, SubmissionGrade, TaskGrade
     from autograder.pages import report
+    from autograder.results import FLAGGED, NotebookGrade, SubmissionGrade, TaskGrade
 
     course = tiny_course()
     texts = tuple(v for v in HTML.values() if len(v) < 5000)
