@@ -21,6 +21,9 @@ KEY = "practical_dl"
 TEST_PREFIX = "test-"
 # Tags of cells: papermill's, and the one of cells that the grader shows, but does not run.
 TAGS = PARAMETERS, TRAINING = "parameters", "training"
+# What the checks publish, as `practical_dl.check` names it.
+SCORE_MIME = "application/vnd.practical-dl.score+json"
+HANDED_MIME = "application/vnd.practical-dl.handed+json"
 ADDED = "extra-"  # how the IDs of cells begin that a student added
 # As nbgrader does, we look for these words anywhere in a line.
 HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")

@@ -18,9 +18,9 @@ from autograder.execution.outputs import Outputs, clean, error_output
 from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
 from autograder.fingerprints import CORE, Library
+from autograder.notebook import HANDED_MIME
 
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
-HANDED_MIME = "application/vnd.practical-dl.handed+json"  # practical_dl.check.HANDED_MIME
 
 
 @dataclass(frozen=True)

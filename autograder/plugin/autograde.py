@@ -31,7 +31,7 @@ from autograder.results import GRADED, TO_GRADE, SubmissionGrade
 
 
 def install() -> None:
-    """See `settings.install`."""
+    """Put our class in the place of nbgrader's; see `plugin.install`."""
     autogradeapp.Autograde = api.Autograde = Autograde
     # By it formgrader knows whether a submission came in again since it was graded.
     api.NbGraderAPI.get_submitted_timestamp = _submitted_timestamp

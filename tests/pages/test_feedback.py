@@ -20,7 +20,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from autograder import notebook as nb_
 from autograder.authoring.build import to_source
 from autograder.grading.graft import graft
-from autograder.pages.feedback import HIDDEN, CellGrade, Secrets, page
+from autograder.pages.feedback import CellGrade, page
+from autograder.pages.redact import HIDDEN, Secrets
 from autograder.pages.sanitise import sanitise
 
 REPOSITORY = Path(__file__).parents[2]
