@@ -270,6 +270,7 @@ def grade(
     2 if grading could not begin or go on.
     """
     from autograder import settings as settings_
+    from autograder.execution.cluster import Tls
     from autograder.grading import grade as grade_
 
     course, (one,) = _load(root, [week])
@@ -279,9 +280,7 @@ def grade(
         settings,
         jobs=jobs,
         scheduler=scheduler,
-        ca=tls_ca,
-        cert=tls_cert,
-        key=tls_key,
+        tls=Tls(tls_ca, tls_cert, tls_key),
         library=grade_.library_of(one),
         tell=_tell,
     )

@@ -27,9 +27,11 @@ from autograder import settings as settings_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
-from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
+from autograder.execution.backend import Backend, BackendError, Failed
+from autograder.execution.cluster import NO_FILES, Cluster, Tls
 from autograder.execution.execute import Job, Result, job_key
 from autograder.execution.kernel import BEST_START
+from autograder.execution.pool import LocalPool
 from autograder.execution.sandbox import SandboxError
 from autograder.fingerprints import CORE, Library
 from autograder.gradebook import (
@@ -89,9 +91,7 @@ def backend_of(
     *,
     jobs: int,
     scheduler: str = "",
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
+    tls: Tls = NO_FILES,
     library: Library = CORE,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Backend]:
@@ -100,7 +100,7 @@ def backend_of(
         message = "the workers of a cluster run nothing without a sandbox; leave out one of them"
         raise stop("--scheduler", "", "unsafe", f"{message}, --scheduler or --unsafe")
     pool = (
-        Cluster(scheduler, ca=ca, cert=cert, key=key, library=library, tell=tell)
+        Cluster(scheduler, tls=tls, library=library, tell=tell)
         if scheduler
         else LocalPool(jobs, sandbox=not settings.unsafe)
     )

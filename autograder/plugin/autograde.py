@@ -23,7 +23,7 @@ from autograder import course as course_
 from autograder import settings
 from autograder.course import Course, Week
 from autograder.errors import CourseError
-from autograder.execution.backend import LocalPool
+from autograder.execution.pool import LocalPool
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
 from autograder.grading.arrival import received

@@ -23,7 +23,7 @@ from autograder import course as course_
 from autograder import demo, settings
 from autograder import notebook as nb_
 from autograder.course import Course
-from autograder.execution.backend import LocalPool
+from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
 from autograder.results import SubmissionGrade
 

@@ -22,7 +22,7 @@ from autograder import course as course_
 from autograder import demo, demo_networks, exams, settings
 from autograder import notebook as nb_
 from autograder.course import Course
-from autograder.execution.backend import LocalPool
+from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
 from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade, TaskGrade
 from practical_dl import data
