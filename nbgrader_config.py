@@ -1,11 +1,12 @@
 """nbgrader's settings for this course; `autograder` reads them, too.
 
-`settings.install` leads nbgrader's own commands and formgrader through our grader.
+`install` leads nbgrader's own commands and formgrader through our grader, and cleans what
+formgrader's pages show.
 `nbgrader generate_assignment` makes the English release; for the Russian one add
 `--CourseDirectory.release_directory=release/ru --SelectLanguage.language=ru`.
 """
 
-from autograder import settings
+from autograder.plugin.install import install
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 
@@ -20,13 +21,4 @@ c.CourseDirectory.release_directory = "release/en"
 # Limits of one notebook, and more: see `Grader` in autograder/settings.py.
 # c.Grader.cell_seconds = 60
 
-settings.install(c)
-
-# Formgrader's pages show what students wrote and what their code put out: clean it on its way.
-c.HTMLExporter.sanitize_html = True
-c.HTMLExporter.preprocessors = ["autograder.pages.sanitise.SanitisePage"]
-c.HTMLExporter.filters = {
-    "clean_html": "autograder.pages.sanitise.html_filter",
-    "markdown2html": "autograder.pages.sanitise.markdown_filter",
-    "strip_files_prefix": "autograder.pages.sanitise.same_filter",
-}
+install(c)

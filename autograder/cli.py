@@ -19,13 +19,14 @@ from rich.progress import (
 )
 
 from autograder import course as course_
+from autograder import notebook as nb_
 from autograder.errors import CourseError, stop
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from autograder.execution.backend import Backend
-    from autograder.grading.grade import SubmissionGrade
+    from autograder.results import SubmissionGrade
     from autograder.settings import Settings
 
 app = typer.Typer(
@@ -203,7 +204,6 @@ def _private_variables(
 ) -> dict[Path, dict[str, str]]:
     """What shows each notebook with an exam its private inputs, which are made where they lack."""
     from autograder import exams as exams_
-    from autograder import notebook as nb_
 
     found = {}
     for week in weeks:
@@ -234,7 +234,6 @@ def private(
     They lie in private/, which git ignores: keep a copy, since other inputs give other scores.
     """
     from autograder import exams as exams_
-    from autograder import notebook as nb_
 
     course, weeks = _load(root, week)
     for one in weeks:
@@ -272,13 +271,19 @@ def grade(
     2 if grading could not begin or go on.
     """
     from autograder import settings as settings_
+    from autograder.execution.cluster import Tls
     from autograder.grading import grade as grade_
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])
     settings = settings_.load(course, unsafe=unsafe)
     backend = grade_.backend_of(
-        settings, jobs=jobs, scheduler=scheduler, ca=tls_ca, cert=tls_cert, key=tls_key, tell=_tell
+        settings,
+        jobs=jobs,
+        scheduler=scheduler,
+        tls=Tls(tls_ca, tls_cert, tls_key),
+        library=grade_.library_of(one),
+        tell=_tell,
     )
     grades = _grade(course, one, students, settings, backend, again=again)
     sys.exit(grade_.exit_code(grades))

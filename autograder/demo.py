@@ -28,9 +28,8 @@ from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
 from autograder.course import Course, NotebookEntry, Week
 from autograder.errors import stop
 from autograder.exams import Private
-from autograder.execution.execute import HANDED_MIME
 from autograder.execution.runall import run_all
-from autograder.grading.grade import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
+from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"
@@ -414,10 +413,10 @@ def _sit(
         ran = nb_.read(report.executed)
         files = {name: (kept / name).read_bytes() for name in names}
     handed = {
-        output.data[HANDED_MIME]["task"]: output.data[HANDED_MIME]
+        output.data[nb_.HANDED_MIME]["task"]: output.data[nb_.HANDED_MIME]
         for cell in ran.cells
         for output in cell.get("outputs", [])
-        if HANDED_MIME in output.get("data", {})
+        if nb_.HANDED_MIME in output.get("data", {})
     }
     code = "\n\n".join(c.source for c in source.cells if c.cell_type == "code")
     shares = {task: exam.mark(handed[task], code).share for task, exam in private.items()}

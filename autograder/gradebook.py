@@ -8,12 +8,10 @@ through nbgrader's models, and nbgrader's own functions give scores, checksums a
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LOCK_SECONDS = 10.0  # that one attempt waits for SQLite
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before another attempt
-TIMESTAMP = "timestamp.txt"
 
 
 @dataclass(frozen=True)
@@ -110,77 +107,6 @@ def marks_of(notebook: NotebookNode) -> Marks:
         ) == utils.compute_checksum(cell):
             unanswered.add(cell.metadata.nbgrader["grade_id"])
     return Marks(scores, frozenset(unanswered))
-
-
-def received(folder: Path, *, trust: bool = False) -> datetime | None:
-    """When a submission came in: the latest of the times of its files and of its timestamp.txt.
-
-    A student can write any time into timestamp.txt, but so makes no submission earlier than its
-    files; and none is later than the time at which the file came to lie here. trust: timestamp.txt
-    counts alone, where it holds a time. UTC without a time zone; None for no file at all.
-    """
-    times = _times(folder)
-    lies_since = times.pop(TIMESTAMP, None)
-    stamp = _stamp(folder / TIMESTAMP) if lies_since is not None else None
-    if stamp is not None:
-        stamp = min(stamp, lies_since)
-        if trust:
-            return _utc(stamp)
-        times[TIMESTAMP] = stamp
-    return _utc(max(times.values())) if times else None
-
-
-def arrival(folder: Path) -> str:
-    """All that `received` depends on."""
-    content = small_file(folder / TIMESTAMP)
-    return repr((sorted(_times(folder).items()), content))
-
-
-def _times(folder: Path) -> dict[str, int]:
-    """The times of the files in a folder, in ns since the epoch; none is in the future.
-
-    The time of the last change of an inode can't be set, so that of timestamp.txt counts at all.
-    """
-    found = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    info = entry.stat(follow_symlinks=False)
-                    changed = info.st_ctime_ns
-                    is_stamp = entry.name == TIMESTAMP
-                    found[entry.name] = changed if is_stamp else min(info.st_mtime_ns, changed)
-    except OSError:
-        return {}
-    return found
-
-
-def _stamp(path: Path) -> int | None:
-    """The time in a timestamp.txt, None where it holds none."""
-    from nbgrader.utils import parse_utc
-
-    content = small_file(path)
-    try:
-        found = parse_utc((content or b"").decode().strip()).replace(tzinfo=UTC)
-        return int((found - datetime.fromtimestamp(0, UTC)) / timedelta(microseconds=1)) * 1000
-    except Exception:  # the parser raises whatever the text makes it
-        return None
-
-
-def small_file(path: Path) -> bytes | None:
-    """The content of a regular file of at most 4096 bytes; None for anything else."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
-        return file.read() if stat.S_ISREG(info.st_mode) and info.st_size <= 4096 else None
-
-
-def _utc(nanoseconds: int) -> datetime:
-    start = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
-    return start + timedelta(microseconds=nanoseconds // 1000)
 
 
 # -- The database -----------------------------------------------------------------------------

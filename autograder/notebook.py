@@ -11,16 +11,19 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import nbformat
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # slow to import, and most of this needs no more than attributes
+    from nbformat import NotebookNode
 
 T = TypeVar("T")
 KEY = "practical_dl"
 TEST_PREFIX = "test-"
 # Tags of cells: papermill's, and the one of cells that the grader shows, but does not run.
 TAGS = PARAMETERS, TRAINING = "parameters", "training"
+# What the checks publish, as `practical_dl.check` names it.
+SCORE_MIME = "application/vnd.practical-dl.score+json"
+HANDED_MIME = "application/vnd.practical-dl.handed+json"
 ADDED = "extra-"  # how the IDs of cells begin that a student added
 # As nbgrader does, we look for these words anywhere in a line.
 HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
@@ -120,9 +123,13 @@ def in_language(cells: Iterable[NotebookNode], language: str) -> list[NotebookNo
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook that we built ourselves."""
+    import nbformat
+
     return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
 
 
 def dumps(notebook: NotebookNode) -> str:
     """The one way that we write notebooks: sorted keys, one space, a last newline."""
+    import nbformat
+
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"

@@ -6,7 +6,6 @@ need it.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,22 +101,3 @@ def db_url(course: Course) -> str:
     if not (course.root / FILE).is_file():
         return default_db_url(course)
     return load(course).db_url
-
-
-def install(config: Config) -> None:
-    """Lead nbgrader's own commands and formgrader through our code; nbgrader_config.py calls this.
-
-    nbgrader has no setting for the class that grades: its command and its API take the name
-    `Autograde` from their own modules, so there it is replaced. nbgrader has imported both before
-    it reads its settings; `autograder`, which reads them too, has not, and needs none of this.
-    """
-    # Should nbgrader's own class ever be about to run, it stops at this.
-    config.Autograde.exporter_class = "autograder.plugin.autograde.NotInstalled"
-    config.GenerateFeedback.exporter_class = "autograder.pages.feedback.FeedbackExporter"
-    config.GenerateFeedback.preprocessors = []
-    if "nbgrader.apps.api" in sys.modules:
-        from autograder import steps
-        from autograder.plugin import autograde
-
-        config.GenerateAssignment.preprocessors = steps.GENERATE_ASSIGNMENT
-        autograde.install()

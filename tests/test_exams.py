@@ -22,10 +22,10 @@ from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
-from autograder.execution.backend import LocalPool
 from autograder.execution.execute import Exam, Job
+from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
-from autograder.grading.grade import FLAGGED, GRADED, SubmissionGrade
+from autograder.results import FLAGGED, GRADED, SubmissionGrade
 from practical_dl.exam import definitions
 
 REPOSITORY = Path(__file__).parents[1]

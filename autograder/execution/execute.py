@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import base64
 import copy
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from autograder import files as files_
+from autograder import fingerprints
 from autograder.execution import sandbox
 from autograder.execution.kernel import START_SECONDS, Kernel, Reply
 from autograder.execution.outputs import Outputs, clean, error_output
 from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
+from autograder.fingerprints import CORE, Library
+from autograder.notebook import HANDED_MIME
 
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
-FORMAT = 3  # of a Result; part of the key, so that a cache never serves another format
-HANDED_MIME = "application/vnd.practical-dl.handed+json"  # practical_dl.check.HANDED_MIME
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Job:
 
     notebook: nbformat 4 JSON. files: helper files by relative name. salt: what the generators of
     `check.rng` are drawn from before each graded cell, "" leaves them alone. profile: the value
-    given to the notebook's parameter of that name, "small" leaves it alone.
+    given to the notebook's parameter of that name, "small" leaves it alone. library: what it may
+    use of `practical_dl`.
     """
 
     notebook: Mapping[str, Any]
@@ -82,6 +84,7 @@ class Job:
     salt: str = ""
     profile: str = "small"
     exams: tuple[Exam, ...] = ()
+    library: Library = CORE
 
     def to_json(self) -> str:
         """Plain JSON; the bytes of files in base64."""
@@ -90,6 +93,7 @@ class Job:
         values["limits"] = asdict(self.limits)
         values["controls"] = [asdict(c) for c in self.controls]
         values["exams"] = [{**vars(e), "files": _encoded(e.files)} for e in self.exams]
+        values["library"] = asdict(self.library)
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -106,6 +110,9 @@ class Job:
                 Exam(**{**e, "sources": tuple(e["sources"]), "files": _decoded(e["files"])})
                 for e in values["exams"]
             )
+            which = values["library"]
+            data, models = tuple(which["data"]), tuple(which["models"])
+            values["library"] = Library(which["number"], data, models)
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a job: {error}") from error
@@ -173,27 +180,19 @@ class Result:
 
 
 def job_key(job: Job) -> str:
-    """A name for the result: the SHA-256 of everything that determines it, in hexadecimal."""
+    """Fingerprint of everything that determines the result; it names the result."""
     notebook = copy.deepcopy(dict(job.notebook))
     for cell in notebook.get("cells", []):
         cell.pop("outputs", None)
         cell.pop("execution_count", None)
-    depends_on = [
-        FORMAT,
-        sandbox.versions(),
-        library_key(),
-        replace(job, notebook=notebook).to_json(),
-    ]
-    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+    return files_.digest([environment(job.library), replace(job, notebook=notebook).to_json()])
 
 
-def library_key() -> str:
-    """The sources of `practical_dl`, and what of ours runs inside: they decide results, too."""
-    folder = sandbox.package_folder()
-    digest = hashlib.sha256()
-    for path in [*(sorted(folder.rglob("*.py")) if folder else []), *sandbox.INSIDE]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+def environment(library: Library) -> str:
+    """All that a result depends on besides the job, in words: versions and sources."""
+    sources = [*fingerprints.runner(), *fingerprints.library(library)]
+    own = fingerprints.of(sources)[:16]
+    return f"{sandbox.versions()}, autograder and practical_dl {own}"
 
 
 def execute(job: Job, *, sandbox: bool = True) -> Result:

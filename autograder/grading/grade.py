@@ -20,30 +20,40 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autograder import exams
+from autograder import exams, fingerprints
 from autograder import files as files_
+from autograder import notebook as nb_
 from autograder import settings as settings_
 from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 from autograder.execution import sandbox
-from autograder.execution.backend import Backend, BackendError, Cluster, Failed, LocalPool
-from autograder.execution.execute import Job, Result, job_key, library_key
+from autograder.execution.backend import Backend, BackendError, Failed
+from autograder.execution.cluster import NO_FILES, Cluster, Tls
+from autograder.execution.execute import Job, Result, job_key
 from autograder.execution.kernel import BEST_START
+from autograder.execution.pool import LocalPool
 from autograder.execution.sandbox import SandboxError
+from autograder.fingerprints import CORE, Library
 from autograder.gradebook import (
-    TIMESTAMP,
     Marks,
     Recorder,
     Row,
     Standing,
     Submission,
-    arrival,
     marks_of,
-    received,
-    small_file,
 )
-from autograder.grading import cache
+from autograder.grading import arrival, cache
 from autograder.grading import folder as folder_
+from autograder.results import (
+    FLAGGED,
+    GRADED,
+    MISSING,
+    REFUSED,
+    TO_GRADE,
+    NotebookGrade,
+    SubmissionGrade,
+    TaskGrade,
+)
 from autograder.settings import Settings
 
 if TYPE_CHECKING:  # slow to import, and not needed where nothing changed
@@ -51,81 +61,7 @@ if TYPE_CHECKING:  # slow to import, and not needed where nothing changed
 
     from autograder.grading.graft import Grafted
 
-GRADED, FLAGGED, REFUSED, MISSING = "graded", "flagged", "refused", "missing"
-TO_GRADE = "to grade"  # a person has to give points, or to look again at those that stand
 FORMAT = 1  # of an entry; part of its key
-
-
-# -- What is told -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TaskGrade:
-    """A row of the gradebook. score: points got, None while a person has to grade it.
-
-    waits: whether a person has to grade it, or to look again at the points that stand.
-    """
-
-    task: str
-    score: float | None
-    points: float
-    bonus: bool
-    status: str
-    waits: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NotebookGrade:
-    """One notebook of a submission. status: graded, flagged, refused or missing.
-
-    penalty: points that are taken off because it came late.
-    """
-
-    name: str
-    status: str
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    tasks: tuple[TaskGrade, ...]
-    language: str
-    seconds: float
-    sandboxed: bool
-    penalty: float = 0.0
-
-    def score(self, *, bonus: bool = False) -> float:
-        """The points got, without bonus or of bonus alone; a penalty takes bonus points last."""
-        plain, extra = (
-            sum(t.score or 0.0 for t in self.tasks if t.bonus == kind) for kind in (False, True)
-        )
-        if bonus:
-            return max(0.0, extra - max(0.0, self.penalty - plain))
-        return max(0.0, plain - self.penalty)
-
-
-@dataclass(frozen=True, slots=True)
-class SubmissionGrade:
-    """All notebooks of a student's week."""
-
-    student: str
-    week: str
-    notebooks: tuple[NotebookGrade, ...]
-
-    @property
-    def status(self) -> str:
-        """The gravest status of its notebooks; missing only where all of them are."""
-        found = {n.status for n in self.notebooks}
-        if found == {MISSING}:
-            return MISSING
-        done = TO_GRADE if self.waiting else GRADED
-        return next((s for s in (REFUSED, FLAGGED) if s in found), done)
-
-    @property
-    def waiting(self) -> int:
-        """How many cells wait for a person, such as the answers that only one can grade."""
-        return sum(task.waits for n in self.notebooks for task in n.tasks)
-
-    def score(self, *, bonus: bool = False) -> float:
-        """The points got in all notebooks."""
-        return sum(n.score(bonus=bonus) for n in self.notebooks)
 
 
 def submissions(course: Course, week: Week, students: Sequence[str] = ()) -> list[str]:
@@ -155,9 +91,8 @@ def backend_of(
     *,
     jobs: int,
     scheduler: str = "",
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
+    tls: Tls = NO_FILES,
+    library: Library = CORE,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Backend]:
     """Where notebooks run: this machine, or a cluster (see `Cluster`). Raises CourseError."""
@@ -165,7 +100,7 @@ def backend_of(
         message = "the workers of a cluster run nothing without a sandbox; leave out one of them"
         raise stop("--scheduler", "", "unsafe", f"{message}, --scheduler or --unsafe")
     pool = (
-        Cluster(scheduler, ca=ca, cert=cert, key=key, tell=tell)
+        Cluster(scheduler, tls=tls, library=library, tell=tell)
         if scheduler
         else LocalPool(jobs, sandbox=not settings.unsafe)
     )
@@ -270,6 +205,12 @@ def whole_class(
     if others:
         found |= {g.student: g for g in read_grades(course, week, others, settings)}
     return [found[student] for student in sorted(found)]
+
+
+def library_of(week: Week) -> Library:
+    """What the week's notebooks may use of `practical_dl`."""
+    number, data, models = (getattr(week, name, "") for name in ("number", "data", "models"))
+    return Library(number, tuple(data), tuple(models))
 
 
 # -- What is kept of a submission -------------------------------------------------------------
@@ -393,28 +334,26 @@ class _Run:
     @functools.cached_property
     def _key(self) -> str:
         """All that an outcome depends on, besides the submission."""
-        package = Path(__file__).parent
-        files = sorted(
-            [*package.glob("*.py"), *(p for p in self._source.rglob("*") if p.is_file())]
+        settings, folder = self._settings, self._week.folder
+        ours = [*fingerprints.grader(), *fingerprints.library(library_of(self._week))]
+        private = exams.place(self._course, self._week, settings.exam_profile)
+        return files_.digest(
+            [
+                sandbox.versions(),
+                fingerprints.of(ours),
+                fingerprints.of(
+                    fingerprints.sources(folder, root=self._source.parent), self._source
+                ),
+                fingerprints.of(sorted(private.glob("*.npz")), private),
+                repr(settings.limits),
+                settings.exam_profile,
+                repr((settings.unsafe, settings.trust_timestamps)),
+                repr([(n.name, n.files) for n in self._week.notebooks]),
+            ]
         )
-        parts: list[str | bytes] = [
-            str(FORMAT),
-            sandbox.versions(),
-            library_key(),
-            repr(self._settings.limits),
-            self._settings.exam_profile,
-            repr((self._settings.unsafe, self._settings.trust_timestamps)),
-            repr(self._week.notebooks),
-        ]
-        folder = exams.place(self._course, self._week, self._settings.exam_profile)
-        for path in [*files, *sorted(folder.glob("*.npz"))]:
-            parts += [path.name, path.read_bytes()]
-        return files_.digest(parts)
 
     @functools.cached_property
     def _sources(self) -> dict[str, NotebookNode]:
-        from autograder import notebook as nb_
-
         return {n.name: nb_.read(self._source / f"{n.name}.ipynb") for n in self._week.notebooks}
 
     @functools.cached_property
@@ -432,8 +371,6 @@ class _Run:
     @functools.cached_property
     def exams(self) -> dict[str, dict[str, exams.Private]]:
         """The private part of each exam, by notebook and task. Raises CourseError."""
-        from autograder import notebook as nb_
-
         course, week, profile = self._course, self._week, self._settings.exam_profile
         tasks = {name: list(nb_.exams(source)) for name, source in self._sources.items()}
         loaded = exams.load(course, week, [t for ts in tasks.values() for t in ts], profile)
@@ -446,8 +383,6 @@ class _Run:
 
     def check_cells(self) -> None:
         """See that the gradebook knows the cells that are graded. Raises CourseError."""
-        from autograder import notebook as nb_
-
         known = self._recorder.cells()
         for name, source in self._sources.items():
             graded = {nb_.grade_id(c) for c in source.cells if nb_.is_graded(c)}
@@ -486,13 +421,11 @@ class _Run:
         """By what a submission is known again: what was read of it, and when it came."""
         names = [entry.name for entry in self._week.notebooks]
         found = folder_.look(folder, names, self._week.files)
-        return files_.digest([found.key(), arrival(folder)])
+        return files_.digest([found.key(), str(arrival.look(folder))])
 
     def _page_again(
         self, student: str, entry: dict[str, Any], name: str, standing: Standing
     ) -> None:
-        from autograder import notebook as nb_
-
         notebook = nb_.read(self._path("autograded", student, f"{name}.ipynb"))
         page = self._page(notebook, name, standing)
         path = self._path("feedback", student, f"{name}.html")
@@ -563,7 +496,7 @@ class _Run:
             return one, jobs
         try:
             one.submitted = self._submitted(folder)  # first: what changes later is seen next time
-            one.received = received(folder, trust=self._settings.trust_timestamps)
+            one.received = arrival.received(folder, trust=self._settings.trust_timestamps)
             collected = intake.collect(folder, self._sources, self._handed_out, self._week.files)
         except Exception as error:  # one submission never stops the others
             for part in parts.values():
@@ -585,6 +518,7 @@ class _Run:
                         {**self._files, **beside},
                         self._settings.limits,
                         self.exams[name],
+                        library_of(self._week),
                     )
                     part.key = job_key(job)
                     part.notes = list(part.grafted.notes)
@@ -664,7 +598,6 @@ class _Run:
 
     def _score(self, part: _Part) -> None:
         """Verdicts, marks and a notebook that is safe to look at."""
-        from autograder import notebook as nb_
         from autograder.grading.job import apply_result, suspicions
         from autograder.pages.sanitise import sanitise
 
@@ -729,8 +662,8 @@ class _Run:
                 part.sure = False
         # nbgrader's exchange finds a student's feedback by these.
         submitted = self._course.root / "submitted" / one.student / self._week.folder
-        for name in (TIMESTAMP, "submission_secret.txt"):
-            content = small_file(submitted / name)
+        for name in (arrival.TIMESTAMP, "submission_secret.txt"):
+            content = arrival.small_file(submitted / name)
             if content is not None:
                 files[self._path("autograded", one.student, name)] = content
                 files[self._path("feedback", one.student, name)] = content
@@ -746,7 +679,6 @@ class _Run:
 
     def _page(self, notebook: NotebookNode, name: str, standing: Standing) -> bytes:
         """The feedback page of a graded notebook."""
-        from autograder import notebook as nb_
         from autograder.pages.feedback import CellGrade, page
 
         rows, comments = standing.rows.get(name, {}), standing.comments.get(name, {})
@@ -785,8 +717,6 @@ class _Run:
         }
 
     def _kept_part(self, part: _Part) -> dict[str, Any]:
-        from autograder import notebook as nb_
-
         status = {}
         if part.notebook is not None:
             status = {nb_.grade_id(c): nb_.ours(c).get("status", "") for c in part.notebook.cells}
@@ -815,8 +745,6 @@ class _Run:
 
 def _answers(notebook: NotebookNode) -> dict[str, str]:
     """By what each answer for a person to grade is known again."""
-    from autograder import notebook as nb_
-
     return {
         nb_.grade_id(cell): files_.digest([repr((cell.source, cell.get("attachments")))])
         for cell in notebook.cells
@@ -853,7 +781,6 @@ def _ours(error: Exception) -> str:
 
 def _refused(source: NotebookNode, why: str) -> NotebookNode:
     """The notebook as it was handed out, each test with the reason for which nothing was graded."""
-    from autograder import notebook as nb_
     from autograder.grading.graft import graft
     from autograder.grading.score import Verdict, write_outputs
 

@@ -23,6 +23,7 @@ from autograder.execution.execute import (
     Result,
     Trial,
 )
+from autograder.fingerprints import CORE, Library
 from autograder.grading.score import Verdict, judge, judge_exam, write_outputs
 from practical_dl.exam import definitions, imported_as
 
@@ -33,12 +34,14 @@ def job_of(
     files: Mapping[str, bytes],
     limits: Limits,
     exams: Mapping[str, Private] | None = None,
+    library: Library = CORE,
 ) -> Job:
     """The job for a grafted notebook: with a negative control for each task that has a mutant.
 
     The salt comes from the source notebook, which students do not have: the hidden tests draw
     numbers that they can't foresee, and the same ones for everybody. files: what the notebook finds
-    beside it. exams: the private part of each task that is an exam. Cells that train are left out.
+    beside it. exams: the private part of each task that is an exam. library: what it may use of
+    `practical_dl`. Cells that train are left out.
     """
     exams = exams or {}
     tests = nb_.test_cells(notebook)
@@ -55,6 +58,7 @@ def job_of(
         controls=tuple(replace(c, test=tests[c.task].id) for c in controls if c.task not in exams),
         salt=nb_.once(source, "salt", lambda: _salt(source)),
         exams=tuple(_exam(notebook, private) for private in exams.values()),
+        library=library,
     )
 
 

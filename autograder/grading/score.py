@@ -13,7 +13,6 @@ from autograder import notebook as nb_
 from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
 
-SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
 
@@ -127,7 +126,7 @@ def _own_line(cell: NotebookNode) -> str:
 def _partial(cell: NotebookNode) -> tuple[float, str]:
     """The last score that `check.score` published, clamped; 1 where there is none."""
     for output in reversed(cell.outputs):
-        value = output.get("data", {}).get(SCORE_MIME)
+        value = output.get("data", {}).get(nb_.SCORE_MIME)
         if isinstance(value, Mapping):
             number: Any = value.get("score")
             if isinstance(number, int | float) and number == number:

@@ -2,36 +2,24 @@
 
 What a student must not see is taken out here: the hidden part of each test cell, what a test cell
 printed or raised (its verdict stands instead), rubrics, and, as far as that can be found, copies of
-hidden tests in the outputs of the student's own code. Of a rubric only those criteria are shown
-that a comment names by their codes.
-
-Found are copies of a hidden line, and of any part of a hidden region with at least 16 letters and
-digits: as they are, in another case, with other spaces and punctuation between (a `repr`, a
-traceback, one character a line), backwards, in rot13, base64, hexadecimal or as character codes.
-Not found are shorter pieces shown one at a time, compressed or encrypted copies, pictures of text,
-and values: code that hidden tests call can note their arguments. They are drawn anew for each
-source notebook, so that such a note is worth little.
+hidden tests in the outputs of the student's own code (`redact`). Of a rubric only those criteria
+are shown that a comment names by their codes.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
-import codecs
 import functools
 import html
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from math_core import LatexError, LatexToMathML
-from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.ansi import ansi2html
 from nbformat import NotebookNode
 from pygments import highlight
@@ -39,10 +27,10 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
-from autograder.pages.sanitise import RASTER, make_output, markdown_html, shown_output
+from autograder.pages.redact import Secrets
+from autograder.pages.sanitise import RASTER, markdown_html, shown_output
 from autograder.rubric import cite, criteria
 
-HIDDEN = "[a line of a hidden test]"
 TEXT_CHARACTERS = 20_000  # of one text output; more is cut
 
 WORDS = {
@@ -369,224 +357,3 @@ def _terminal(text: str, words: Mapping[str, str], kind: str) -> Markup:
         return Markup("")
     block = Markup('<pre class="text {}">{}</pre>').format(kind, Markup(ansi2html(text)))
     return block + (Markup('<p class="cut">{}</p>').format(note) if note else Markup(""))
-
-
-# -- Hidden tests --------------------------------------------------------------------------------
-
-_RUN = 16  # letters and digits in a row that are no chance
-_GRAM, _STEP = 9, 8  # each run of 16 holds a gram of 9 that starts at a multiple of 8
-_ASCII_LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}  # keeps lengths
-_NOT_WORD = re.compile(r"[\W_]+")
-_WORD_CHARACTER = re.compile(r"[^\W_]")
-_COLOUR = re.compile(r"\x1b\[[^@-~\n]*[@-~]")
-_HTML_TAG = re.compile(r"<[^>]*>")
-
-
-def _squeezed(text: str) -> str:
-    """Letters and digits alone."""
-    return _NOT_WORD.sub("", text).translate(_ASCII_LOWER)
-
-
-@functools.lru_cache(64)
-def _grams(regions: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, list[tuple[int, int]]]]:
-    """Hidden regions in all forms that are looked for, and where each gram stands in them."""
-    forms = tuple(form for region in regions for form in map(_squeezed, _forms(region)))
-    places: dict[str, list[tuple[int, int]]] = {}
-    for number, form in enumerate(forms):
-        for i in range(len(form) - _GRAM + 1):
-            found = places.setdefault(form[i : i + _GRAM], [])
-            if len(found) < 20:
-                found.append((number, i))
-    return forms, places
-
-
-def _forms(text: str) -> Iterator[str]:
-    yield text
-    yield text[::-1]
-    yield codecs.encode(text, "rot13")
-    content = text.encode()
-    yield content.hex()
-    yield "".join(str(ord(c)) for c in text)
-    for shift in range(3):  # the region may start anywhere in what was encoded
-        code = base64.b64encode(b"\0" * shift + content).decode()
-        yield code[4:-4]
-
-
-class Secrets:
-    """The hidden tests of a notebook, and what hides them from outputs."""
-
-    def __init__(self, notebook: NotebookNode) -> None:
-        students = [c for c in notebook.cells if "rubric" not in nb_.ours(c)]
-        public = "\n".join(nb_.without_hidden(cell.source) for cell in students)
-        regions = ["\n".join(nb_.hidden_regions(cell.source)) for cell in notebook.cells]
-        self._regions = tuple(region for region in regions if region)
-        self._public = _squeezed(public)
-        tests = nb_.test_cells(notebook).values()
-        sentences = {text for cell in tests for text in _literals(cell.source) if len(text) > 3}
-        self._sentences = sorted(sentences, key=len, reverse=True)
-        self._lines = {
-            line
-            for cell in notebook.cells
-            for line in nb_.hidden_regions(cell.source)
-            if len(line) > 8 and line not in public
-        }
-
-    def redacted(self, text: str) -> str:
-        """A text without the lines that show a hidden test; without colours if there were any."""
-        if not self._lines and not self._regions:
-            return text
-        plain = _COLOUR.sub("", text)
-        spans = deque(self._spans(plain))
-        if not spans and not any(line in plain for line in self._lines):
-            return text
-        kept: list[str] = []
-        start = 0
-        for line in plain.split("\n"):
-            end = start + len(line)
-            secret = False
-            while spans and spans[0][0] <= end:
-                secret = secret or _shares(line, spans[0][0] - start, spans[0][1] - start)
-                if spans[0][1] > end:
-                    break
-                spans.popleft()
-            if not secret and not any(hidden in line for hidden in self._lines):
-                kept.append(line)
-            elif not kept or kept[-1] != HIDDEN:
-                kept.append(HIDDEN)
-            start = end + 1
-        return "\n".join(kept)
-
-    def redacted_message(self, text: str) -> str:
-        """A verdict without hidden tests, but with the sentences that stand in them to be shown."""
-        rest = text
-        for sentence in self._sentences:
-            rest = rest.replace(sentence, "\n")
-        return self.redacted(text) if self.shows(rest) else text
-
-    def shows(self, text: str) -> bool:
-        """Whether a text shows a hidden test."""
-        return self.redacted(text) != text
-
-    def redacted_output(self, output: NotebookNode | None) -> NotebookNode | None:
-        """A new output without hidden tests; None stays None."""
-        if output is None:
-            return None
-        if output.output_type == "stream":
-            return make_output("stream", name=output.name, text=self.redacted(output.text))
-        if output.output_type == "error":
-            traceback = "\n".join(output.traceback)
-            shown = self.redacted(traceback)
-            return make_output(
-                "error",
-                ename=self.redacted(output.ename),
-                evalue=self.redacted(output.evalue),
-                traceback=output.traceback if shown == traceback else [shown],
-            )
-        data: dict[str, Any] = {}
-        for mime, value in output.data.items():
-            is_markup = isinstance(value, str) and mime not in ("text/plain", *RASTER)
-            if not is_markup or not self._in_markup(value):
-                data[mime] = self.redacted(value) if mime == "text/plain" else value
-        if not data:
-            data["text/plain"] = HIDDEN
-        alts = [str(v.get("alt", "")) for v in output.metadata.values() if isinstance(v, Mapping)]
-        metadata = {} if self.shows("\n".join(alts)) else output.metadata
-        return make_output("display_data", data=data, metadata=metadata)
-
-    def _in_markup(self, text: str) -> bool:
-        return self.shows(text) or self.shows(html.unescape(_HTML_TAG.sub("", text)))
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """The parts of a text that are copies: (start, end)."""
-        forms, places = _grams(self._regions)
-        squeezed = _squeezed(text)
-        positions: list[int] = []
-        done = 0
-        for i in range(0, len(squeezed) - _GRAM + 1, _STEP):
-            if i + _GRAM <= done:
-                continue
-            best = (0, 0)
-            for number, at in places.get(squeezed[i : i + _GRAM], ()):
-                a, b = _widened(squeezed, i, forms[number], at)
-                if b - a > best[1] - best[0] and squeezed[a:b] not in self._public:
-                    best = (a, b)
-            a, b = best
-            if b - a < _RUN:
-                continue
-            positions = positions or [m.start() for m in _WORD_CHARACTER.finditer(text)]
-            yield positions[a], positions[b - 1]
-            done = b
-
-
-@functools.lru_cache(1024)
-def _literals(source: str) -> frozenset[str]:
-    """The texts in code, such as the author's messages."""
-    try:
-        nodes = ast.walk(ast.parse(source))
-    except SyntaxError:  # a cell with magics
-        return frozenset()
-    values = (node.value for node in nodes if isinstance(node, ast.Constant))
-    return frozenset(value for value in values if isinstance(value, str))
-
-
-def _shares(line: str, first: int, last: int) -> bool:
-    """Whether a span takes more of a line than a letter or two that happen to fit."""
-    shared = line[max(first, 0) : max(last + 1, 0)]
-    return len(shared) > 3 or (bool(shared) and shared == line.strip())
-
-
-def _widened(text: str, i: int, form: str, at: int) -> tuple[int, int]:
-    """The longest common run around a gram that text has at i and form has at `at`."""
-    a, x = i, at
-    while a > 0 and x > 0 and text[a - 1] == form[x - 1]:
-        a, x = a - 1, x - 1
-    b, y = i + _GRAM, at + _GRAM
-    while b < len(text) and y < len(form) and text[b] == form[y]:
-        b, y = b + 1, y + 1
-    return a, b
-
-
-# -- nbgrader's command --------------------------------------------------------------------------
-
-
-class FeedbackExporter(HTMLExporter):
-    """Makes `nbgrader generate_feedback`, and formgrader's button, write `page`."""
-
-    def from_notebook_node(  # type: ignore[override]
-        self, nb: NotebookNode, resources: Any = None, **kw: Any
-    ) -> tuple[str, Any]:
-        """The page of a notebook, with the grades and comments of the gradebook."""
-        where = (resources or {})["nbgrader"]
-        grades, penalty = _recorded(
-            where["db_url"], where["notebook"], where["assignment"], where["student"]
-        )
-        resources = self._init_resources(resources)
-        resources["output_extension"] = self.file_extension
-        return page(nb, grades, title=where["assignment"], penalty=penalty), resources
-
-
-def _recorded(
-    db_url: str, notebook: str, week: str, student: str
-) -> tuple[dict[str, CellGrade], float]:
-    """The rows of a notebook in the gradebook, and the points lost for being late."""
-    from nbgrader.api import Gradebook
-
-    # nbgrader works in the course's root, and knows no bonus.
-    source = Path("source") / week / f"{notebook}.ipynb"
-    cells = nb_.read(source).cells if source.is_file() else []
-    bonus = {nb_.grade_id(cell) for cell in cells if nb_.ours(cell).get("bonus")}
-    with Gradebook(db_url) as gradebook:
-        found = gradebook.find_submission_notebook(notebook, week, student)
-        comments = {c.name: c.comment or "" for c in found.comments}
-        grades = {name: CellGrade(None, 0.0, comment) for name, comment in comments.items()}
-        for row in found.grades:
-            waits = bool(row.needs_manual_grade)
-            grades[row.name] = CellGrade(
-                score=None if waits and row.manual_score is None else row.score,
-                points=row.max_score,
-                comment=comments.get(row.name, ""),
-                bonus=row.name in bonus,
-                extra=row.extra_credit or 0.0,
-                waits=waits,
-            )
-        return grades, float(found.late_submission_penalty or 0.0)

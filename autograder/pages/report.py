@@ -12,26 +12,26 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from autograder import files
+from autograder import files, fingerprints
 from autograder.course import Course, Week
 from autograder.pages import tables
 
 if TYPE_CHECKING:
-    from autograder.grading.grade import SubmissionGrade
+    from autograder.results import SubmissionGrade
 
-TEMPLATE = "templates/class.html"
 GREEN, ORANGE, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 
 def write(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> Path:
     """Write the report of a week and return its path. One that says the same stays."""
     path = course.root / "reports" / f"{week.folder}.html"
-    code = [Path(__file__).read_bytes(), (Path(__file__).parent / TEMPLATE).read_bytes()]
-    mark = f"<!-- {files.digest([*code, course.name, repr(week), repr(grades)])} -->\n".encode()
-    if path.is_file() and path.read_bytes().endswith(mark):
+    code = fingerprints.of(fingerprints.sources("autograder/pages"))
+    shown = files.digest([code, course.name, repr(week), repr(grades)])
+    last = f"<!-- {shown} -->\n".encode()
+    if path.is_file() and path.read_bytes().endswith(last):
         return path
     # A folder's name, such as a student's, need not be text.
-    files.write(path, render(course, week, grades).encode(errors="replace") + b"\n" + mark)
+    files.write(path, render(course, week, grades).encode(errors="replace") + b"\n" + last)
     return path
 
 
@@ -40,7 +40,7 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
     environment = Environment(
         loader=PackageLoader("autograder.pages"), autoescape=True, trim_blocks=True
     )
-    return environment.get_template(Path(TEMPLATE).name).render(
+    return environment.get_template("class.html").render(
         course=course,
         week=week,
         feedback=lambda student, notebook: _feedback(course, week, student, notebook),

@@ -14,7 +14,7 @@ from autograder.course import Week
 if TYPE_CHECKING:
     from autograder.authoring.mutants import Proof
     from autograder.execution.runall import RunReport
-    from autograder.grading.grade import SubmissionGrade
+    from autograder.results import SubmissionGrade
 
 
 def proofs(results: Sequence[Proof]) -> Table:

@@ -23,13 +23,15 @@ from autograder import course as course_
 from autograder import settings
 from autograder.course import Course, Week
 from autograder.errors import CourseError
-from autograder.execution.backend import LocalPool
-from autograder.gradebook import Recorder, received
+from autograder.execution.pool import LocalPool
+from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
+from autograder.grading.arrival import received
+from autograder.results import GRADED, TO_GRADE, SubmissionGrade
 
 
 def install() -> None:
-    """See `settings.install`."""
+    """Put our class in the place of nbgrader's; see `plugin.install`."""
     autogradeapp.Autograde = api.Autograde = Autograde
     # By it formgrader knows whether a submission came in again since it was graded.
     api.NbGraderAPI.get_submitted_timestamp = _submitted_timestamp
@@ -123,9 +125,9 @@ class Autograde(NbGraderAutograde):
                 if not recorder.knows(student):
                     self._stop(f"No student with ID '{student}' exists in the database")
 
-    def _log(self, one: grade_.SubmissionGrade) -> None:
+    def _log(self, one: SubmissionGrade) -> None:
         points = f"{one.score():g} points" + (f" + {b:g}" if (b := one.score(bonus=True)) else "")
-        done = one.status in (grade_.GRADED, grade_.TO_GRADE)
+        done = one.status in (GRADED, TO_GRADE)
         log = self.log.info if done else self.log.warning
         log("%s of %s: %s, %s", one.week, one.student, one.status, points)
         for notebook in one.notebooks:

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,9 +20,10 @@ from kit.rules import WEEK, built, copy_tiny
 from nbformat import v4
 
 from autograder import notebook as nb_
-from autograder.execution import backend
-from autograder.execution.backend import BackendError, Cluster, Failed, LocalPool
+from autograder.execution.backend import BackendError, Failed
+from autograder.execution.cluster import NO_FILES, Cluster, Tls
 from autograder.execution.execute import Job, Result, execute
+from autograder.execution.pool import LocalPool
 from autograder.execution.sandbox import Limits, SandboxError
 from autograder.grading.graft import graft
 from autograder.grading.job import job_of
@@ -154,7 +156,7 @@ def test_nothing_outlives_the_owner(sent: signal.Signals, tmp_path: Path) -> Non
     script = f"""
         import sys
         sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-        from autograder.execution.backend import LocalPool
+        from autograder.execution.pool import LocalPool
         from test_backend import job, jobs
         with LocalPool(2) as pool:
             endless = {{key: job("while True: pass") for key in "ab"}}
@@ -217,10 +219,10 @@ class Dask:
             )
 
 
-def connected(dask: Dask, workers: int, **options: object) -> Cluster:
+def connected(dask: Dask, workers: int, **options: Any) -> Cluster:
     """A cluster that has so many workers, ready to be entered."""
-    files = {name: path for name, path in options.items() if name != "tell"}
-    with Cluster(dask.address, **files) as cluster:
+    tls = options.get("tls", NO_FILES)
+    with Cluster(dask.address, tls=tls) as cluster:
         cluster._client.wait_for_workers(workers, timeout=60)
     return Cluster(dask.address, **options)
 
@@ -255,8 +257,8 @@ def test_a_job_that_ends_its_workers_fails_on_a_cluster_too(plain: Dask) -> None
 
 
 def test_no_equal_worker_is_told(plain: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_environment", lambda: "python 4.0.0")
-    monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
+    monkeypatch.setattr("autograder.execution.cluster.environment", lambda library: "python 4.0.0")
+    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: it has python .* has python 4"):
         Cluster(plain.address).__enter__()
 
@@ -287,7 +289,7 @@ def test_tls_and_workers_that_are_not_fit(
         dask.worker(OTHER_NUMPY="1")
         dask.worker(PATH="/nowhere")
         told: list[str] = []
-        with connected(dask, 3, tell=told.append, **certificates) as cluster:
+        with connected(dask, 3, tell=told.append, tls=Tls(**certificates)) as cluster:
             found = []
             for pair in cluster.run(jobs(6, seconds=0.2)):
                 if not found:  # its successor has another address
@@ -296,7 +298,7 @@ def test_tls_and_workers_that_are_not_fit(
             assert_each_once(found, 6)
             assert len(told) == 2 and all("127.0.0.1:" in sentence for sentence in told)
             assert "numpy 1.0" in "".join(told) and "bubblewrap" in "".join(told)
-        monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
+        monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
         stranger = trustme.CA().issue_cert("127.0.0.1")
         stranger.private_key_and_cert_chain_pem.write_to_path(tmp_path / "stranger.pem")
         false = {
@@ -306,7 +308,7 @@ def test_tls_and_workers_that_are_not_fit(
         }
         for address, files in ((dask.address.replace("tls", "tcp"), {}), (dask.address, false)):
             with pytest.raises(BackendError, match=f"no connection .* {address}"):
-                Cluster(address, **files).__enter__()
+                Cluster(address, tls=Tls(**files)).__enter__()
     finally:
         dask.stop()
 
@@ -315,18 +317,18 @@ def test_files_of_certificates_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="there is no ca"):
         Cluster("tls://127.0.0.1:1").__enter__()
     with pytest.raises(BackendError, match="there is no cert"):
-        Cluster("tls://127.0.0.1:1", ca=Path(__file__)).__enter__()
+        Cluster("tls://127.0.0.1:1", tls=Tls(ca=Path(__file__))).__enter__()
     with pytest.raises(BackendError, match=r"ca .*none\.pem is not there"):
-        Cluster("tls://127.0.0.1:1", ca=tmp_path / "none.pem").__enter__()
+        Cluster("tls://127.0.0.1:1", tls=Tls(ca=tmp_path / "none.pem")).__enter__()
 
 
 def test_a_scheduler_that_is_not_there_or_goes_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
+    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
     with pytest.raises(BackendError, match=r"no connection .* tcp://127\.0\.0\.1:9"):
         Cluster("tcp://127.0.0.1:9").__enter__()
-    monkeypatch.setattr(backend, "CONNECT_SECONDS", 5)
+    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
     dask = Dask(tmp_path)
     try:
         with pytest.raises(BackendError, match=f"no workers: .*dask worker {dask.address}"):

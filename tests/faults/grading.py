@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autograder.course import Course
 from autograder.grading import grade as grade_
+from autograder.results import MISSING
 from faults import kit
 from faults.kit import FLAGGED, GRADED, HONEST, Fault, Measured, World, full
 
@@ -174,11 +175,11 @@ def _told(course: Course, who: str, said: str) -> tuple[str, str]:
         row = _row(said, who)
         return next((s for s in STATUSES if s in row), "lost"), row
     (grade,) = found
-    there = [n for n in grade.notebooks if n.status != grade_.MISSING]
+    there = [n for n in grade.notebooks if n.status != MISSING]
     lines = [line for n in there or grade.notebooks for line in (*n.reasons, *n.notes)]
     statuses = {n.status for n in there}
     grave = next((s for s in STATUSES if s in statuses), GRADED)
-    return grave if there else grade_.MISSING, "\n".join(lines)
+    return grave if there else MISSING, "\n".join(lines)
 
 
 def _row(said: str, who: str) -> str:

@@ -23,9 +23,9 @@ from autograder import course as course_
 from autograder import demo, settings
 from autograder import notebook as nb_
 from autograder.course import Course
-from autograder.execution.backend import LocalPool
+from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
-from autograder.grading.grade import SubmissionGrade
+from autograder.results import SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

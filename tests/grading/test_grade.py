@@ -34,8 +34,10 @@ from autograder.execution.kernel import BEST_START
 from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
+from autograder.grading.arrival import received
 from autograder.pages import sanitise
-from autograder.plugin import autograde
+from autograder.plugin import autograde as autograde_
+from autograder.results import MISSING, SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENTS = ["ann", "bob", "cid", "dee"]
@@ -101,7 +103,7 @@ def hand_in(root: Path, student: str, extra: str = "") -> Path:
 
 def grade(
     course: Course, backend: Any = None, students: list[str] | None = None, **options: Any
-) -> dict[str, grade_.SubmissionGrade]:
+) -> dict[str, SubmissionGrade]:
     """Grade, and give the grades by student."""
     week = course.weeks[0]
     names = students or grade_.submissions(course, week)
@@ -208,7 +210,7 @@ def test_all_that_an_outcome_depends_on(
     assert len(backend.ran) == runs
     (standing,) = (state(course.root)["rows"]["ann"],)
     folder = course.root / "submitted" / "ann" / WEEK
-    assert standing.received == gradebook_.received(folder)
+    assert standing.received == received(folder)
 
 
 def test_equal_submissions_run_once(course: Course) -> None:
@@ -256,7 +258,7 @@ def test_a_notebook_that_is_withdrawn_leaves_nothing(course: Course) -> None:
     grade(course)
     (course.root / "submitted" / "ann" / WEEK / "tiny.ipynb").unlink()
     found = grade(course)
-    assert found["ann"].status == grade_.MISSING and found["ann"].score() == 0.0
+    assert found["ann"].status == MISSING and found["ann"].score() == 0.0
     assert found["ann"].notebooks[0].reasons == ("tiny.ipynb was not handed in",)
     assert not list((course.root / "autograded" / "ann").rglob("*.ipynb"))
     assert not list((course.root / "feedback" / "ann").rglob("*.html"))
@@ -420,7 +422,7 @@ def api(course: Course, monkeypatch: pytest.MonkeyPatch) -> NbGraderAPI:
 
     pools: list[Fake] = []
     config = settings.load_config(course)  # nbgrader is imported: so this installs our class
-    monkeypatch.setattr(autograde, "LocalPool", Pool)
+    monkeypatch.setattr(autograde_, "LocalPool", Pool)
     found = NbGraderAPI(config=config)
     found.pools = pools
     return found
@@ -450,7 +452,7 @@ def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
         for name, value in options.pop("directory", {}).items():
             setattr(api.coursedir, name, value)
         with temp_attrs(api.coursedir, assignment_id=WEEK, **options):
-            found = autograde.Autograde(coursedir=api.coursedir, parent=api)
+            found = autograde_.Autograde(coursedir=api.coursedir, parent=api)
             found.start()
         graded = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
         shutil.rmtree(course.root / "autograded")
@@ -493,7 +495,7 @@ def test_nbgraders_own_class_never_runs(course: Course) -> None:
         temp_attrs(found.coursedir, assignment_id=WEEK, student_id="ann"),
         pytest.raises(NbGraderException, match="without a sandbox"),
     ):
-        autograde.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
+        autograde_.NbGraderAutograde(coursedir=found.coursedir, parent=found).start()
     assert not (course.root / "autograded").exists()
 
 

@@ -9,9 +9,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.utils import determine_grade
 
-from autograder.execution.execute import HANDED_MIME, CellOutcome, Trial
+from autograder.execution.execute import CellOutcome, Trial
 from autograder.execution.inside import referee
-from autograder.grading.score import SCORE_MIME, Verdict, judge, write_outputs
+from autograder.grading.score import Verdict, judge, write_outputs
+from autograder.notebook import HANDED_MIME, SCORE_MIME
 from practical_dl import check
 
 

@@ -20,7 +20,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from autograder import notebook as nb_
 from autograder.authoring.build import to_source
 from autograder.grading.graft import graft
-from autograder.pages.feedback import HIDDEN, CellGrade, Secrets, page
+from autograder.pages.feedback import CellGrade, page
+from autograder.pages.redact import HIDDEN, Secrets
 from autograder.pages.sanitise import sanitise
 
 REPOSITORY = Path(__file__).parents[2]
@@ -367,8 +368,8 @@ def test_the_browser_test_can_fail(browser: Any, tmp_path: Path, attack: str, se
 
 
 def test_a_report_full_of_attacks_does_nothing(browser: Any, tmp_path: Path) -> None:
-    from autograder.grading.grade import FLAGGED, NotebookGrade, SubmissionGrade, TaskGrade
     from autograder.pages import report
+    from autograder.results import FLAGGED, NotebookGrade, SubmissionGrade, TaskGrade
 
     course = tiny_course()
     texts = tuple(v for v in HTML.values() if len(v) < 5000)

@@ -40,7 +40,7 @@ from autograder import course as course_
 from autograder import notebook as nb_
 from autograder import settings
 from autograder.authoring import build
-from autograder.grading.score import SCORE_MIME
+from autograder.notebook import SCORE_MIME
 from autograder.pages.sanitise import (
     NOT_SHOWN,
     as_code,

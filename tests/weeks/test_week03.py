@@ -22,9 +22,9 @@ from autograder import course as course_
 from autograder import demo, demo_networks, exams, settings
 from autograder import notebook as nb_
 from autograder.course import Course
-from autograder.execution.backend import LocalPool
+from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
-from autograder.grading.grade import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
+from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade, TaskGrade
 from practical_dl import data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ class Class:
         notebooks = self.grades[student].notebooks
         return "\n".join([self.page(student), *(t for n in notebooks for t in n.reasons + n.notes)])
 
-    def task(self, student: str) -> grade_.TaskGrade:
+    def task(self, student: str) -> TaskGrade:
         """The grade of the exam."""
         (notebook,) = (n for n in self.grades[student].notebooks if n.name == NOTEBOOK)
         return next(task for task in notebook.tasks if task.task == TASK)
@@ -85,7 +85,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         yield Class(own, {s.name: s for s in students}, {g.student: g for g in grades})
 
 
-def tasks(grade: SubmissionGrade) -> list[tuple[grade_.TaskGrade, ...]]:
+def tasks(grade: SubmissionGrade) -> list[tuple[TaskGrade, ...]]:
     return [notebook.tasks for notebook in grade.notebooks]
 
 
