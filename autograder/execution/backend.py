@@ -36,6 +36,7 @@ Jobs = Mapping[str, Job] | Iterable[tuple[str, Job]]
 ATTEMPTS = 3  # how many workers a job may end before it is given up
 END_SECONDS = 5.0  # that a worker has to end its kernel and itself
 CONNECT_SECONDS = 10.0
+WORKER_SECONDS = 10.0  # that a scheduler's first worker, started just now, has to come
 LOOK_SECONDS = 2.0  # between two looks at which workers a cluster has
 LACK_SECONDS = 60.0  # that jobs wait for a worker to come back
 # A run ends by itself: its cells, their repetition after a death and its controls have their
@@ -496,7 +497,7 @@ class Cluster:
 
     def _first_look(self) -> None:
         """Find a worker that is fit; they may have been started just now."""
-        deadline = time.monotonic() + CONNECT_SECONDS
+        deadline = time.monotonic() + WORKER_SECONDS
         self._look({}, deque())
         while not self._fit:
             if time.monotonic() > deadline:
