@@ -25,19 +25,23 @@ ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TE
 
 def main(arguments: list[str]) -> int:
     """Run both parts; the exit code is the first that tells of something wrong."""
-    counts: Counter[str] = Counter(passed=0, failed=0)
+    counts = Counter(passed=0, failed=0)
     codes = []
     for name, options in PARTS.items():
         report = REPOSITORY / "runs" / "tests" / f"{name}.xml"
         report.unlink(missing_ok=True)
-        codes.append(_pytest([*options, *arguments, f"--junit-xml={report}"]))
-        counts += _counts(report)
-        if codes[-1] not in ENDED:
+        code = _pytest([*options, *arguments, f"--junit-xml={report}"])
+        if report.is_file():
+            counts.update(_counts(report))
+        else:  # it did not come to its end, whatever it says
+            code = code or pytest.ExitCode.INTERNAL_ERROR
+        codes.append(code)
+        if code not in ENDED:
             break
     code = next((c for c in codes if c not in (0, pytest.ExitCode.NO_TESTS_COLLECTED)), min(codes))
-    if code and not counts["failed"]:  # nothing was counted, or not to the end
+    if code and not counts["failed"]:  # what went wrong is in no test
         counts["failed"] = 1
-    print(", ".join(f"{counts[k]} {k}" for k in ("passed", "failed", "skipped") if k in counts))
+    print("\n" + ", ".join(f"{number} {kind}" for kind, number in counts.items()))
     return code
 
 
@@ -50,8 +54,6 @@ def _pytest(arguments: list[str]) -> int:
 
 
 def _counts(report: Path) -> Counter[str]:
-    if not report.is_file():
-        return Counter()
     found: Counter[str] = Counter()
     for case in ElementTree.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
