@@ -326,7 +326,9 @@ TAMPERING = {
 
 @pytest.mark.parametrize("how", TAMPERING)
 def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
-    result = looked_at(TAMPERING[how], solution=WRONG)
+    hangs = how == "builtins"  # which do not even fool the notebook itself
+    limits = Limits(cell_seconds=3, notebook_seconds=60) if hangs else QUICK
+    result = looked_at(TAMPERING[how], solution=WRONG, limits=limits)
     passed = result.cells[3].status == "ok"
     trusted = (
         passed
@@ -334,8 +336,7 @@ def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
         and result.controls["double"] == "killed"
     )
     assert not trusted, (result.controls, result.trials)
-    if how != "builtins":  # which do not even fool the notebook itself
-        assert passed
+    assert passed != hangs
 
 
 PEEKING = {
