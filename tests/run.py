@@ -17,7 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 PARTS = {
-    "together": ["-n", "2", "--dist", "loadfile", "-m", "not machine"],
+    "together": ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not machine"],
     "alone": ["-m", "machine"],
 }
 ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)

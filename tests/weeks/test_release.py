@@ -12,15 +12,13 @@ from autograder import notebook as nb_
 
 REPOSITORY = Path(__file__).parents[2]
 COURSE = course_.load(REPOSITORY)
-NOTEBOOKS = [(w.folder, n.name) for w in COURSE.weeks for n in w.notebooks]
+NOTEBOOKS = [f"{week.folder}/{one.name}" for week in COURSE.weeks for one in week.notebooks]
 
 
-@pytest.mark.parametrize(("week", "name"), NOTEBOOKS, ids="/".join)
-def test_the_languages_differ_in_prose_alone(week: str, name: str) -> None:
-    first, *others = (
-        nb_.read(REPOSITORY / "release" / language / week / f"{name}.ipynb")
-        for language in COURSE.languages
-    )
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_languages_differ_in_prose_alone(notebook: str) -> None:
+    release = REPOSITORY / "release"
+    first, *others = (nb_.read(release / k / f"{notebook}.ipynb") for k in COURSE.languages)
     assert first.metadata.kernelspec
     for other in others:
         assert other.metadata.kernelspec == first.metadata.kernelspec
