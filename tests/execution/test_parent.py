@@ -187,8 +187,14 @@ def test_a_parent_that_dies_in_mid_run_costs_the_cell(fresh: None) -> None:
 
     execute(Job(notebook("1")))
     process = parent.current()._process
-    threading.Timer(1.5, process.kill).start()
-    sources = ("print(1)", "import time; time.sleep(5)", "print(3)")
+    mark = str(10**6 + os.getpid())  # seconds, and a word that no other process has
+
+    def kill() -> None:
+        until(lambda: _processes_with(mark))
+        process.kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    sources = ("print(1)", f"import subprocess; subprocess.run(['sleep', '{mark}'])", "print(3)")
     result = execute(Job(notebook(*sources), limits=LIMITS))
     assert [c.status for c in result.cells] == ["ok", "died", "ok"]
     assert text(result, 2) == "3\n"
@@ -391,8 +397,9 @@ def test_a_kernel_is_interrupted_and_restarted(kernelspec: str) -> None:
         client = manager.client()
         client.start_channels()
         await client.wait_for_ready(timeout=600)
-        client.execute("import time\ntime.sleep(60)")
-        await asyncio.sleep(0.5)
+        client.execute("import time\nprint('begun', flush=True)\ntime.sleep(600)")
+        while (await client.get_iopub_msg(timeout=600))["msg_type"] != "stream":
+            pass
         await manager.interrupt_kernel()
         interrupted = await client.get_shell_msg(timeout=600)
         await manager.restart_kernel(now=True)
