@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kit.cli import autograder
 
 from autograder import changes
 from autograder.course import Course, Week
@@ -108,8 +108,9 @@ def test_an_unknown_base_can_not_be_told(base: str, repository: Path) -> None:
 
 
 def changed(folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "autograder", "changed", *arguments]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
+    done = autograder(folder, "changed", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_command(repository: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from kit.cli import autograder
 from kit.rules import (
     NOTEBOOK,
     SOURCE,
@@ -34,12 +35,12 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateAssignment
 
+from autograder import gradebook as gradebook_
 from autograder import notebook as nb_
 from autograder import steps
 from autograder.authoring import build
 from autograder.authoring.text import Text
 from autograder.errors import CourseError
-from autograder.gradebook import record_week
 
 TREES = ("source", "release/en", "release/ru")
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -234,14 +235,6 @@ def test_a_task_may_be_called_like_our_own_cells() -> None:
 # -- The same bytes, the same ids -------------------------------------------------------------
 
 
-def autograder(root: Path, *arguments: str, **environment: str) -> str:
-    line = [sys.executable, "-m", "autograder", *arguments]
-    env = {**os.environ, **environment}
-    done = subprocess.run(line, cwd=root, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_two_builds_in_two_folders_are_equal(tmp_path: Path) -> None:
     """Also in a folder whose name is hard, and whatever order a set may take."""
     one, two = copy_tiny(tmp_path / "one"), copy_tiny(tmp_path / "Курс ‘глубокий’ № 2")
@@ -249,14 +242,16 @@ def test_two_builds_in_two_folders_are_equal(tmp_path: Path) -> None:
         edit(root, (f"weeks/{WEEK}/pictures/net.svg", None, "<svg/>"))
         edit(root, (f"weeks/{WEEK}/helper.py", None, "VALUE = 3\n"))
         edit(root, (WEEK_TOML, "\n[[", 'release = ["pictures/*.svg", "helper.py"]\n\n[['))
-        said = autograder(root, "build", PYTHONHASHSEED=str(seed))
-        assert "Built 15 files" in said
+        line = [sys.executable, "-m", "autograder", "build"]
+        env = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        done = subprocess.run(line, cwd=root, env=env, capture_output=True, text=True)
+        assert "Built 15 files" in done.stdout, done.stderr
     trees = [{t: tree_of(root / t) for t in TREES} for root in (one, two)]
     assert trees[0] == trees[1] and all(trees[0].values())
     before = {p: p.stat().st_ino for p in two.rglob("*.ipynb")}
-    autograder(two, "build", "week01", PYTHONHASHSEED="7")
+    assert autograder(two, "build", "week01").returncode == 0
     assert {t: tree_of(two / t) for t in TREES} == trees[0]
-    assert before and "what weeks/ builds (15 files)" in autograder(two, "build", "--check")
+    assert before and "what weeks/ builds (15 files)" in autograder(two, "build", "--check").stdout
 
 
 def test_helper_files_are_copied(tmp_path: Path) -> None:
@@ -505,7 +500,7 @@ def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
     files = build.build_weeks(course, course.weeks)
     url = f"sqlite:///{root / 'gradebook.db'}"
     for _ in range(2):  # idempotent
-        record_week(course, course.weeks[0], files, url)
+        gradebook_.record_week(course, course.weeks[0], files, url)
     with Gradebook(url) as gradebook:
         notebook = gradebook.find_notebook("tiny", WEEK)
         points = {c.name: c.max_score for c in notebook.grade_cells}
@@ -523,23 +518,21 @@ def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own
 def test_changed_cells_with_submissions_are_refused(tmp_path: Path) -> None:
     root = copy_tiny(tmp_path / "course")
-    autograder(root, "build")
+    assert autograder(root, "build").returncode == 0
     with Gradebook(f"sqlite:///{root / 'gradebook.db'}") as gradebook:
         gradebook.add_student("ann")
         gradebook.add_submission(WEEK, "ann")
     edit(root, (NOTEBOOK, "A line, and", "A line and"))
-    autograder(root, "build")  # no graded cell changed
+    assert autograder(root, "build").returncode == 0  # no graded cell changed
     before = {t: tree_of(root / t) for t in TREES}
     text = (root / NOTEBOOK).read_text(encoding="utf-8").replace('"double"', '"twice"')
     (root / NOTEBOOK).write_text(text.replace("task:double", "task:twice"), encoding="utf-8")
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] its graded cells changed"):
-        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
-    line = [sys.executable, "-m", "autograder", "build"]
-    done = subprocess.run(line, cwd=root, capture_output=True, text=True)
+        gradebook_.record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+    done = autograder(root, "build")
     assert done.returncode == 2 and "[gradebook]" in done.stderr
-    assert "Traceback" not in done.stderr
     assert {t: tree_of(root / t) for t in TREES} == before
 
 
@@ -550,7 +543,7 @@ def test_a_file_that_is_no_gradebook_is_told(tmp_path: Path) -> None:
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] can't be used"):
-        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+        gradebook_.record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
 
 
 # -- No answer in a release -------------------------------------------------------------------

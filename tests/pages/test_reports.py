@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from kit.attacks import PNG, chromium_of
+from kit.cli import Done, autograder
 from kit.formgrader import Formgrader, running
 from kit.rules import NOTEBOOK, WEEK, WEEK_TOML, copy_tiny, edit
 from nbformat.v4 import new_code_cell, new_markdown_cell
@@ -109,8 +110,8 @@ def run(course: Course, *line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def grade(course: Course) -> subprocess.CompletedProcess[str]:
-    return run(course, sys.executable, "-m", "autograder", "grade", "1", "--jobs", "2")
+def grade(course: Course) -> Done:
+    return autograder(course.root, "grade", "1", "--jobs", "2")
 
 
 def page_of(course: Course, student: str) -> str:
