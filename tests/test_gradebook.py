@@ -27,9 +27,9 @@ from autograder import settings
 from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
-from autograder.gradebook import Marks, Recorder, Submission, marks_of, prepare
+from autograder.gradebook import Marks, Recorder, Submission, prepare, record_week
 from autograder.grading.graft import graft
-from autograder.grading.score import Verdict, write_outputs
+from autograder.grading.score import Verdict, marks_of, write_outputs
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000)
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -80,7 +80,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, week: tuple[Course, buil
     if request.param == "postgresql":
         made = request.getfixturevalue("postgres_url")
     course, files = week
-    build.record(course, course.weeks[0], files, made)
+    record_week(course, course.weeks[0], files, made)
     return made
 
 
@@ -89,7 +89,7 @@ def lite(tmp_path: Path, week: tuple[Course, build.Files]) -> str:
     """A gradebook in SQLite that knows the week."""
     course, files = week
     url = f"sqlite:///{tmp_path / 'lite.db'}"
-    build.record(course, course.weeks[0], files, url)
+    record_week(course, course.weeks[0], files, url)
     return url
 
 
@@ -107,6 +107,13 @@ def handed_in(
     for task, cell in nb_.test_cells(notebook).items():
         write_outputs(cell, Verdict(task, shares.get(task, 0.0), "?", "?"))
     return notebook
+
+
+def marks(week: tuple[Course, build.Files], shares: Mapping[str, float], essay: str = "") -> Marks:
+    """The marks of that notebook."""
+    notebook = handed_in(week, shares, essay)
+    verdicts = [Verdict(t, shares.get(t, 0.0), "?", "?") for t in nb_.test_cells(notebook)]
+    return marks_of(notebook, verdicts)
 
 
 def rows(url: str) -> dict[str, Any]:
@@ -169,9 +176,9 @@ def test_rows_are_those_that_nbgrader_writes(
     with Recorder(url, WEEK, config) as recorder:
         for number, (shares, essay) in enumerate(GRADED):
             student, when = f"s{number}", NOW - timedelta(hours=number)
-            notebook = handed_in(week, shares, essay)
+            notebook, found = handed_in(week, shares, essay), marks(week, shares, essay)
             for _ in range(2):  # again: as after a resubmission
-                recorder.record(Submission(student, when, {"tiny": marks_of(notebook)}))
+                recorder.record(Submission(student, when, {"tiny": found}))
                 by_nbgrader(lite, student, notebook, config, when)
     ours = rows(url)
     assert ours == rows(lite)
@@ -188,9 +195,9 @@ def test_rows_are_those_that_nbgrader_writes(
 
 
 def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) -> None:
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0}, "Because."))}
+    found = {"tiny": marks(week, {"line": 1.0}, "Because.")}
     with Recorder(url, WEEK) as recorder:
-        recorder.record(Submission("ann", NOW, marks))
+        recorder.record(Submission("ann", NOW, found))
         with Gradebook(url) as gradebook:
             grade = gradebook.find_grade("essay", "tiny", WEEK, "ann")
             grade.manual_score, grade.extra_credit, grade.needs_manual_grade = 3.0, 0.5, False
@@ -199,7 +206,7 @@ def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) ->
             gradebook.grant_extension(WEEK, "ann", hours=2)
         read = recorder.read(["ann"])["ann"]
         assert read.rows["tiny"]["essay"].score == 3.5
-        written = recorder.record(Submission("ann", NOW, marks))
+        written = recorder.record(Submission("ann", NOW, found))
         read = recorder.read(["ann"])["ann"]
     assert read == written
     assert read.rows["tiny"]["essay"].needs_manual  # as nbgrader: to be looked at again
@@ -211,7 +218,7 @@ def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) ->
 def test_a_resubmission_leaves_nothing_of_the_one_before(
     week: tuple[Course, build.Files], url: str
 ) -> None:
-    full = marks_of(handed_in(week, {"line": 1.0, "distance": 1.0, "double": 1.0}, "Because."))
+    full = marks(week, {"line": 1.0, "distance": 1.0, "double": 1.0}, "Because.")
     second = Marks({"test-twice": 2.0})
     with Recorder(url, WEEK) as recorder:
         recorder.record(Submission("ann", NOW, {"tiny": full, "second": second}))
@@ -226,25 +233,25 @@ def test_a_late_submission_loses_what_the_plugin_takes(
     week: tuple[Course, build.Files], url: str
 ) -> None:
     config = Config({"LateSubmissionPlugin": {"penalty_method": "zero"}})
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0, "distance": 1.0}))}
+    found = {"tiny": marks(week, {"line": 1.0, "distance": 1.0})}
     with Gradebook(url) as gradebook:
         gradebook.update_or_create_assignment(WEEK, duedate=NOW)
     with Recorder(url, WEEK, config) as recorder:
-        late = recorder.record(Submission("ann", NOW + timedelta(seconds=1), marks))
+        late = recorder.record(Submission("ann", NOW + timedelta(seconds=1), found))
         assert late.penalties == {"tiny": 3.0}
         assert recorder.read(["ann"])["ann"] == late
-        assert recorder.record(Submission("ann", NOW, marks)).penalties == {}
+        assert recorder.record(Submission("ann", NOW, found)).penalties == {}
         assert recorder.read(["ann"])["ann"].penalties == {}
 
 
 def test_thirty_milliseconds_a_submission(week: tuple[Course, build.Files], lite: str) -> None:
     """On SQLite; the limit is for a machine that does other things meanwhile."""
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0}))}
+    found = {"tiny": marks(week, {"line": 1.0})}
     with Recorder(lite, WEEK) as recorder:
-        recorder.record(Submission("first", NOW, marks))
+        recorder.record(Submission("first", NOW, found))
         start = time.monotonic()
         for number in range(40):
-            recorder.record(Submission(f"s{number}", NOW, marks))
+            recorder.record(Submission(f"s{number}", NOW, found))
         assert (time.monotonic() - start) / 40 < 0.1
 
 
@@ -306,7 +313,7 @@ def test_a_submission_is_recorded_as_a_whole(
 def test_values_that_the_database_refuses_are_the_submissions_fault(
     week: tuple[Course, build.Files], postgres_url: str
 ) -> None:
-    build.record(week[0], week[0].weeks[0], week[1], postgres_url)
+    record_week(week[0], week[0].weeks[0], week[1], postgres_url)
     with Recorder(postgres_url, WEEK) as recorder:
         with pytest.raises(sa.exc.DataError):
             recorder.record(Submission("x" * 200, NOW, {}))
@@ -316,7 +323,7 @@ def test_values_that_the_database_refuses_are_the_submissions_fault(
 def test_a_server_that_ends_the_connection(
     week: tuple[Course, build.Files], postgres_url: str
 ) -> None:
-    build.record(week[0], week[0].weeks[0], week[1], postgres_url)
+    record_week(week[0], week[0].weeks[0], week[1], postgres_url)
     end = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -331,11 +338,11 @@ def test_a_server_that_ends_the_connection(
 def _grader(url: str, names: list[str], points: float, barrier: Any, failed: Any) -> None:
     """A grader in a process of its own."""
     try:
-        marks = {"tiny": Marks({"test-line": points, "test-distance": points})}
+        found = {"tiny": Marks({"test-line": points, "test-distance": points})}
         with Recorder(url, WEEK) as recorder:
             barrier.wait(60)
             for name in names:
-                recorder.record(Submission(name, NOW, marks))
+                recorder.record(Submission(name, NOW, found))
     except BaseException as error:
         failed.put(repr(error))
         raise

@@ -31,12 +31,13 @@ class Grafted:
     notes: tuple[str, ...]
 
 
-def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
+def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = True) -> Grafted:
     """Put a student's sources into the instructor's notebook.
 
     source: the source notebook, in all languages; what is worked out of it is kept as long as it
     lives, so it must not be changed after the first call. student: as intake.read gives it; None
-    for a file that could not be read, which gives the untouched notebook.
+    for a file that could not be read, which gives the untouched notebook. whole: False where a part
+    of the file is lost, so that tests may lack.
     """
     language = _language(student)
     ready = _prepared(source, language)
@@ -44,10 +45,8 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
     if student is None:
         return Grafted(notebook, language, (), ())
     known = dict(zip(ready.keys, notebook.cells, strict=True))
-    ours = nb_.ours(student)
-    flags, notes = list(ours.get("flags", ())), list(ours.get("notes", ()))
-    outdated = _outdated(ours.get("version"), ready.version)
-    notes += [outdated] if outdated else []
+    outdated = _outdated(nb_.ours(student).get("version"), ready.version)
+    flags, notes = [], [outdated] if outdated else []
     if any(nb_.HIDDEN[0] in cell.source for cell in student.cells):
         flags.append("the file holds hidden tests: it was made from the instructor's notebook")
 
@@ -57,7 +56,7 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
         if key in ready.tasks:
             notes += _put_solution(cell, copies, submission, ready)
         elif nb_.is_graded(cell):
-            if copies or ours.get("whole", True):
+            if copies or whole:
                 flags += _changed_test(cell, copies) if not outdated else []
         elif key in ready.fixed:
             if any(copy.source.strip() != cell.source.strip() for copy in copies):

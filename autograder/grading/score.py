@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from nbformat.v4 import new_output
 from autograder import notebook as nb_
 from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
+from autograder.gradebook import Marks
 
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
@@ -135,8 +136,33 @@ def _partial(cell: NotebookNode) -> tuple[float, str]:
     return 1.0, ""
 
 
+def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
+    """The marks of a notebook, the same as nbgrader's SaveAutoGrades would read off its outputs.
+
+    An answer waits for a person, unless it was left as it was handed out.
+    """
+    from nbgrader.utils import compute_checksum
+
+    shares = {nb_.TEST_PREFIX + verdict.task: verdict.score for verdict in verdicts}
+    scores: dict[str, float | None] = {}
+    unanswered = set()
+    for cell in notebook.cells:
+        name = nb_.grade_id(cell)
+        if nb_.is_solution(cell) and cell.metadata.nbgrader.get("checksum") == compute_checksum(
+            cell
+        ):
+            unanswered.add(name)
+        if nb_.is_graded(cell) and nb_.is_solution(cell):
+            scores[name] = 0.0 if name in unanswered else None
+        elif nb_.is_graded(cell):
+            scores[name] = shares[name] * float(cell.metadata.nbgrader["points"])
+    return Marks(scores, frozenset(unanswered))
+
+
 def write_outputs(cell: NotebookNode, verdict: Verdict) -> None:
     """Give a test cell the outputs from which nbgrader's determine_grade reads this verdict.
+
+    nbgrader's own pages need them; our marks come of the verdict itself.
 
     An error is no points, an execute_result with a number is that many points, neither is all of
     them. What the cell printed stays, and stderr becomes stdout: it must not cost a point.

@@ -38,6 +38,7 @@ from autograder import steps
 from autograder.authoring import build
 from autograder.authoring.text import Text
 from autograder.errors import CourseError
+from autograder.gradebook import record_week
 
 TREES = ("source", "release/en", "release/ru")
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -488,7 +489,7 @@ def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
     files = build.build_weeks(course, course.weeks)
     url = f"sqlite:///{root / 'gradebook.db'}"
     for _ in range(2):  # idempotent
-        build.record(course, course.weeks[0], files, url)
+        record_week(course, course.weeks[0], files, url)
     with Gradebook(url) as gradebook:
         notebook = gradebook.find_notebook("tiny", WEEK)
         points = {c.name: c.max_score for c in notebook.grade_cells}
@@ -518,7 +519,7 @@ def test_changed_cells_with_submissions_are_refused(tmp_path: Path) -> None:
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] its graded cells changed"):
-        build.record(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
     line = [sys.executable, "-m", "autograder", "build"]
     done = subprocess.run(line, cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and "[gradebook]" in done.stderr
@@ -533,7 +534,7 @@ def test_a_file_that_is_no_gradebook_is_told(tmp_path: Path) -> None:
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] can't be used"):
-        build.record(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
 
 
 # -- No answer in a release -------------------------------------------------------------------
