@@ -14,7 +14,7 @@ demo: ## grade a class of made-up submissions, from release to report
 
 test: ## all tests
 	@scripts/setup tests
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python tests/run.py $(ARGS)
 
 lock: setup ## pin again what pyproject.toml asks for (newer versions: make lock ARGS=--upgrade)
 	@scripts/uv pip compile --universal --python-version 3.11 pyproject.toml --extra dev \

@@ -13,11 +13,16 @@ from autograder.course import Course, Week
 HARMLESS = (
     ".ci",
     ".github",
+    ".gitattributes",
     ".gitignore",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
     "LICENSE",
     "Makefile",
     "README.md",
     "README.ru.md",
+    "benchmarks",
     "docs",
     "environment.yml",
     "scripts",
@@ -29,16 +34,27 @@ TREES = ("weeks", "source")
 
 def weeks_changed(course: Course, paths: Iterable[str]) -> tuple[Week, ...]:
     """The weeks that a change of these files concerns. paths: relative to the course's root."""
-    folders = set()
+    found: set[str] = set()
     for path in paths:
-        parts = PurePosixPath(path).parts
-        if parts[0] in HARMLESS:
-            continue
-        below = parts[1:] if parts[0] in TREES else parts[2:] if parts[0] == "release" else ()
-        if not below or all(week.folder != below[0] for week in course.weeks):
-            return course.weeks
-        folders.add(below[0])
-    return tuple(week for week in course.weeks if week.folder in folders)
+        found |= _concerned(course, PurePosixPath(path).parts)
+    return tuple(week for week in course.weeks if week.folder in found)
+
+
+def _concerned(course: Course, parts: tuple[str, ...]) -> set[str]:
+    """The folders of the weeks that depend on a file, given by the parts of its path."""
+    everyone = {week.folder for week in course.weeks}
+    if parts[0] in HARMLESS:
+        return set()
+    if parts[0] == "practical_dl" and len(parts) == 3:
+        room, name = parts[1], parts[2].removesuffix(".py")
+        if room == "weeks" and name != "__init__":
+            return {week.folder for week in course.weeks if name == f"week{week.number}"}
+        # A file of these that is no data set or model is their core.
+        known = {"data": lambda w: w.data, "models": lambda w: w.models}.get(room)
+        users = {w.folder for w in course.weeks if known and name in known(w)}
+        return users or everyone
+    below = parts[1:] if parts[0] in TREES else parts[2:] if parts[0] == "release" else ()
+    return {below[0]} if below and below[0] in everyone else everyone
 
 
 def paths_changed(root: Path, base: str) -> list[str] | None:

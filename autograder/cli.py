@@ -77,7 +77,8 @@ def build(
     course, weeks = _load(root, week)
     if check:
         files, folders = build_.build_weeks(course, weeks), build_.folders_of(course, weeks)
-        if found := build_.differences(course.root, folders, files) + build_.strays(course):
+        found = build_.differences(course.root, folders, files)
+        if found := found + build_.strays(course) + build_.stale_readmes(course):
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return
@@ -308,6 +309,20 @@ def changed(
         weeks = changes.weeks_changed(course, paths)
     folders = [week.folder for week in weeks]
     print(dumps(folders) if json else "\n".join(folders))
+
+
+@app.command()
+def fetch(week: Weeks = None, root: Root = None) -> None:
+    """Bring the data and models that weeks load into the cache, so that they run offline."""
+    from practical_dl import data
+
+    _, weeks = _load(root, week)
+    for name in dict.fromkeys(name for one in weeks for name in one.data):
+        try:
+            data.fetch(name)
+        except data.DataError as error:
+            raise stop("data", name, "data", str(error)) from None
+        console.print(f"{name} is there.")
 
 
 @app.command()

@@ -199,7 +199,7 @@ def make_class(course: Course, week: Week) -> list[Student]:
     graded = [n for n in notebooks.values() if worth[n.name][0]]
     graded = graded or [n for n in notebooks.values() if worth[n.name][1]]
     if not graded or not all(n.leaves() for n in graded):
-        raise stop(course_.FILE, week.folder, "demo", "it has no task that stands by itself")
+        raise stop(week.file, "", "demo", "it has no task that stands by itself")
     done = TO_GRADE if any(n.answers for n in notebooks.values()) else GRADED
 
     def student(
@@ -428,13 +428,12 @@ def _is_answer(cell: NotebookNode) -> bool:
 
 
 def make_course(course: Course, week: Week, root: Path) -> Course:
-    """A course of its own in a folder that is not there yet, with one week, which is built."""
+    """A course of its own in a folder that is not there yet, of which one week is built."""
     root.mkdir()
     for name in (course_.FILE, "nbgrader_config.py", "pyproject.toml"):
         if (course.root / name).is_file():
             shutil.copy(course.root / name, root / name)
-    for name in ("docs", f"weeks/{week.folder}"):
-        shutil.copytree(course.root / name, root / name)
+    shutil.copytree(course.root / "weeks", root / "weeks")
     with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
         if not week.files:  # else its cells train networks, and the course's own limit holds
             config.write(f"\nc.Grader.cell_seconds = {CELL_SECONDS}\n")

@@ -37,7 +37,8 @@ from autograder.execution.execute import Job, execute  # noqa: E402
 from autograder.execution.sandbox import Limits  # noqa: E402
 from autograder.grading.graft import graft  # noqa: E402
 from autograder.grading.job import definitions, job_of  # noqa: E402
-from practical_dl import data, project  # noqa: E402
+from practical_dl import data  # noqa: E402
+from practical_dl.weeks import week03  # noqa: E402
 
 TASK = "network"
 CONSTANT = '''
@@ -102,7 +103,7 @@ def trained(source: str, x: np.ndarray, y: np.ndarray, epochs: int, rate: float)
 def weights(model: nn.Module) -> bytes:
     """The file that is handed in."""
     with tempfile.TemporaryDirectory() as folder:
-        return project.save(model, Path(folder, project.WEIGHTS)).read_bytes()
+        return week03.PROJECT.save(model, Path(folder, week03.PROJECT.file)).read_bytes()
 
 
 def main() -> None:
@@ -170,7 +171,7 @@ def marked(notebook: demo.Notebook, source: str, content: bytes) -> str:
     job = job_of(
         graft(notebook.source, student).notebook,
         notebook.source,
-        {project.WEIGHTS: content},
+        {week03.PROJECT.file: content},
         Limits(cell_seconds=600),
         notebook.exams,
     )

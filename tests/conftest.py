@@ -1,4 +1,4 @@
-"""What all tests share: a data cache, the tiny course, and the marker of tests that need a GPU."""
+"""What all tests share: a data cache, the tiny course, their limits, and the markers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kit import postgres
+from kit import limit, postgres
 from kit.rules import copy_tiny
 
 from autograder import doctor
@@ -22,11 +23,16 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device, skipped where there is none")
+    config.addinivalue_line("markers", "machine: measures or exhausts the machine, so runs alone")
+    # Threads that wait for each other by spinning take the core from the one that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Under a shell's `&` or nohup, Ctrl-C is ignored, also by all processes that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest files come first: at the end, no process should be left alone with one.
+    items.sort(key=lambda item: "weeks" not in item.path.parts)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -35,6 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+def pytest_timeout_set_timer(settings: Any) -> bool:
+    """A test's `timeout` is in CPU seconds."""
+    limit.start(settings.timeout)
+    return True
+
+
+def pytest_timeout_cancel_timer() -> bool:
+    limit.stop()
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)

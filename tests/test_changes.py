@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kit.cli import autograder
 
 from autograder import changes
 from autograder.course import Course, Week
@@ -15,7 +15,12 @@ from autograder.course import Course, Week
 REPOSITORY = Path(__file__).parents[1]
 FIRST, SECOND = "week01_one", "week02_two"
 COURSE = Course(
-    Path(), "", "", "", ("en", "ru"), tuple(Week(name, {}, 0, ()) for name in (FIRST, SECOND))
+    Path(),
+    "",
+    "",
+    "",
+    ("en", "ru"),
+    (Week(FIRST, {}, 0, (), data=("digits",)), Week(SECOND, {}, 0, (), models=("net",))),
 )
 
 
@@ -30,6 +35,13 @@ COURSE = Course(
         (["weeks/week01_one/a.py", "release/en/week02_two/a.ipynb"], [FIRST, SECOND]),
         (["README.md", "docs/format.md", "tests/test_x.py", ".github/workflows/ci.yml"], []),
         (["practical_dl/check.py"], [FIRST, SECOND]),
+        (["practical_dl/weeks/week02.py"], [SECOND]),
+        (["practical_dl/weeks/week09.py"], []),
+        (["practical_dl/weeks/__init__.py"], [FIRST, SECOND]),
+        (["practical_dl/data/digits.py"], [FIRST]),
+        (["practical_dl/models/net.py"], [SECOND]),
+        (["practical_dl/data/net.py"], [FIRST, SECOND]),
+        (["practical_dl/data/cache.py"], [FIRST, SECOND]),
         (["autograder/course.py"], [FIRST, SECOND]),
         (["pyproject.toml"], [FIRST, SECOND]),
         (["requirements.lock"], [FIRST, SECOND]),
@@ -76,12 +88,13 @@ def commit(folder: Path, path: str, text: str | None) -> None:
 
 
 def test_paths_changed(repository: Path) -> None:
+    commit(repository, "docs/old.md", "old")
     base = git(repository, "rev-parse", "HEAD").strip()
     assert changes.paths_changed(repository, base) == []
     commit(repository, "docs/страница.md", "text")
-    git(repository, "mv", "docs/glossary.md", "docs/words.md")
+    git(repository, "mv", "docs/old.md", "docs/words.md")
     commit(repository, "README.md", "text")
-    names = ["README.md", "docs/glossary.md", "docs/words.md", "docs/страница.md"]
+    names = ["README.md", "docs/old.md", "docs/words.md", "docs/страница.md"]
     assert sorted(changes.paths_changed(repository, base)) == sorted(names)
     assert changes.paths_changed(repository / "docs", base) == [
         name.removeprefix("docs/") for name in names[1:]
@@ -95,8 +108,9 @@ def test_an_unknown_base_can_not_be_told(base: str, repository: Path) -> None:
 
 
 def changed(folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "autograder", "changed", *arguments]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
+    done = autograder(folder, "changed", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_command(repository: Path) -> None:

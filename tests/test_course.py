@@ -6,19 +6,13 @@ import copy
 from pathlib import Path
 
 import pytest
-from kit.rules import NOTEBOOK, TINY, WEEK, copy_tiny, edit, rules_in, rules_of
+from kit.rules import NOTEBOOK, TINY, WEEK, WEEK_TOML, copy_tiny, edit, rules_in, rules_of
 
 from autograder import course as course_
 from autograder.errors import CourseError
 
 REPOSITORY = Path(__file__).parents[1]
-SECOND = """
-[[week]]
-folder = "{}"
-title = {{ en = "Second", ru = "Вторая" }}
-points = 0
-notebook = []
-"""
+SECOND = 'title = { en = "Second", ru = "Вторая" }\npoints = 0\nnotebook = []\n'
 
 
 def files(*tables: str) -> str:
@@ -27,8 +21,11 @@ def files(*tables: str) -> str:
 
 
 TIER = 'tier = "cpu"'
+TITLE = "title"
+BEST = 'one_of = "best"\n'
+GROUP = f'{BEST}\n[[notebook]]\nname = "other-one"\npoints = 2\ntier = "cpu"\n{BEST}'
 NET = '{ name = "net.bin", megabytes = 3 }'
-FILES = "week[0].notebook[0].files"
+FILES = "notebook[0].files"
 
 # rule, place, old, new
 CASES = [
@@ -36,36 +33,41 @@ CASES = [
     ("toml", "", "[course]", "[course"),
     ("missing", "course.name", 'name = "Tiny course"\n', ""),
     ("missing", "course.languages", 'languages = ["en", "ru"]\n', ""),
-    ("missing", "week[0].notebook[0].name", 'name = "tiny"\n', ""),
-    ("missing", "week[0].folder", f'folder = "{WEEK}"\n', ""),
+    ("missing", "notebook[0].name", 'name = "tiny"\n', ""),
     ("type", "course.version", 'version = "1"', "version = 1"),
     ("type", "course.languages", 'languages = ["en", "ru"]', 'languages = "en"'),
-    ("type", "week[0].title.ru", 'ru = "Малая"', "ru = 5"),
-    ("type", "week[0].notebook[0].excluded", 'tier = "cpu"', 'tier = "cpu"\nexcluded = true'),
+    ("type", "title.ru", 'ru = "Малая"', "ru = 5"),
+    ("type", "notebook[0].excluded", 'tier = "cpu"', 'tier = "cpu"\nexcluded = true'),
     ("language", "course.languages", '["en", "ru"]', '["en", "ru", "Esperanto"]'),
     ("language", "course.languages", '["en", "ru"]', "[]"),
-    ("language", "week[0].title", ', ru = "Малая"', ""),
-    ("name", "week[0].folder", f'"{WEEK}"', '"first week"'),
-    ("name", "week[0].notebook[0].name", 'name = "tiny"', 'name = "../tiny"'),
-    ("points", "week[0].points", "points = 3\n", "points = 4\n"),
-    ("points", "week[0].notebook[0].bonus", "bonus = 1", "bonus = -1"),
-    ("points", "week[0].notebook[0].bonus", "bonus = 1", 'bonus = "1"'),
-    ("points", "week[0].notebook[0].bonus", "bonus = 1", "bonus = nan"),
-    ("points", "week[0].notebook[0].bonus", "bonus = 1", "bonus = true"),
-    ("tier", "week[0].notebook[0]", 'tier = "cpu"', ""),
-    ("tier", "week[0].notebook[0].tier", 'tier = "cpu"', 'tier = "tpu"'),
-    ("tier", "week[0].notebook[0]", 'tier = "cpu"', 'tier = "cpu"\nexcluded = "too slow"'),
+    ("language", "title", ', ru = "Малая"', ""),
+    ("name", "notebook[0].name", 'name = "tiny"', 'name = "../tiny"'),
+    ("points", "points", "points = 3\n", "points = 4\n"),
+    ("points", "notebook[0].bonus", "bonus = 1", "bonus = -1"),
+    ("points", "notebook[0].bonus", "bonus = 1", 'bonus = "1"'),
+    ("points", "notebook[0].bonus", "bonus = 1", "bonus = nan"),
+    ("points", "notebook[0].bonus", "bonus = 1", "bonus = true"),
+    ("tier", "notebook[0]", 'tier = "cpu"', ""),
+    ("tier", "notebook[0].tier", 'tier = "cpu"', 'tier = "tpu"'),
+    ("tier", "notebook[0]", 'tier = "cpu"', 'tier = "cpu"\nexcluded = "too slow"'),
     ("unknown-key", "course.owner", "[course]", '[course]\nowner = "someone"'),
-    ("unknown-key", "week[0].bonus", "points = 3\n", "points = 3\nbonus = 1\n"),
+    ("unknown-key", "bonus", "points = 3\n", "points = 3\nbonus = 1\n"),
     ("unknown-key", "deadline", "[course]", "deadline = 1\n[course]"),
+    ("unknown-key", "deadline", "points = 3", "deadline = 1\npoints = 3"),
+    ("type", "data", TITLE, 'data = "digits"\ntitle'),
+    ("type", "models", TITLE, "models = [3]\ntitle"),
+    ("type", "release", TITLE, 'release = [""]\ntitle'),
+    ("duplicate", "data", TITLE, 'data = ["digits", "digits"]\ntitle'),
+    ("type", "notebook[0].required", 'tier = "cpu"', 'tier = "cpu"\nrequired = "yes"'),
+    ("type", "notebook[0].one_of", 'tier = "cpu"', 'tier = "cpu"\none_of = 1'),
+    ("group", "notebook.one_of", 'tier = "cpu"', 'tier = "cpu"\none_of = "best"'),
+    ("group", "notebook.required", "", GROUP + "required = true\n"),
     ("duplicate", "course.languages", '["en", "ru"]', '["en", "ru", "ru"]'),
-    ("duplicate", "week", "", SECOND.format(WEEK)),
-    ("duplicate", "week", "", SECOND.format("week01_again")),
     (
         "duplicate",
-        "week[0].notebook",
-        "[[week.notebook]]",
-        '[[week.notebook]]\nname = "tiny"\npoints = 0\ntier = "gpu"\n\n[[week.notebook]]',
+        "notebook",
+        "[[notebook]]",
+        '[[notebook]]\nname = "tiny"\npoints = 0\ntier = "gpu"\n\n[[notebook]]',
     ),
     ("type", FILES, TIER, f'{TIER}\nfiles = "net.bin"'),
     ("type", f"{FILES}[0]", TIER, files('"net.bin"')),
@@ -85,15 +87,19 @@ CASES = [
         ("size", f"{FILES}[0].megabytes", TIER, files(NET.replace("3", size)))
         for size in ("0", "-1", "200.1", "nan", "inf", "true", '"3"', "[]", "9" * 400)
     ],
-    ("duplicate", "week[0].notebook.files", TIER, files(NET, NET.replace("net", "NET"))),
+    ("duplicate", "notebook.files", TIER, files(NET, NET.replace("net", "NET"))),
 ]
 # Rules about the file itself or the command's words have their own tests below.
-OTHER = {"course-file", "unknown-week", "not-built"}
+OTHER = {"course-file", "unknown-week", "not-built", "no-week"}
 
 
 def broken(root: Path, old: str, new: str) -> CourseError:
-    path = root / "course.toml"
-    content = path.read_text(encoding="utf-8")
+    """The error of a course in which a file that holds `old` is changed, by default a week's."""
+    for file in ("course.toml", WEEK_TOML):
+        path = root / file
+        content = path.read_text(encoding="utf-8")
+        if old and old in content:
+            break
     assert old in content
     content = content.replace(old, new, 1) if old else content + new
     path.write_text(content, encoding="utf-8")
@@ -109,15 +115,48 @@ def test_each_rule_is_broken_alone(
     error = broken(copy_tiny(tmp_path / "course"), old, new)
     assert rules_of(error.problems) == {rule}
     assert [p.place for p in error.problems] == [place]
-    assert all(p.file == "course.toml" and p.message for p in error.problems)
+    assert all(p.file in ("course.toml", WEEK_TOML) and p.message for p in error.problems)
 
 
 def test_every_rule_has_a_case() -> None:
     assert rules_in(course_) == {case[0] for case in CASES} | OTHER
 
 
+def test_two_weeks_have_two_numbers(tmp_path: Path) -> None:
+    root = copy_tiny(tmp_path / "course")
+    edit(root, ("weeks/week01_zz/week.toml", None, SECOND))
+    with pytest.raises(CourseError, match=rf"week01_zz/week.toml: \[duplicate\] {WEEK} has this"):
+        course_.load(root)
+
+
+@pytest.mark.parametrize("folder", ["first week", "week1_a", "Week01_a"])
+def test_a_weeks_folder_has_a_number_and_a_topic(tmp_path: Path, folder: str) -> None:
+    root = edit(copy_tiny(tmp_path / "course"), (f"weeks/{folder}/week.toml", None, SECOND))
+    with pytest.raises(CourseError, match=rf"weeks/{folder}/week.toml: \[name\]"):
+        course_.load(root)
+
+
+def test_of_a_group_the_most_points_count(tmp_path: Path) -> None:
+    root = copy_tiny(tmp_path / "course")
+    with (root / WEEK_TOML).open("a", encoding="utf-8") as end:
+        end.write(GROUP)
+    (week,) = course_.load(root).weeks
+    assert week.points == 3 and [n.name for n in week.groups["best"]] == ["tiny", "other-one"]
+    edit(root, (WEEK_TOML, "points = 3\n", "points = 5\n"))
+    with pytest.raises(CourseError, match="the most of each group, add up to 3"):
+        course_.load(root)
+
+
+def test_a_course_that_lists_weeks_is_told_where_they_belong(tmp_path: Path) -> None:
+    root = copy_tiny(tmp_path / "course")
+    with (root / "course.toml").open("a", encoding="utf-8") as end:
+        end.write(f'\n[[week]]\nfolder = "{WEEK}"\n')
+    with pytest.raises(CourseError, match=r"weeks/WEEK/week.toml"):
+        course_.load(root)
+
+
 def test_submitted_files_become_values(tmp_path: Path) -> None:
-    root = edit(copy_tiny(tmp_path / "course"), ("course.toml", TIER, files(NET)))
+    root = edit(copy_tiny(tmp_path / "course"), (WEEK_TOML, TIER, files(NET)))
     week = course_.load(root).weeks[0]
     assert week.files == week.notebooks[0].files == (course_.SubmittedFile("net.bin", 3),)
     assert week.files[0].maximum == 3_000_000
@@ -152,18 +191,21 @@ def test_what_is_no_schedule_gives_problems(tmp_path: Path, content: bytes) -> N
 def test_tables_of_any_kind_give_problems(tmp_path: Path) -> None:
     """Whatever value stands at whatever key: problems or a course, never another error."""
     values = ["3", "true", '"x"', "[]", "[3]", "[[]]", "{}", "{ a = 1 }", "nan", "1979-05-27"]
-    lines = (TINY / "course.toml").read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines):
-        for value in values:
-            if " = " not in line:
-                continue
-            changed = copy.copy(lines)
-            changed[number] = f"{line.split(' = ')[0]} = {value}"
-            (tmp_path / "course.toml").write_text("\n".join(changed), encoding="utf-8")
-            try:
-                course_.load(tmp_path)
-            except CourseError as error:
-                assert all(p.place for p in error.problems)
+    root = copy_tiny(tmp_path / "course")
+    for file in ("course.toml", WEEK_TOML):
+        lines = (TINY / file).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            for value in values:
+                if " = " not in line:
+                    continue
+                changed = copy.copy(lines)
+                changed[number] = f"{line.split(' = ')[0]} = {value}"
+                (root / file).write_text("\n".join(changed), encoding="utf-8")
+                try:
+                    course_.load(root)
+                except CourseError as error:
+                    assert all(p.place for p in error.problems)
+        (root / file).write_text("\n".join(lines), encoding="utf-8")
 
 
 def test_a_windows_editors_file_is_read(tmp_path: Path) -> None:
@@ -215,6 +257,6 @@ def test_notebooks_that_are_not_built_are_told(tmp_path: Path) -> None:
 
 def test_an_excluded_notebook_is_left_out_where_asked(tmp_path: Path) -> None:
     root = copy_tiny(tmp_path / "course")
-    course = course_.load(edit(root, ("course.toml", 'tier = "cpu"', 'excluded = "too slow"')))
+    course = course_.load(edit(root, (WEEK_TOML, 'tier = "cpu"', 'excluded = "too slow"')))
     assert course.weeks[0].notebooks[0].excluded == "too slow"
     assert course_.notebooks_of(course, course.weeks, "source", excluded=False) == []

@@ -6,7 +6,6 @@ import errno
 import gzip
 import itertools
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from kit.cli import autograder
+from kit.rules import built
 
 from autograder import doctor
 from autograder.doctor import Finding
@@ -38,13 +39,7 @@ def has(finding: Finding, said: str) -> None:
 
 @pytest.fixture
 def built_course(tiny: Path) -> Path:
-    command(tiny, "build")
-    return tiny
-
-
-def command(root: Path, *line: str) -> subprocess.CompletedProcess[str]:
-    full = [sys.executable, "-m", "autograder", *line]
-    return subprocess.run(full, cwd=root, capture_output=True, text=True)
+    return built(tiny)
 
 
 # -- Python and packages ----------------------------------------------------------------------
@@ -205,10 +200,10 @@ def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRACTICAL_DL_DATA", str(tmp_path))
     finding = doctor.data()
     assert not lacks(
-        finding, "missing: mnist, cifar10, nuclei, bccd", "python -m practical_dl.data mnist"
+        finding, "missing: bccd, cifar10, mnist, nuclei", "python -m practical_dl.data bccd"
     )
-    assert f"{tmp_path}: digits, breast_cancer" in finding.found
-    for file in itertools.chain(*data._FILES.values()):
+    assert f"{tmp_path}: breast_cancer, digits" in finding.found
+    for file in itertools.chain(*(data._card(name, "small").files for name in data.names())):
         path = tmp_path / f"{file.path}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(b""))
@@ -255,7 +250,7 @@ def test_every_missing_thing_has_a_remedy(tmp_path: Path) -> None:
 
 
 def test_the_command_on_a_machine_that_can_grade(built_course: Path) -> None:
-    done = command(built_course, "doctor")
+    done = autograder(built_course, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "This machine can grade."
@@ -263,7 +258,7 @@ def test_the_command_on_a_machine_that_can_grade(built_course: Path) -> None:
 
 
 def test_the_command_where_something_is_missing(tiny: Path) -> None:
-    done = command(tiny, "doctor")
+    done = autograder(tiny, "doctor")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "MISSING  built trees" in done.stdout
     assert "-> run `autograder build`" in done.stdout

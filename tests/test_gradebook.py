@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import sqlalchemy as sa
 from kit import postgres
-from kit.rules import NOTEBOOK, WEEK, copy_tiny, edit, tiny_course
+from kit.rules import NOTEBOOK, WEEK, WEEK_TOML, copy_tiny, edit, tiny_course
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
@@ -27,7 +27,7 @@ from autograder import settings
 from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
-from autograder.gradebook import Marks, Recorder, Submission, prepare, record_week
+from autograder.gradebook import Marks, Recorder, Submission, prepare
 from autograder.grading.graft import graft
 from autograder.grading.score import Verdict, marks_of, write_outputs
 
@@ -54,7 +54,7 @@ def twice(x):
 # %% test="twice" points=2
 assert twice(2) == 4
 """
-ENTRY = '[[week.notebook]]\nname = "{}"\npoints = {}\nbonus = {}\ntier = "cpu"\n'
+ENTRY = '[[notebook]]\nname = "{}"\npoints = {}\nbonus = {}\ntier = "cpu"\n'
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, build.Files]
     """A week of two notebooks, one of them with an answer for a person to grade."""
     root = edit(
         copy_tiny(tmp_path_factory.mktemp("record") / "course"),
-        ("course.toml", "points = 3\n", "points = 9\n"),
-        ("course.toml", "points = 3\n", "points = 7\n"),
+        (WEEK_TOML, "points = 3\n", "points = 9\n"),
+        (WEEK_TOML, "points = 3\n", "points = 7\n"),
         (NOTEBOOK, PRINT, ESSAY + PRINT),
         (f"weeks/{WEEK}/second.py", None, SECOND),
     )
-    text = (root / "course.toml").read_text(encoding="utf-8")
-    (root / "course.toml").write_text(text + "\n" + ENTRY.format("second", 2, 0), encoding="utf-8")
+    with (root / WEEK_TOML).open("a", encoding="utf-8") as end:
+        end.write("\n" + ENTRY.format("second", 2, 0))
     course = tiny_course(root)
     return course, build.build_weeks(course, course.weeks)
 
@@ -80,7 +80,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, week: tuple[Course, buil
     if request.param == "postgresql":
         made = request.getfixturevalue("postgres_url")
     course, files = week
-    record_week(course, course.weeks[0], files, made)
+    gradebook_.record_week(course, course.weeks[0], files, made)
     return made
 
 
@@ -89,7 +89,7 @@ def lite(tmp_path: Path, week: tuple[Course, build.Files]) -> str:
     """A gradebook in SQLite that knows the week."""
     course, files = week
     url = f"sqlite:///{tmp_path / 'lite.db'}"
-    record_week(course, course.weeks[0], files, url)
+    gradebook_.record_week(course, course.weeks[0], files, url)
     return url
 
 
@@ -245,14 +245,14 @@ def test_a_late_submission_loses_what_the_plugin_takes(
 
 
 def test_thirty_milliseconds_a_submission(week: tuple[Course, build.Files], lite: str) -> None:
-    """On SQLite; the limit is for a machine that does other things meanwhile."""
+    """On SQLite, which works in this process; a slower machine may take three times as long."""
     found = {"tiny": marks(week, {"line": 1.0})}
     with Recorder(lite, WEEK) as recorder:
         recorder.record(Submission("first", NOW, found))
-        start = time.monotonic()
+        start = time.process_time()
         for number in range(40):
             recorder.record(Submission(f"s{number}", NOW, found))
-        assert (time.monotonic() - start) / 40 < 0.1
+        assert (time.process_time() - start) / 40 < 0.1
 
 
 # -- Who else is there -------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_a_submission_is_recorded_as_a_whole(
 def test_values_that_the_database_refuses_are_the_submissions_fault(
     week: tuple[Course, build.Files], postgres_url: str
 ) -> None:
-    record_week(week[0], week[0].weeks[0], week[1], postgres_url)
+    gradebook_.record_week(week[0], week[0].weeks[0], week[1], postgres_url)
     with Recorder(postgres_url, WEEK) as recorder:
         with pytest.raises(sa.exc.DataError):
             recorder.record(Submission("x" * 200, NOW, {}))
@@ -323,7 +323,7 @@ def test_values_that_the_database_refuses_are_the_submissions_fault(
 def test_a_server_that_ends_the_connection(
     week: tuple[Course, build.Files], postgres_url: str
 ) -> None:
-    record_week(week[0], week[0].weeks[0], week[1], postgres_url)
+    gradebook_.record_week(week[0], week[0].weeks[0], week[1], postgres_url)
     end = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -13,27 +13,37 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from autograder import exams, gradebook, settings, steps
+from autograder import files as files_
 from autograder import notebook as nb_
+from autograder.authoring import glossary, readme
 from autograder.authoring.text import Cell, Text, apply_mutant, grade_id_of, parse
-from autograder.course import FILE, Course, Week
+from autograder.course import FILE, WEEK_FILE, Course, Week
 from autograder.errors import CourseError, Problem, stop
 
 Files = dict[Path, bytes]
-_NOTEBOOK = re.compile(rb"^# %%|### (BEGIN|END) (SOLUTION|HIDDEN TESTS)", re.M)
+DEMO_FILE = "demo.py"  # what students of a week's own do in `autograder demo`
+PROOF_FILE = "proof.json"  # what `autograder prove` found
 
 
 # -- One notebook, pure -----------------------------------------------------------------------
 
 
-def to_source(text: Text, course: Course) -> NotebookNode:
-    """The instructor's notebook, in all languages, without outputs."""
+def to_source(
+    text: Text, course: Course, terms: Mapping[str, str] = MappingProxyType({})
+) -> NotebookNode:
+    """The instructor's notebook, in all languages, without outputs.
+
+    terms: the folder of the week that tells a term of the glossary, by its anchor.
+    """
     cells: list[NotebookNode] = []
     ids = _Ids()
     twin = ""
@@ -45,7 +55,7 @@ def to_source(text: Text, course: Course) -> NotebookNode:
             cell_id = ids.free(f"{twin}-{cell.language}")
         else:
             cell_id = twin = ids.of(cell)
-        cells.append(_source_cell(cell, cell_id, text, course))
+        cells.append(_source_cell(cell, cell_id, text, course, terms))
         if number + 1 == title:
             cells += _header(text, course)
     metadata = {
@@ -96,11 +106,13 @@ def _title_cells(text: Text) -> int:
     return count
 
 
-def _source_cell(cell: Cell, cell_id: str, text: Text, course: Course) -> NotebookNode:
+def _source_cell(
+    cell: Cell, cell_id: str, text: Text, course: Course, terms: Mapping[str, str]
+) -> NotebookNode:
     metadata: dict[str, Any] = {}
     source = cell.source
     if cell.kind in ("prose", "rubric"):
-        source = expand_prose(source, cell.language, text, course)
+        source = expand_prose(source, cell.language, text, course, terms)
         if cell.language != "any":
             metadata[nb_.KEY] = {"lang": cell.language}
         if cell.kind == "rubric":
@@ -180,27 +192,21 @@ def _header(text: Text, course: Course) -> list[NotebookNode]:
     return [*cells, new_code_cell(setup, id="setup")]
 
 
-def expand_prose(source: str, language: str, text: Text, course: Course) -> str:
+def expand_prose(
+    source: str, language: str, text: Text, course: Course, terms: Mapping[str, str]
+) -> str:
     """Fill in `{{task:ID}}` and glossary links. What does not resolve stays as it is."""
 
     def task_line(match: re.Match[str]) -> str:
         cell = text.tests.get(match[1]) or next(iter(text.of("answer", match[1])), None)
         return describe_task(cell.options, language) if cell else match[0]
 
-    path = f"blob/main/docs/glossary{suffix(language)}.md"
-    glossary = f"https://github.com/{course.repository}/{path}#"
+    def term(match: re.Match[str]) -> str:
+        address = glossary.link(course.repository, terms, language, match[1])
+        return f"]({address})" if address else match[0]
+
     source = re.sub(r"\{\{task:(\w+)\}\}", task_line, source)
-    return re.sub(r"\]\(glossary:([^)]+)\)", lambda m: f"]({glossary}{anchor(m[1])})", source)
-
-
-def suffix(language: str) -> str:
-    """What stands before `.md` in the name of a file in a language: README.md, README.ru.md."""
-    return "" if language in ("en", "any") else f".{language}"
-
-
-def anchor(heading: str) -> str:
-    """A heading's anchor as GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+    return glossary.LINK.sub(term, source)
 
 
 def describe_task(options: Mapping[str, Any], language: str) -> str:
@@ -247,7 +253,7 @@ def read_texts(course: Course, week: Week) -> tuple[list[Text], list[Problem]]:
         try:
             content = (course.root / file).read_text(encoding="utf-8-sig")
         except OSError as error:
-            message = f"course.toml lists this notebook, but it can't be read: {error.strerror}"
+            message = f"{WEEK_FILE} lists this notebook, but it can't be read: {error.strerror}"
             problems.append(Problem(file, "", "missing-file", message))
             continue
         except UnicodeDecodeError as error:
@@ -289,24 +295,51 @@ def _duplicate_tasks(texts: Iterable[Text]) -> list[Problem]:
     return problems
 
 
-def helpers(course: Course, week: Week) -> list[Path]:
-    """The files of a week that are no notebook, relative to its folder: they are copied."""
+def files_in(course: Course, week: Week) -> list[str]:
+    """All files in a week's folder, relative to it."""
     folder = course.root / "weeks" / week.folder
-    notebooks = {f"{entry.name}.py" for entry in week.notebooks}
     found = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
-    return [p for p in found if str(p) not in notebooks and not _skipped(p)]
+    return [p.as_posix() for p in found if not _skipped(p)]
+
+
+def released(course: Course, week: Week) -> list[str]:
+    """The files of a week that are released beside its notebooks: READMEs, and what it lists."""
+    readmes = {f"README{glossary.suffix(language)}.md" for language in course.languages}
+    return [
+        name
+        for name in files_in(course, week)
+        if name in readmes or any(fnmatchcase(name, pattern) for pattern in week.release)
+    ]
+
+
+def own_files(course: Course, week: Week) -> set[str]:
+    """The files by which a week is written, of which none is released as it is."""
+    glossaries = {glossary.file_name(language) for language in course.languages}
+    notebooks = {f"{entry.name}.py" for entry in week.notebooks}
+    return {WEEK_FILE, exams.FILE, DEMO_FILE, PROOF_FILE} | glossaries | notebooks
 
 
 def unlisted(course: Course, week: Week) -> Iterator[Problem]:
-    """A notebook that course.toml does not list would be released as it is, answers and all."""
-    for relative in helpers(course, week):
-        file = f"weeks/{week.folder}/{relative}"
-        if relative.suffix == ".ipynb":
-            message = "weeks/ holds notebooks as text: list NAME.py in course.toml, delete this"
+    """Each file of a week's folder has a part: what is released is a list.
+
+    Else a solution that somebody left there would be.
+    """
+    out, own = set(released(course, week)), own_files(course, week)
+    for name in files_in(course, week):
+        file = f"weeks/{week.folder}/{name}"
+        if name.endswith(".ipynb"):
+            message = f"weeks/ holds notebooks as text: list NAME.py in {WEEK_FILE}, delete this"
             yield Problem(file, "", "unlisted", message)
-        elif relative.suffix == ".py" and _NOTEBOOK.search((course.root / file).read_bytes()):
-            message = "list this notebook in course.toml, with a tier or the reason to exclude it"
+        elif name in out & own:
+            message = f"a pattern of `release` in {WEEK_FILE} would release this file"
             yield Problem(file, "", "unlisted", message)
+        elif name not in out | own:
+            message = f"list it in {WEEK_FILE}, as a notebook or under `release`, or delete it"
+            yield Problem(file, "", "unlisted", message)
+    for pattern in week.release:
+        if not any(fnmatchcase(name, pattern) for name in files_in(course, week)):
+            message = f"no file of the week is named {pattern!r}"
+            yield Problem(week.file, "release", "missing-file", message)
 
 
 def _skipped(path: Path) -> bool:
@@ -332,18 +365,21 @@ def build_weeks(course: Course, weeks: Iterable[Week]) -> Files:
 
 def build_texts(course: Course, week: Week, texts: Iterable[Text]) -> Files:
     """The built files of a week whose texts are read and without a problem of form."""
-    trees = trees_of(course)
+    trees, terms = trees_of(course), glossary.places(course)
     files: Files = {}
     for text in texts:
-        source = to_source(text, course)
+        source = to_source(text, course, terms)
         built = [source, *(to_release(source, language) for language in course.languages)]
         for tree, notebook in zip(trees, built, strict=True):
             files[tree / week.folder / f"{text.name}.ipynb"] = nb_.dumps(notebook).encode()
-    for relative in helpers(course, week):
-        content = (course.root / "weeks" / week.folder / relative).read_bytes()
-        for tree in trees[:1] if str(relative) == exams.FILE else trees:
-            deeper = relative.suffix == ".md" and tree.parts[0] == "release"
-            files[tree / week.folder / relative] = _one_deeper(content) if deeper else content
+    folder = course.root / "weeks" / week.folder
+    for name in released(course, week):
+        content = (folder / name).read_bytes()
+        for tree in trees:
+            deeper = name.endswith(".md") and tree.parts[0] == "release"
+            files[tree / week.folder / name] = _one_deeper(content) if deeper else content
+    if (folder / exams.FILE).is_file():
+        files[trees[0] / week.folder / exams.FILE] = (folder / exams.FILE).read_bytes()
     return files
 
 
@@ -379,16 +415,25 @@ def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Probl
     return problems
 
 
+def stale_readmes(course: Course) -> list[Problem]:
+    """The course's READMEs whose table of weeks is not of today."""
+    return [
+        Problem(str(path), "", "built", "its table of weeks is old: run `autograder build`")
+        for path, content in readme.build(course).items()
+        if (course.root / path).read_bytes() != content
+    ]
+
+
 def strays(course: Course) -> list[Problem]:
-    """Folders of weeks that course.toml does not know, as texts or built."""
+    """Folders of weeks that the course does not know, as texts or built."""
     known = {week.folder for week in course.weeks}
     problems = []
     for tree in (Path("weeks"), *trees_of(course)):
         for path in sorted((course.root / tree).glob("*/")):
             if path.is_dir() and path.name not in known and not _skipped(Path(path.name)):
-                rule, message = "built", "no week of course.toml builds this folder: delete it"
+                rule, message = "built", "no week builds this folder: delete it"
                 if tree == Path("weeks"):
-                    rule, message = "unlisted", "list this week in course.toml"
+                    rule, message = "unlisted", f"it has no {WEEK_FILE}: write one, or delete it"
                 problems.append(Problem(f"{tree}/{path.name}", "", rule, message))
     return problems
 
@@ -411,6 +456,9 @@ def build(course: Course, weeks: Sequence[Week]) -> Files:
     for week in weeks:
         gradebook.record_week(course, week, files, url)
     write(course.root, folders_of(course, weeks), files)
+    for path, content in readme.build(course).items():
+        if (course.root / path).read_bytes() != content:
+            files_.write(course.root / path, content)
     return files
 
 

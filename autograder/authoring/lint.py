@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from nbformat import NotebookNode
 
 from autograder import exams, rubric
 from autograder import notebook as nb_
-from autograder.authoring import build
+from autograder.authoring import build, glossary
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
-from autograder.course import Course, Week
+from autograder.course import WEEK_FILE, Course, Week
 from autograder.errors import Problem
 
 MINIMUM_MUTANTS = 3
+SHORT = 8  # characters of a line that tells nothing
 
 
 def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
@@ -39,10 +40,12 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
             problems += rule(text, course)
     problems += points(texts, week)
     problems += private_parts(texts, course, week)
+    problems += loaded(texts, week)
     problems += week_files(course, week)
     problems += ruff(course, week)
     if form:  # what follows needs a week that builds
         return problems
+    problems += glossary.problems(course, week, texts)
     files = build.build_texts(course, week, texts)
     for text in texts:
         name = f"{week.folder}/{text.name}.ipynb"
@@ -50,6 +53,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
         for language in course.languages:
             path = Path("release") / language / name
             problems += leaks(source, files[path].decode(), str(path))
+    problems += leaks_beside(files)
     if problems:  # built trees and the untouched version would only say the same again
         return problems
     problems += build.differences(course.root, build.folders_of(course, [week]), files)
@@ -174,9 +178,9 @@ def _draws_at_top(source: str) -> bool:
 
 def prose(text: Text, course: Course) -> Iterator[Problem]:
     """Task placeholders, glossary references and relative links resolve."""
-    headings = {
-        language: _glossary(course.root, build.suffix(language)) for language in course.languages
-    }
+    headings: dict[str, set[str]] = {language: set() for language in course.languages}
+    for term in (t for week in course.weeks for t in glossary.read(course, week)):
+        headings[term.language].add(term.anchor)
     tasks = {**text.tests, **{c.task: c for c in text.cells if c.kind == "answer"}}
     named: dict[str, set[str]] = {language: set() for language in headings}
     for cell in text.cells:
@@ -197,12 +201,6 @@ def prose(text: Text, course: Course) -> Iterator[Problem]:
         yield Problem(text.file, tasks[task].place, "task-line", message)
 
 
-def _glossary(root: Path, suffix: str) -> set[str]:
-    path = root / "docs" / f"glossary{suffix}.md"
-    content = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return {build.anchor(h) for h in re.findall(r"^## (.+)$", content, flags=re.M)}
-
-
 _LINK = re.compile(r"\]\(\s*([^)\s]+)")
 
 
@@ -211,8 +209,8 @@ def _dead_links(source: str, folder: Path, glossaries: list[set[str]]) -> Iterat
     for target in _LINK.findall(source):
         if target.startswith("glossary:"):
             term = target.removeprefix("glossary:")
-            if not all(build.anchor(term) in headings for headings in glossaries):
-                yield f"docs/glossary has no heading {term!r} in this language"
+            if not all(glossary.anchor(term) in headings for headings in glossaries):
+                yield f"no week's glossary has a heading {term!r} in this language"
         elif re.match(r"https?://[\w.-]+\.\w+([/?#]|$)", target) or target.startswith("#"):
             continue
         elif ":" in target.split("/")[0]:
@@ -227,7 +225,7 @@ def _dead_links(source: str, folder: Path, glossaries: list[set[str]]) -> Iterat
 
 
 def points(texts: list[Text], week: Week) -> Iterator[Problem]:
-    """The points of the tests add up to course.toml."""
+    """The points of the tests add up to those of week.toml."""
     for text in texts:
         entry = week.notebook(text.name)
         if entry is None:
@@ -244,7 +242,7 @@ def points(texts: list[Text], week: Week) -> Iterator[Problem]:
             )
             if abs(total - want) > 1e-9:
                 name = "bonus points" if bonus else "points"
-                message = f"its {name} add up to {total:g}, but course.toml says {want:g}"
+                message = f"its {name} add up to {total:g}, but {WEEK_FILE} says {want:g}"
                 yield Problem(text.file, "", "points", message)
 
 
@@ -267,11 +265,36 @@ def private_parts(texts: list[Text], course: Course, week: Week) -> Iterator[Pro
             yield Problem(file, "", "exam", f"there is no function {name}")
 
 
+_LIBRARY = re.compile(r"practical_dl\.weeks(?:\.week(\d\d)|\s+import\s+(.+))")
+_LOADS = re.compile(r"""\b(data|models)\.load\(\s*["'](\w+)["']""")
+
+
+def loaded(texts: list[Text], week: Week) -> Iterator[Problem]:
+    """A week's notebooks load what week.toml names, all of it, and no other week's drawings."""
+    code = {(t.file, c.place): c.source for t in texts for c in t.cells if not c.is_markdown}
+    listed = {"data": week.data, "models": week.models}
+    for (file, place), source in code.items():
+        for kind, name in _LOADS.findall(source):
+            if name not in listed[kind]:
+                message = f"it loads {name!r}: name it in {WEEK_FILE}, {kind} = [...]"
+                yield Problem(file, place, "loads", message)
+        for number, names in _LIBRARY.findall(source):
+            for other in [number] if number else re.findall(r"week(\d\d)", names):
+                if other != week.number:
+                    message = f"it imports from week {other}: its own are in week{week.number}"
+                    yield Problem(file, place, "loads", message)
+    for kind, names in listed.items():
+        for name in names:
+            if not any(re.search(rf"""["']{re.escape(name)}["']""", s) for s in code.values()):
+                message = f"no notebook of the week names {name!r}"
+                yield Problem(week.file, kind, "loads", message)
+
+
 def week_files(course: Course, week: Week) -> Iterator[Problem]:
     """Every week has a README in every language, and its links resolve."""
     folder = course.root / "weeks" / week.folder
     for language in course.languages:
-        name = f"README{build.suffix(language)}.md"
+        name = f"README{glossary.suffix(language)}.md"
         file = f"weeks/{week.folder}/{name}"
         try:
             content = (folder / name).read_text(encoding="utf-8")
@@ -287,7 +310,7 @@ def week_files(course: Course, week: Week) -> Iterator[Problem]:
 def ruff(course: Course, week: Week) -> Iterator[Problem]:
     """The code of the notebooks passes ruff."""
     files = [f"weeks/{week.folder}/{n.name}.py" for n in week.notebooks]
-    files.append(f"weeks/{week.folder}/{exams.FILE}")
+    files += [f"weeks/{week.folder}/{name}" for name in (exams.FILE, build.DEMO_FILE)]
     files = [f for f in files if (course.root / f).is_file()]
     if not files:  # ruff would look at the whole course
         return
@@ -329,7 +352,7 @@ def leaks(source_json: str, release_json: str, file: str) -> Iterator[Problem]:
         for what, text in _secrets(cell):
             for line in text.split("\n"):
                 line = line.strip()
-                if len(line) > 8 and line in shown and line not in visible:
+                if len(line) > SHORT and line in shown and line not in visible:
                     message = f"shows a line of {what} of cell {cell['id']!r}: {line}"
                     yield Problem(file, f"cell {cell['id']!r}", "leak", message)
     for cell in release["cells"]:
@@ -340,6 +363,34 @@ def leaks(source_json: str, release_json: str, file: str) -> Iterator[Problem]:
     for text in seen:
         if re.search(r"(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)", text):
             yield Problem(file, "", "leak", f"a marker was left: {text.strip()[:60]!r}")
+
+
+def leaks_beside(files: Mapping[Path, bytes]) -> Iterator[Problem]:
+    """No such line stands in a released file that is no notebook, nor one of a private.py."""
+    secrets: dict[str, str] = {}
+    visible: set[str] = set()
+    for path, content in files.items():
+        lines = content.decode(errors="replace").split("\n")
+        if path.parts[0] != "source":
+            if path.suffix == ".ipynb":
+                visible |= {
+                    line.strip() for t in _strings(json.loads(content)) for line in t.split("\n")
+                }
+        elif path.name == exams.FILE:
+            secrets |= {line.strip(): path.name for line in lines}
+        elif path.suffix == ".ipynb":
+            for cell in json.loads(content)["cells"]:
+                for what, text in _secrets(cell):
+                    told = f"{what} of cell {cell['id']!r}"
+                    secrets |= {line.strip(): told for line in text.split("\n")}
+    for path, content in files.items():
+        if path.parts[0] == "source" or path.suffix == ".ipynb":
+            continue
+        for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
+            line = line.strip()
+            if len(line) > SHORT and line in secrets and line not in visible:
+                message = f"shows a line of {secrets[line]}: {line}"
+                yield Problem(str(path), f"line {number}", "leak", message)
 
 
 def _strings(node: Any) -> Iterator[str]:

@@ -30,6 +30,7 @@ from autograder.execution.execute import Result, environment
 from autograder.fingerprints import CORE, Library
 
 CONNECT_SECONDS = 10.0
+WORKER_SECONDS = 10.0  # that a scheduler's first worker, started just now, has to come
 LOOK_SECONDS = 2.0  # between two looks at which workers a cluster has
 LACK_SECONDS = 60.0  # that jobs wait for a worker to come back
 
@@ -203,7 +204,7 @@ class Cluster:
 
     def _first_look(self) -> None:
         """Find a worker that is fit; they may have been started just now."""
-        deadline = time.monotonic() + CONNECT_SECONDS
+        deadline = time.monotonic() + WORKER_SECONDS
         self._look({}, deque())
         while not self._fit:
             if time.monotonic() > deadline:

@@ -31,6 +31,7 @@ from autograder.execution.sandbox import Limits, SandboxError
 
 # What is imported before the fork where a notebook's text imports the name on the left. torch's
 # compiler is in because its first optimiser imports it, which takes longer than most notebooks run.
+# Not matplotlib_inline: it sets itself up where it is imported, which must be in the kernel.
 PRELOAD = {
     "numpy": ("numpy",),
     "matplotlib": ("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
@@ -44,7 +45,7 @@ PRELOAD = {
     "ipywidgets": ("ipywidgets",),
     "practical_dl": (
         *("numpy", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
-        *("matplotlib_inline.config", "pooch", "requests", "tqdm"),
+        *("pooch", "requests", "tqdm"),
     ),
 }
 EVERYTHING = list(dict.fromkeys(module for modules in PRELOAD.values() for module in modules))

@@ -128,9 +128,13 @@ def limited(argv: Sequence[str], limits: Limits) -> list[str]:
 
 
 def threads(number: int) -> dict[str, str]:
-    """The variables that give NumPy and torch so many threads."""
+    """The variables that give NumPy and torch so many threads.
+
+    Threads that wait for each other sleep: where cores are busy, one that spins takes the core from
+    the one that it waits for.
+    """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict.fromkeys(names, str(number))
+    return {**dict.fromkeys(names, str(number)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def environment() -> dict[str, str]:
@@ -192,6 +196,7 @@ def parent_command(argv: Sequence[str], *, base: Path) -> list[str]:
         line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    line += ["--dir", "/dev/pts", "--symlink", "pts/ptmx", "/dev/ptmx"]  # each fork mounts its own
     line += _mounts(64, base)
     return [*line, "--chdir", WORK, "--remount-ro", "/", "--", *argv]
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def library_of(week: Week) -> Library:
     """What the week's notebooks may use of `practical_dl`."""
-    number, data, models = (getattr(week, name, "") for name in ("number", "data", "models"))
-    return Library(number, tuple(data), tuple(models))
+    return Library(week.number, week.data, week.models)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,9 @@ import re
 import numpy as np
 
 from practical_dl import data
+from practical_dl.weeks import week03
 
 HIDDEN, PUBLIC = 2_000, 500
-# The scale of practical_dl.project, which needs torch; a test holds the two together.
-POINTS = (4, 2, 2, 2, 2, 2, 2)
-MILESTONES = {
-    "full": (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80),
-    "small": (0.245, 0.475, 0.55, 0.585, 0.625, 0.665, 0.70),
-}
 # Above these a person looks. `full`: the best networks trained on CIFAR-10 alone reach about 97 %
 # (K. Jordan, airbench96: 96 % in a minute of a GPU). `small`: 13 % above what we reached.
 TOO_GOOD = {"full": 0.975, "small": 0.93}
@@ -35,7 +30,7 @@ _DOORS = re.compile(
     |\b(?:import|from)\s+(?:timm|transformers|open_clip|clip|fastai|huggingface_hub|keras)\b
     |\bimport_module\b|\b__import__\b
     |\befficientnet_lite\w*|\bimagenet\w*
-    |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
+    |\b(?:torch|pickle|joblib|dill|models)\s*\.\s*load\b
     |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b
     |\bwithheld\b""",
     re.VERBOSE | re.IGNORECASE,
@@ -90,9 +85,7 @@ def mark_network(
         return 0.0, f"{labels.size} classes were asked for, {handed.size} were handed in.", ""
     right = handed == labels
     accuracy, on_public = float(right[~public].mean()), float(right[public].mean())
-    milestones = MILESTONES[profile]
-    points = sum(p for p, m in zip(POINTS, milestones, strict=True) if accuracy > m)
-    missing = [m for m in milestones if accuracy <= m]
+    missing = [m for m in week03.MILESTONES[profile] if accuracy <= m]
     message = f"Accuracy on {int((~public).sum())} private pictures: {accuracy:.1%}. "
     message += (
         f"The next milestone is {missing[0]:.1%}." if missing else "Every milestone is reached."
@@ -111,4 +104,5 @@ def mark_network(
         flags.append(f"{accuracy:.1%} is more than a network trained on these data alone reaches")
     if found := sorted({" ".join(m[0].split()) for m in _DOORS.finditer(sources)}):
         flags.append(f"the code may load weights of others: {', '.join(found[:5])}")
-    return points / sum(POINTS), message, "; ".join(flags)
+    share = week03.points(accuracy, profile) / sum(week03.POINTS)
+    return share, message, "; ".join(flags)

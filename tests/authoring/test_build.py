@@ -16,10 +16,12 @@ from typing import Any
 
 import nbformat
 import pytest
+from kit.cli import autograder
 from kit.rules import (
     NOTEBOOK,
     SOURCE,
     WEEK,
+    WEEK_TOML,
     built,
     copy_tiny,
     edit,
@@ -33,12 +35,12 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateAssignment
 
+from autograder import gradebook as gradebook_
 from autograder import notebook as nb_
 from autograder import steps
 from autograder.authoring import build
 from autograder.authoring.text import Text
 from autograder.errors import CourseError
-from autograder.gradebook import record_week
 
 TREES = ("source", "release/en", "release/ru")
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -61,7 +63,7 @@ def nbgrader_cell(source: str, **changes: Any) -> str:
 def three(text: Text) -> dict[str, NotebookNode]:
     """The notebooks of a text: tree -> notebook."""
     course = tiny_course()
-    source = build.to_source(text, course)
+    source = build.to_source(text, course, {"gradient": WEEK})
     releases = {f"release/{k}": build.to_release(source, k) for k in course.languages}
     return {"source": source, **releases}
 
@@ -147,8 +149,8 @@ def test_a_task_line_in_words(notebooks: dict[str, NotebookNode]) -> None:
     assert "**1 bonus point**" in said["en"] and "**4 points**" in said["en"]
     assert "**1 балл** · сложность ●○○○○ · около 5 мин" in said["ru"]
     assert "**1 бонусный балл**" in said["ru"] and "**4 балла**" in said["ru"]
-    assert "blob/main/docs/glossary.md#gradient" in said["en"]
-    assert "blob/main/docs/glossary.ru.md#gradient" in said["ru"]
+    assert "blob/main/weeks/week01_tiny/glossary.md#gradient" in said["en"]
+    assert "blob/main/weeks/week01_tiny/glossary.ru.md#gradient" in said["ru"]
 
 
 @pytest.mark.parametrize(
@@ -233,28 +235,23 @@ def test_a_task_may_be_called_like_our_own_cells() -> None:
 # -- The same bytes, the same ids -------------------------------------------------------------
 
 
-def autograder(root: Path, *arguments: str, **environment: str) -> str:
-    line = [sys.executable, "-m", "autograder", *arguments]
-    env = {**os.environ, **environment}
-    done = subprocess.run(line, cwd=root, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_two_builds_in_two_folders_are_equal(tmp_path: Path) -> None:
     """Also in a folder whose name is hard, and whatever order a set may take."""
     one, two = copy_tiny(tmp_path / "one"), copy_tiny(tmp_path / "Курс ‘глубокий’ № 2")
     for seed, root in enumerate((one, two)):
         edit(root, (f"weeks/{WEEK}/pictures/net.svg", None, "<svg/>"))
         edit(root, (f"weeks/{WEEK}/helper.py", None, "VALUE = 3\n"))
-        said = autograder(root, "build", PYTHONHASHSEED=str(seed))
-        assert "Built 15 files" in said
+        edit(root, (WEEK_TOML, "\n[[", 'release = ["pictures/*.svg", "helper.py"]\n\n[['))
+        line = [sys.executable, "-m", "autograder", "build"]
+        env = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        done = subprocess.run(line, cwd=root, env=env, capture_output=True, text=True)
+        assert "Built 15 files" in done.stdout, done.stderr
     trees = [{t: tree_of(root / t) for t in TREES} for root in (one, two)]
     assert trees[0] == trees[1] and all(trees[0].values())
     before = {p: p.stat().st_ino for p in two.rglob("*.ipynb")}
-    autograder(two, "build", "week01", PYTHONHASHSEED="7")
+    assert autograder(two, "build", "week01").returncode == 0
     assert {t: tree_of(two / t) for t in TREES} == trees[0]
-    assert before and "what weeks/ builds (15 files)" in autograder(two, "build", "--check")
+    assert before and "what weeks/ builds (15 files)" in autograder(two, "build", "--check").stdout
 
 
 def test_helper_files_are_copied(tmp_path: Path) -> None:
@@ -263,6 +260,7 @@ def test_helper_files_are_copied(tmp_path: Path) -> None:
     (root / "weeks" / WEEK / "data" / "точки.bin").write_bytes(b"\0\xff\r\n")
     for name in (".helper.py.swp", "tiny.py~", "__pycache__/x.pyc", ".ipynb_checkpoints/a.ipynb"):
         edit(root, (f"weeks/{WEEK}/{name}", None, "x = 1"))
+    edit(root, (WEEK_TOML, "\n[[", 'release = ["data/*"]\n\n[['))
     built(root)
     names = {"tiny.ipynb", "README.md", "README.ru.md", "data/точки.bin"}
     for tree in TREES:
@@ -272,7 +270,11 @@ def test_helper_files_are_copied(tmp_path: Path) -> None:
 
 def test_a_readmes_links_lead_to_the_same_files_from_every_tree(tmp_path: Path) -> None:
     root = copy_tiny(tmp_path / "course")
-    links = [f"../../release/ru/{WEEK}/tiny.ipynb", "../../docs/glossary.md", "README.ru.md"]
+    links = [
+        f"../../release/ru/{WEEK}/tiny.ipynb",
+        f"../../weeks/{WEEK}/glossary.md",
+        "README.ru.md",
+    ]
     edit(root, (f"weeks/{WEEK}/README.md", None, " ".join(f"[x]({link})" for link in links)))
     built(root)
     for tree in ("weeks", *TREES):
@@ -410,9 +412,18 @@ CASES = [
     ("unlisted", UNLISTED, UNLISTED, None, "# %% [markdown]\n# # Other\n"),
     ("unlisted", UNLISTED, UNLISTED, None, "def f():\n    ### BEGIN SOLUTION\n    pass\n"),
     ("unlisted", f"weeks/{WEEK}/tiny.ipynb", f"weeks/{WEEK}/tiny.ipynb", None, "{}"),
+    *(
+        ("unlisted", f"weeks/{WEEK}/{name}", f"weeks/{WEEK}/{name}", None, "what somebody left")
+        for name in ("answers.py", "notes.txt", "rubric.md", "README.de.md", "data/points.csv")
+    ),
+    *(
+        ("unlisted", f"weeks/{WEEK}/{name}", WEEK_TOML, "\n[[", f'release = ["{name}"]\n\n[[')
+        for name in ("tiny.py", "week.toml", "glossary.md")
+    ),
+    ("missing-file", WEEK_TOML, WEEK_TOML, "\n[[", 'release = ["*.csv"]\n\n[['),
 ]
 # Each has a test of its own.
-OTHER = {"utf-8", "duplicate-id", "gradebook", "built", "unknown-notebook", "write"}
+OTHER = {"utf-8", "duplicate-id", "built", "unknown-notebook", "write"}
 
 
 @pytest.mark.parametrize(("rule", "place", "file", "old", "new"), CASES)
@@ -440,14 +451,14 @@ def test_a_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["solutions", "an answer"])
 def test_an_id_is_unique_in_its_week(tmp_path: Path, what: str) -> None:
-    entry = '[[week.notebook]]\nname = "{}"\npoints = 3\nbonus = 1\ntier = "cpu"\n'
+    entry = '[[notebook]]\nname = "{}"\npoints = 3\nbonus = 1\ntier = "cpu"\n'
     second = SOURCE
     if what == "an answer":
         second = SOURCE[: SOURCE.index("# %% solution")] + ANSWER.replace("essay", "line")
     root = edit(
         copy_tiny(tmp_path / "course"),
-        ("course.toml", "points = 3\n", "points = 6\n"),
-        ("course.toml", "[[week.notebook]]", entry.format("second") + "\n[[week.notebook]]"),
+        (WEEK_TOML, "points = 3\n", "points = 6\n"),
+        (WEEK_TOML, "[[notebook]]", entry.format("second") + "\n[[notebook]]"),
         (f"weeks/{WEEK}/second.py", None, second),
     )
     with pytest.raises(CourseError) as caught:
@@ -489,7 +500,7 @@ def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
     files = build.build_weeks(course, course.weeks)
     url = f"sqlite:///{root / 'gradebook.db'}"
     for _ in range(2):  # idempotent
-        record_week(course, course.weeks[0], files, url)
+        gradebook_.record_week(course, course.weeks[0], files, url)
     with Gradebook(url) as gradebook:
         notebook = gradebook.find_notebook("tiny", WEEK)
         points = {c.name: c.max_score for c in notebook.grade_cells}
@@ -507,23 +518,21 @@ def test_the_gradebook_knows_every_graded_cell(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's own
 def test_changed_cells_with_submissions_are_refused(tmp_path: Path) -> None:
     root = copy_tiny(tmp_path / "course")
-    autograder(root, "build")
+    assert autograder(root, "build").returncode == 0
     with Gradebook(f"sqlite:///{root / 'gradebook.db'}") as gradebook:
         gradebook.add_student("ann")
         gradebook.add_submission(WEEK, "ann")
     edit(root, (NOTEBOOK, "A line, and", "A line and"))
-    autograder(root, "build")  # no graded cell changed
+    assert autograder(root, "build").returncode == 0  # no graded cell changed
     before = {t: tree_of(root / t) for t in TREES}
     text = (root / NOTEBOOK).read_text(encoding="utf-8").replace('"double"', '"twice"')
     (root / NOTEBOOK).write_text(text.replace("task:double", "task:twice"), encoding="utf-8")
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] its graded cells changed"):
-        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
-    line = [sys.executable, "-m", "autograder", "build"]
-    done = subprocess.run(line, cwd=root, capture_output=True, text=True)
+        gradebook_.record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+    done = autograder(root, "build")
     assert done.returncode == 2 and "[gradebook]" in done.stderr
-    assert "Traceback" not in done.stderr
     assert {t: tree_of(root / t) for t in TREES} == before
 
 
@@ -534,7 +543,7 @@ def test_a_file_that_is_no_gradebook_is_told(tmp_path: Path) -> None:
     course = tiny_course(root)
     files = build.build_weeks(course, course.weeks)
     with pytest.raises(CourseError, match=r"\[gradebook\] can't be used"):
-        record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
+        gradebook_.record_week(course, course.weeks[0], files, f"sqlite:///{root / 'gradebook.db'}")
 
 
 # -- No answer in a release -------------------------------------------------------------------

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kit.cli import autograder
 from kit.rules import (
     NOTEBOOK,
     SOURCE,
     WEEK,
+    WEEK_TOML,
     Edit,
     built,
     copy_tiny,
@@ -24,10 +24,9 @@ from kit.rules import (
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
-from autograder.authoring import build, lint
+from autograder.authoring import build, glossary, lint
 from autograder.errors import CourseError, Problem
 
-COURSE = "course.toml"
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
 DRAW = "# %%\nimport matplotlib.pyplot as plt\nfrom practical_dl import plots\n\nplt.plot([1, 2])\n"
 ANSWER = (
@@ -52,8 +51,17 @@ OWN = (
     '# %% nbgrader={"grade": true, "grade_id": "own", "locked": true, "points": 1, '
     '"schema_version": 3, "solution": false, "task": false}\nassert True\n\n'
 )
+GLOSSARY = f"weeks/{WEEK}/glossary.md"
+GRADIENT = "\n## Gradient\nWhere it rises most.\n"
 EN = "# %% [markdown]\n"
 RU = '# %% [markdown] lang="ru"\n'
+
+SEE = "See [gradient](glossary:Gradient)"
+
+
+def linked(target: str) -> str:
+    return f"{SEE} and [this]({target})"
+
 
 # rule, then the edit of a file. What is built is built again, so the trees agree.
 CASES: list[tuple[str, Edit]] = [
@@ -89,21 +97,32 @@ CASES: list[tuple[str, Edit]] = [
     ("task-line", (NOTEBOOK, "# {{task:double}}\n", "#\n")),  # the Russian cell still names it
     ("task-line", (NOTEBOOK, "# {{task:distance}}\n", "# {{task:distance}} {{task:length}}\n")),
     ("task-line", (NOTEBOOK, "# {{task:distance}}\n", "# {{task:distance}} {{ task: line }}\n")),
-    ("link", (NOTEBOOK, "glossary:Gradient", "glossary:Descent")),
-    ("link", (NOTEBOOK, "glossary:Gradient", "nowhere.md")),
-    ("link", (NOTEBOOK, "glossary:Gradient", 'nowhere.md "a title"')),
-    ("link", (NOTEBOOK, "glossary:Gradient", "other.ipynb")),
-    ("link", (NOTEBOOK, "glossary:Gradient", "javascript:alert(1)")),
-    ("link", (NOTEBOOK, "glossary:Gradient", "https://localhost")),
-    ("link", ("docs/glossary.ru.md", "## Gradient", "## Something")),
+    ("link", (NOTEBOOK, SEE, linked("glossary:Descent"))),
+    ("link", (NOTEBOOK, SEE, linked("nowhere.md"))),
+    ("link", (NOTEBOOK, SEE, linked('nowhere.md "a title"'))),
+    ("link", (NOTEBOOK, SEE, linked("other.ipynb"))),
+    ("link", (NOTEBOOK, SEE, linked("javascript:alert(1)"))),
+    ("link", (NOTEBOOK, SEE, linked("https://localhost"))),
+    ("link", (NOTEBOOK, SEE, linked("glossary:Slope"))),
     ("link", (f"weeks/{WEEK}/README.md", "# Week 1", "# Week 1\n[Nothing](nowhere.md)")),
     ("link", (f"weeks/{WEEK}/README.md", "Week 1", f"[It](../../release/en/{WEEK}/no.ipynb)")),
-    ("points", (COURSE, "bonus = 1", "bonus = 2")),
+    ("points", (WEEK_TOML, "bonus = 1", "bonus = 2")),
     ("points", (NOTEBOOK, '# %% test="double" points=1', '# %% test="double" points=0.5')),
     ("points", (NOTEBOOK, '# %% test="double" points=1 bonus=true', '# %% test="double" points=0')),
     ("points", (NOTEBOOK, PRINT, OWN + PRINT)),
     ("exam", (NOTEBOOK, '# %% test="double" points', '# %% test="double" exam=true points')),
     ("exam", (f"weeks/{WEEK}/private.py", None, "def mark_double():\n    pass\n")),
+    # A term twice, without twin, explanation or link, out of order, or told by two weeks.
+    ("glossary", (GLOSSARY, GRADIENT, GRADIENT * 2)),
+    ("glossary", (GLOSSARY, GRADIENT, GRADIENT + "## Slope\nHow steep.\n")),
+    ("glossary", (GLOSSARY, "Where it rises most.", "")),
+    ("glossary", (NOTEBOOK, "[gradient](glossary:Gradient)", "gradient")),
+    ("glossary", (NOTEBOOK, "[градиент](glossary:Gradient)", "градиент")),
+    ("loads", (NOTEBOOK, PRINT, PRINT + 'from practical_dl import data\n\ndata.load("digits")\n')),
+    ("loads", (NOTEBOOK, PRINT, PRINT + "from practical_dl.weeks import week77\n\nweek77\n")),
+    ("loads", (NOTEBOOK, PRINT, PRINT + "import practical_dl.weeks.week77 as w\n\nw\n")),
+    ("loads", (WEEK_TOML, "\n[[", 'data = ["digits"]\n\n[[')),
+    ("loads", (WEEK_TOML, "\n[[", 'models = ["lite"]\n\n[[')),
     ("readme", (f"weeks/{WEEK}/README.ru.md", "", None)),
     ("readme", (f"weeks/{WEEK}/README.md", "", None)),
     ("ruff-CODE", (NOTEBOOK, PRINT, PRINT + "import os\n")),
@@ -129,25 +148,46 @@ def test_each_rule_is_broken_alone(tmp_path: Path, rule: str, change: Edit) -> N
     assert all(p.file and p.message for p in problems)
 
 
+@pytest.mark.parametrize("name", ["helper.py", "data/notes.txt", "README.md"])
+@pytest.mark.parametrize("where", ["region", "mutant", "private.py"])
+def test_no_released_file_shows_a_secret(tmp_path: Path, name: str, where: str) -> None:
+    root = copy_tiny(tmp_path / "course")
+    lines = {
+        "region": SOURCE.split("### BEGIN SOLUTION\n")[1].split("\n")[0],
+        "mutant": max((s.split("\n")[0] for s in SOURCE.split("# + ")[1:]), key=len),
+        "private.py": "WITHHELD = [3, 1, 4, 1, 5]",
+    }
+    edit(root, (f"weeks/{WEEK}/private.py", None, lines["private.py"] + "\n"))
+    if name != "README.md":
+        edit(root, (WEEK_TOML, "\n[[", f'release = ["{name}"]\n\n[['))
+        edit(root, (f"weeks/{WEEK}/{name}", None, ""))
+    with (root / "weeks" / WEEK / name).open("a", encoding="utf-8") as end:
+        end.write(f"\n  {lines[where].strip()}\n")
+    course = tiny_course(root)
+    found = lint.leaks_beside(build.build_weeks(course, course.weeks))
+    told = {(p.rule, p.file) for p in found}
+    assert told == {("leak", f"release/{lang}/{WEEK}/{name}") for lang in ("en", "ru")}
+
+
 def test_every_rule_has_a_case() -> None:
-    assert rules_in(lint) == {case[0] for case in CASES} | OTHER
+    assert rules_in(lint) | rules_in(glossary) == {case[0] for case in CASES} | OTHER
 
 
 FINE = [
     (f"weeks/{WEEK}/README.md", "# Week 1", "# Week 1\n[It](tiny.ipynb), [too](README.ru.md#x)"),
     (f"weeks/{WEEK}/README.md", "# Week 1", f"[It](../../release/ru/{WEEK}/tiny.ipynb)"),
-    (f"weeks/{WEEK}/README.md", "# Week 1", "[Words](../../docs/glossary.md#gradient)"),
+    (f"weeks/{WEEK}/README.md", "# Week 1", f"[Words](../../weeks/{WEEK}/glossary.md#gradient)"),
     (NOTEBOOK, "# $$y = ax + b$$", "# ![A line.](README.md)"),
     (NOTEBOOK, "# $$y = ax + b$$", '# <img src="README.md" alt="A line.">'),
     (NOTEBOOK, PRINT, DRAW + 'plots.show("A line that rises.")\n'),
     (NOTEBOOK, PRINT, DRAW + 'plots.show(\n    "A line"\n    " that rises."\n)\n'),
     (NOTEBOOK, PRINT, DRAW + 'text = "A line."\nplots.show(text)\n'),
     (NOTEBOOK, PRINT, PRINT + "\n\ndef draw(plt):\n    plt.plot([1, 2])\n"),  # draws nothing yet
-    (NOTEBOOK, "glossary:Gradient", "https://arxiv.org/abs/1412.6980"),
-    (NOTEBOOK, "glossary:Gradient", "https://example.org?q=1"),
-    (NOTEBOOK, "glossary:Gradient", "README.md#top"),
-    (NOTEBOOK, "glossary:Gradient", "#a-distance"),
-    (NOTEBOOK, "glossary:Gradient", "tiny.ipynb"),
+    (NOTEBOOK, SEE, linked("https://arxiv.org/abs/1412.6980")),
+    (NOTEBOOK, SEE, linked("https://example.org?q=1")),
+    (NOTEBOOK, SEE, linked("README.md#top")),
+    (NOTEBOOK, SEE, linked("#a-distance")),
+    (NOTEBOOK, SEE, linked("tiny.ipynb")),
     (NOTEBOOK, "# ## A distance", r"# ## A distance $\frac{{a}}{{b}}$ of {{dots}}"),
     (NOTEBOOK, PRINT, ANSWER + RUBRIC + PRINT),
     (NOTEBOOK, PRINT, ANSWER + CRITERIA + PRINT),
@@ -169,7 +209,7 @@ def test_the_tiny_course_has_no_problem(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once_with_file_and_place(tmp_path: Path) -> None:
     root = edit(
         copy_tiny(tmp_path / "course"),
-        (NOTEBOOK, "glossary:Gradient", "nowhere.md"),
+        (NOTEBOOK, SEE, linked("nowhere.md")),
         (NOTEBOOK, "# %%\nprint(line", "# %%\nimport os\nprint(line"),
         (NOTEBOOK, '# %% test="double" points=1', '# %% test="double" points=2'),
         (f"weeks/{WEEK}/README.ru.md", "", None),
@@ -382,12 +422,11 @@ def test_a_plain_nbgrader_test_counts_too() -> None:
 
 def test_the_command_prints_all_and_ends_with_2(tmp_path: Path) -> None:
     root = built(copy_tiny(tmp_path / "course"))
-    line = [sys.executable, "-m", "autograder", "lint"]
-    done = subprocess.run(line, cwd=root, capture_output=True, text=True)
+    done = autograder(root, "lint")
     assert (done.returncode, done.stdout) == (0, "1 week(s) without a problem.\n")
-    edit(root, (NOTEBOOK, "glossary:Gradient", "nowhere.md"), (COURSE, "bonus = 1", "bonus = 2"))
-    done = subprocess.run([*line, "--no-run"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+    edit(root, (NOTEBOOK, SEE, linked("nowhere.md")), (WEEK_TOML, "bonus = 1", "bonus = 2"))
+    done = autograder(root, "lint", "--no-run")
+    assert done.returncode == 2
     said = done.stderr.splitlines()
     assert len(said) == 2 and all(s.startswith(f"error: {NOTEBOOK}: ") for s in said)
     assert "[link]" in done.stderr and "[points]" in done.stderr

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import psutil
 import pytest
 import trustme
 from kit.rules import WEEK, built, copy_tiny
+from kit.wait import until
 from nbformat import v4
 
 from autograder import notebook as nb_
@@ -76,14 +76,7 @@ def kill(worker: int) -> None:
     """Kill a worker, by its process's number; all of its kernels end with it."""
     below = psutil.Process(worker).children(recursive=True)
     os.kill(worker, signal.SIGKILL)
-    wait_for(lambda: not any(p.is_running() for p in below))
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    until(lambda: not any(p.is_running() for p in below))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,6 +144,14 @@ def test_a_worker_that_can_not_start_is_told(monkeypatch: pytest.MonkeyPatch) ->
         list(pool.run(jobs(4)))
 
 
+def works(process: psutil.Process) -> bool:
+    """Whether it is a kernel that is at it: nothing is below one."""
+    try:
+        return not process.children() and process.cpu_times().user > 0.5
+    except psutil.Error:
+        return False
+
+
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_the_owner(sent: signal.Signals, tmp_path: Path) -> None:
     script = f"""
@@ -171,11 +172,11 @@ def test_nothing_outlives_the_owner(sent: signal.Signals, tmp_path: Path) -> Non
         text=True,
     )
     assert len([owner.stdout.readline() for _ in range(4)]) == 4
-    time.sleep(1)  # now the endless ones run
-    below = psutil.Process(owner.pid).children(recursive=True)
-    assert len(below) > 4  # two workers, and kernels below each
+    process = psutil.Process(owner.pid)
+    until(lambda: sum(map(works, process.children(recursive=True))) == 2)  # the endless ones run
+    below = process.children(recursive=True)
     owner.send_signal(sent)
-    wait_for(lambda: not any(p.is_running() for p in below), 30)
+    until(lambda: not any(p.is_running() for p in below))
     errors = owner.communicate()[1]
     if sent == signal.SIGINT:
         assert "KeyboardInterrupt" in errors
@@ -192,11 +193,12 @@ class Dask:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-        self.address = f"{protocol}://127.0.0.1:{port}"
+        self.address, self._port = f"{protocol}://127.0.0.1:{port}", port
         self.workers: list[subprocess.Popen[bytes]] = []
         self._folder, self._security = folder, security
         line = ["scheduler", "--host", self.address, "--no-dashboard"]
         self.scheduler = self._start(line, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1")
+        until(self._listens)
 
     def worker(self, *options: str, **variables: str) -> None:
         line = ["worker", self.address, "--nthreads", "1", "--no-dashboard", *options]
@@ -206,7 +208,11 @@ class Dask:
         for process in (*self.workers, self.scheduler):
             process.terminate()
         for process in (*self.workers, self.scheduler):
-            process.wait(60)
+            process.wait()
+
+    def _listens(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self._port)) == 0
 
     def _start(self, line: list[str], **variables: str) -> subprocess.Popen[bytes]:
         name = f"{line[0]}{len(self.workers)}"
@@ -221,10 +227,16 @@ class Dask:
 
 def connected(dask: Dask, workers: int, **options: Any) -> Cluster:
     """A cluster that has so many workers, ready to be entered."""
-    tls = options.get("tls", NO_FILES)
-    with Cluster(dask.address, tls=tls) as cluster:
-        cluster._client.wait_for_workers(workers, timeout=60)
+    with Cluster(dask.address, tls=options.get("tls", NO_FILES)) as cluster:
+        cluster._client.wait_for_workers(workers, timeout=600)
     return Cluster(dask.address, **options)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there will answer, however busy the machine is."""
+    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 600)
+    monkeypatch.setattr("autograder.execution.cluster.WORKER_SECONDS", 600)
 
 
 @pytest.fixture(scope="module")
@@ -257,10 +269,11 @@ def test_a_job_that_ends_its_workers_fails_on_a_cluster_too(plain: Dask) -> None
 
 
 def test_no_equal_worker_is_told(plain: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = connected(plain, 2)
     monkeypatch.setattr("autograder.execution.cluster.environment", lambda library: "python 4.0.0")
-    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
+    monkeypatch.setattr("autograder.execution.cluster.WORKER_SECONDS", 0)
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: it has python .* has python 4"):
-        Cluster(plain.address).__enter__()
+        cluster.__enter__()
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +311,7 @@ def test_tls_and_workers_that_are_not_fit(
             assert_each_once(found, 6)
             assert len(told) == 2 and all("127.0.0.1:" in sentence for sentence in told)
             assert "numpy 1.0" in "".join(told) and "bubblewrap" in "".join(told)
-        monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
+        monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 2)
         stranger = trustme.CA().issue_cert("127.0.0.1")
         stranger.private_key_and_cert_chain_pem.write_to_path(tmp_path / "stranger.pem")
         false = {
@@ -325,14 +338,16 @@ def test_files_of_certificates_must_be_there(tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_there_or_goes_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
-    with pytest.raises(BackendError, match=r"no connection .* tcp://127\.0\.0\.1:9"):
-        Cluster("tcp://127.0.0.1:9").__enter__()
-    monkeypatch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("autograder.execution.cluster.CONNECT_SECONDS", 2)
+        with pytest.raises(BackendError, match=r"no connection .* tcp://127\.0\.0\.1:9"):
+            Cluster("tcp://127.0.0.1:9").__enter__()
     dask = Dask(tmp_path)
     try:
-        with pytest.raises(BackendError, match=f"no workers: .*dask worker {dask.address}"):
-            Cluster(dask.address).__enter__()
+        with monkeypatch.context() as patch:
+            patch.setattr("autograder.execution.cluster.WORKER_SECONDS", 0)
+            with pytest.raises(BackendError, match=f"no workers: .*dask worker {dask.address}"):
+                Cluster(dask.address).__enter__()
         dask.worker()
         found = []
         with connected(dask, 1) as cluster, pytest.raises(BackendError, match="is kept: run"):
@@ -340,8 +355,6 @@ def test_a_scheduler_that_is_not_there_or_goes_is_told(
                 found.append(pair)
                 if len(found) == 2:
                     dask.scheduler.kill()
-                    start = time.monotonic()
-        assert time.monotonic() - start < 15
         assert 2 <= len(found) < 6
     finally:
         dask.stop()

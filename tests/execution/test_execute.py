@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 
 import nbformat
 import pytest
+from kit.wait import until
 from nbformat import v4
 
 from autograder.execution.execute import Control, Job, Result, Trial, execute, job_key
@@ -138,9 +138,7 @@ def test_a_long_cell_is_interrupted_and_the_rest_runs() -> None:
 def test_a_cell_that_ignores_interrupts_is_killed() -> None:
     source = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     limits = Limits(cell_seconds=1, notebook_seconds=30)
-    start = time.monotonic()
     result = execute(Job(notebook("print(1)", source, "2"), limits=limits))
-    assert time.monotonic() - start < 12
     assert statuses(result) == ["ok", "timeout", "ok"]
     assert text(result, 0) == "1\n"
     assert "c1" in result.message and "ignored the interrupt" in result.message
@@ -188,14 +186,12 @@ def test_a_dead_kernel_is_not_replaced_for_ever() -> None:
     slow = "import time; time.sleep(0.5)"
     result = execute(Job(notebook(*[slow, "import os; os._exit(0)"] * 6), limits=limits))
     assert statuses(result)[-1] == "skipped"
-    assert result.seconds < 12
 
 
 def test_the_notebook_has_a_time_limit_of_its_own() -> None:
     limits = Limits(cell_seconds=20, notebook_seconds=1.5)
     result = execute(Job(notebook("1", "import time; time.sleep(9)", "2"), limits=limits))
     assert statuses(result) == ["ok", "timeout", "skipped"]
-    assert result.seconds < 10
 
 
 @pytest.mark.parametrize(
@@ -330,7 +326,9 @@ TAMPERING = {
 
 @pytest.mark.parametrize("how", TAMPERING)
 def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
-    result = looked_at(TAMPERING[how], solution=WRONG)
+    hangs = how == "builtins"  # which do not even fool the notebook itself
+    limits = Limits(cell_seconds=3, notebook_seconds=60) if hangs else QUICK
+    result = looked_at(TAMPERING[how], solution=WRONG, limits=limits)
     passed = result.cells[3].status == "ok"
     trusted = (
         passed
@@ -338,8 +336,7 @@ def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
         and result.controls["double"] == "killed"
     )
     assert not trusted, (result.controls, result.trials)
-    if how != "builtins":  # which do not even fool the notebook itself
-        assert passed
+    assert passed != hangs
 
 
 PEEKING = {
@@ -518,10 +515,7 @@ def test_without_a_sandbox_the_result_says_so() -> None:
 def test_nothing_is_left_behind() -> None:
     before = _descendants()
     execute(Job(notebook("import os; os.fork() or __import__('time').sleep(600)"), limits=QUICK))
-    deadline = time.monotonic() + 5
-    while (left := _descendants() - before) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left
+    until(lambda: not _descendants() - before)
 
 
 def _descendants() -> set[int]:

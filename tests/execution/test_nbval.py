@@ -1,4 +1,4 @@
-"""nbval, the pytest face of Restart & Run All: every cell of every notebook of ours runs."""
+"""nbval, the pytest face of Restart & Run All, runs notebooks of ours: with and without an exam."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kit.rules import need_data
+from kit.rules import built
 from nbformat import v4
 
 from autograder import exams
 from autograder import notebook as nb_
 
-REPOSITORY = Path(__file__).parents[2]
-SOURCE = REPOSITORY / "source"
-NOTEBOOKS = sorted(SOURCE.glob("*/*.ipynb"))
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def nbval(
@@ -48,16 +46,16 @@ def test_nbval_notices_a_failing_cell(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in done.stdout
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_every_source_notebook_passes(notebook: Path, tmp_path: Path) -> None:
-    need_data(REPOSITORY / "weeks" / notebook.parent.name / f"{notebook.stem}.py")
-    # In a copy: what a notebook writes does not belong into source/.
-    folder = shutil.copytree(notebook.parent, tmp_path / notebook.parent.name)
+@pytest.mark.parametrize("course", ["tiny", "exam"])
+def test_a_source_notebook_passes(course: str, tmp_path: Path) -> None:
+    root = built(shutil.copytree(FIXTURES / course, tmp_path / course))
+    (notebook,) = (root / "source").glob("*/*.ipynb")
     tasks = list(nb_.exams(nb_.read(notebook)))
+    assert bool(tasks) == (course == "exam")
     if tasks:
-        made = exams.make(exams.module(folder, exams.FILE), tasks, "small", 0, exams.FILE)
+        made = exams.make(exams.module(notebook.parent, exams.FILE), tasks, "small", 0, exams.FILE)
         for task in tasks:
             inputs = exams.npz(made[task][0])
             (tmp_path / f"{task}.inputs.npz").write_bytes(inputs)
-    done = nbval(folder / notebook.name, {"PRACTICAL_DL_PRIVATE": str(tmp_path)})
+    done = nbval(notebook, {"PRACTICAL_DL_PRIVATE": str(tmp_path)})
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

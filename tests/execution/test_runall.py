@@ -62,12 +62,17 @@ def test_reports_come_in_order_and_as_they_end(ran: tuple) -> None:
 def test_a_good_notebook(ran: tuple) -> None:
     report = ran[0][0]
     assert report.error == ""
-    assert 0.5 < report.seconds < 60
+    assert report.seconds > 0.5
     assert 200 < report.peak_memory_mib < 1000
-    number, line, seconds = report.slowest[0]
-    assert (number, line) == (3, "import time; time.sleep(0.5)") and seconds >= 0.5
-    assert len(report.slowest) == 3
     executed = nbformat.read(report.executed, as_version=4)
+    own = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    took = [
+        (number, cell.source.splitlines()[0], round(cell.metadata.papermill.duration or 0.0, 3))
+        for number, cell in enumerate(own, start=1)
+        if cell.cell_type == "code"
+    ]
+    assert list(report.slowest) == sorted(took, key=lambda t: -t[2])[:3] and len(took) == 4
+    assert took[1][:2] == (3, "import time; time.sleep(0.5)") and took[1][2] >= 0.5
     assert "full 5\n" in [o.get("text") for c in executed.cells for o in c.get("outputs", [])]
     assert report.executed == ran[2] / "runs" / "week99_topic" / "good.ipynb"
 

@@ -8,11 +8,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.wait import until
 from nbclient import NotebookClient
 from nbformat import v4
 
@@ -22,6 +22,7 @@ from autograder.execution.execute import Job, Result, execute
 from autograder.execution.provisioner import kernel_manager
 from autograder.execution.sandbox import Limits, Probe, SandboxError
 
+pytestmark = pytest.mark.machine
 REPOSITORY = Path(practical_dl.__file__).parents[1]
 SLEEP = str(10**6 + os.getpid())  # seconds, and a word that no other process has
 LIMITS = Limits(cell_seconds=30, notebook_seconds=60, memory_mib=2048, work_mib=64, file_mib=16)
@@ -140,7 +141,6 @@ def test_the_environment_tells_nothing(look: dict[str, Any], monkeypatch: Any) -
 
 def test_torch_and_matplotlib_work_within_the_limits() -> None:
     result = run(
-        "import time; start = time.time()\n"
         "import torch; assert float(torch.ones(2, 2).mm(torch.ones(2, 2)).sum()) == 8\n"
         "from torch.utils.data import DataLoader\n"
         "print(len(list(DataLoader(torch.arange(8), num_workers=1))))",
@@ -173,7 +173,6 @@ def test_memory_of_many_processes_is_counted_together() -> None:
     result = run(source, "1", limits=limits)
     assert [c.status for c in result.cells] == ["died", "ok"]
     assert "400 MiB of memory" in result.message
-    assert result.seconds < 15
 
 
 def test_a_fork_bomb_is_stopped() -> None:
@@ -182,8 +181,7 @@ def test_a_fork_bomb_is_stopped() -> None:
     # The kernel refuses (EAGAIN, then the time limit) or the watchdog steps in.
     assert result.cells[0].status in ("died", "timeout")
     assert result.cells[1].status == "ok"
-    assert result.seconds < 40
-    assert _left_behind() == []
+    until(_nothing_is_left)
 
 
 @pytest.mark.parametrize("place", [".", "/tmp", "/dev/shm", "~"])
@@ -234,27 +232,22 @@ def test_no_daemon_outlives_its_kernel() -> None:
         "                 start_new_session=True)"
     )
     assert run(source).cells[0].status == "ok"
-    assert _left_behind() == []
+    until(_nothing_is_left)
 
 
-def _left_behind() -> list[str]:
-    """Command lines of processes of the sandbox that are still there after a moment."""
-    deadline = time.monotonic() + 5
-    while True:
-        lines = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                line = Path("/proc", pid, "cmdline").read_bytes().decode("utf-8", "replace")
-                status = Path("/proc", pid, "status").read_text()
-            except OSError:
-                continue
-            if "launcher.py\0serve" in line:
-                continue  # the parent of the kernels to come
-            if SLEEP in line or (f"PPid:\t{os.getpid()}\n" in status and "bwrap" in line):
-                lines.append(line)
-        if not lines or time.monotonic() > deadline:
-            return lines
-        time.sleep(0.05)
+def _nothing_is_left() -> bool:
+    """Whether no process of a kernel's sandbox is there."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path("/proc", pid, "cmdline").read_bytes().decode("utf-8", "replace")
+            status = Path("/proc", pid, "status").read_text()
+        except OSError:
+            continue
+        if "launcher.py\0serve" in line:
+            continue  # the parent of the kernels to come
+        if SLEEP in line or (f"PPid:\t{os.getpid()}\n" in status and "bwrap" in line):
+            return False
+    return True
 
 
 def test_the_sandbox_dies_with_its_parent(tmp_path: Path) -> None:
@@ -265,20 +258,15 @@ def test_the_sandbox_dies_with_its_parent(tmp_path: Path) -> None:
     )
     assert owner.stdout and owner.stdin
     owner.stdout.readline()
-    _wait_for(there=True)
+    until(_sleeps)
     owner.kill()
     owner.communicate()
-    _wait_for(there=False)
+    until(lambda: not _sleeps())
 
 
-def _wait_for(*, there: bool) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-        if any(line.startswith(f"sleep {SLEEP}") for line in lines.splitlines()) is there:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"sleep {SLEEP} is {'not ' if there else 'still '}there")
+def _sleeps() -> bool:
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    return any(line.startswith(f"sleep {SLEEP}") for line in lines.splitlines())
 
 
 def test_nbclient_can_use_the_sandbox() -> None:
@@ -286,7 +274,7 @@ def test_nbclient_can_use_the_sandbox() -> None:
 
     async def go() -> None:
         manager = kernel_manager(limits=LIMITS)
-        client = NotebookClient(notebook, km=manager, timeout=30)
+        client = NotebookClient(notebook, km=manager, timeout=600)
         async with client.async_setup_kernel():
             await client.async_execute_cell(notebook.cells[0], 0)
         folder = Path(manager.connection_file).parent

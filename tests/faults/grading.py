@@ -21,7 +21,7 @@ from faults import kit
 from faults.kit import FLAGGED, GRADED, HONEST, Fault, Measured, World, full
 
 STATUSES = (kit.REFUSED, FLAGGED, GRADED)
-SECONDS = 1800  # after which the whole run is given up
+SECONDS = 7200  # after which the whole run is given up
 EXITS = (0, 3)  # 3: something was flagged or refused
 
 

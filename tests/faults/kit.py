@@ -269,7 +269,8 @@ def make_course(root: Path) -> Course:
 
     copy_tiny(root)
     shutil.copy(HERE / "course" / "course.toml", root)
-    shutil.copy(HERE / "course" / "mixed.py", root / "weeks" / WEEK)
+    for name in ("week.toml", "mixed.py"):
+        shutil.copy(HERE / "course" / name, root / "weeks" / WEEK)
     config = (REPOSITORY / "nbgrader_config.py").read_text(encoding="utf-8")
     (root / "nbgrader_config.py").write_text(config + LIMITS, encoding="utf-8")
     course = course_.load(root)

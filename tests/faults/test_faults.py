@@ -11,13 +11,14 @@ from faults.catalogue import FAULTS, ROWS
 from faults.grading import Outcome, grade_class
 from faults.kit import Fault, Measured, complaints, full, none
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return grade_class(tmp_path_factory.mktemp("faults") / "course", FAULTS.values())
 
 
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_has_the_outcome_that_it_must_have(outcome: Outcome, name: str) -> None:
     measured = outcome.measured[name]

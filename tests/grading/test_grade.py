@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from kit.backend import Fake, never, right
 from kit.rules import WEEK, copy_tiny
+from kit.wait import until
 from nbformat.v4 import new_code_cell
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters.base import NbGraderException
@@ -29,8 +32,7 @@ from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
 from autograder.execution.backend import BackendError, Failed
-from autograder.execution.execute import CellOutcome, Job, Result, Trial
-from autograder.execution.kernel import BEST_START
+from autograder.execution.execute import Job
 from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
@@ -41,35 +43,6 @@ from autograder.results import MISSING, SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENTS = ["ann", "bob", "cid", "dee"]
-
-
-class Fake:
-    """A backend for which every notebook is right. ran: the keys of the jobs that it ran."""
-
-    def __init__(self, answer: Callable[[Job], Any] | None = None) -> None:
-        self.ran: list[str] = []
-        self._answer = answer or right
-
-    def run(self, jobs: Any) -> Iterator[tuple[str, Any]]:
-        for key, job in jobs:
-            self.ran.append(key)
-            yield key, self._answer(job)
-
-
-def right(job: Job) -> Result:
-    """That all tests pass."""
-    cells = tuple(CellOutcome(c["id"], "ok", 0.1) for c in job.notebook["cells"])
-    return Result(
-        notebook=dict(job.notebook),
-        cells=cells,
-        controls={c.task: "killed" for c in job.controls},
-        trials={c.task: Trial("passed", score=1.0) for c in job.controls},
-        seconds=1.0,
-        peak_memory_mib=1.0,
-        sandboxed=True,
-        kernel=BEST_START,
-        message="",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -460,29 +433,29 @@ def test_formgraders_button_is_our_grader(course: Course, api: NbGraderAPI) -> N
 
 
 def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
-    def autograde(**options: Any) -> list[str]:
+    def graded(**options: Any) -> list[str]:
         for name, value in options.pop("directory", {}).items():
             setattr(api.coursedir, name, value)
         with temp_attrs(api.coursedir, assignment_id=WEEK, **options):
             found = autograde_.Autograde(coursedir=api.coursedir, parent=api)
             found.start()
-        graded = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
+        names = [p.parent.name for p in course.root.glob(f"autograded/*/{WEEK}")]
         shutil.rmtree(course.root / "autograded")
-        return sorted(graded)
+        return sorted(names)
 
-    assert autograde() == STUDENTS
-    assert autograde(student_id="[ab]*") == ["ann", "bob"]
-    assert autograde(student_id_exclude="ann,dee") == ["bob", "cid"]
-    assert autograde(notebook_id="ti*") == STUDENTS
+    assert graded() == STUDENTS
+    assert graded(student_id="[ab]*") == ["ann", "bob"]
+    assert graded(student_id_exclude="ann,dee") == ["bob", "cid"]
+    assert graded(notebook_id="ti*") == STUDENTS
     odd = course.root / "submitted" / "[ab]*"  # one's name before it is a pattern
     shutil.copytree(course.root / "submitted" / "ann", odd)
-    assert autograde(student_id="[ab]*") == ["[ab]*"]
+    assert graded(student_id="[ab]*") == ["[ab]*"]
     for options in ({"student_id": "nobody"}, {"notebook_id": "none"}):
         with pytest.raises(NbGraderException, match="No notebooks were matched"):
-            autograde(**options)
+            graded(**options)
     api.config.Execute.enabled = False
     with pytest.raises(NbGraderException, match="--no-execute"):
-        autograde()
+        graded()
 
 
 def test_only_students_who_are_known(course: Course, api: NbGraderAPI) -> None:
@@ -526,48 +499,75 @@ def test_reading_the_settings_imports_nothing_of_nbgrader(course: Course) -> Non
 
 # -- kill -9 -----------------------------------------------------------------------------------
 
-Moment = Callable[[Path], bool]
+
+def killed_before(step: int, course: Course) -> bool:
+    """Grade in a process that is killed before it puts a file in its place or commits, for the
+    step-th time (from 0). Whether it came that far."""
+    child = os.fork()
+    if not child:
+        left, replace = [step], Path.replace
+
+        def count(*_: object) -> None:
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+
+        def put(self: Path, target: Path) -> Path:
+            count()
+            return replace(self, target)
+
+        try:
+            Path.replace = put  # type: ignore[method-assign]
+            sa.event.listen(sa.Engine, "commit", count)
+            grade(course)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status != 0
 
 
-def count(pattern: str, number: int) -> Moment:
-    return lambda root: len(list(root.glob(pattern))) >= number
+def kept(root: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in (root / ".grading").glob("*.json")}
 
 
-MOMENTS: dict[str, Moment] = {
-    "at the start": lambda root: True,
-    "with the first result": count(".grading/*.json", 1),
-    "with a first notebook": count("autograded/*/*/*.ipynb", 1),
-    "with a first entry": count(f".grading/{WEEK}/*.json", 1),
-    "with three results": count(".grading/*.json", 3),
-    "with the third entry": count(f".grading/{WEEK}/*.json", 3),
-}
+def test_kill_9_at_any_moment(template: Path, tmp_path: Path) -> None:
+    whole = course_.load(shutil.copytree(template, tmp_path / "whole"))
+    grade(whole)
+    want = comparable(state(whole.root))
+    for step in itertools.count():
+        course = course_.load(shutil.copytree(template, tmp_path / str(step)))
+        came = killed_before(step, course)
+        results, backend = kept(course.root), Fake()
+        grade(course, backend)
+        assert comparable(state(course.root)) == want, step
+        # What had run did not run again.
+        assert len(backend.ran) == 4 - len(results)
+        assert {p: p.stat().st_mtime_ns for p in results} == results
+        if not came:
+            break
+    assert step >= 20  # of four students: a result, a notebook, a page, an entry and a commit each
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a grader that nobody kills leaves."""
-    root = shutil.copytree(template, tmp_path_factory.mktemp("whole") / "course")
-    assert command(root).wait(300) == 0
-    return comparable(state(root))
+MOMENTS = {"the first result": ("*.json", 1), "the third entry": (f"{WEEK}/*.json", 3)}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_kill_9_of_the_command(course: Course, moment: str) -> None:
+    root, (pattern, number) = course.root, MOMENTS[moment]
+    process = command(root)
+    ended = process.poll
+    until(lambda: len([*(root / ".grading").glob(pattern)]) >= number or ended() is not None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    results = kept(root)
+    assert command(root).wait() == 0
+    whole = course_.load(root)
+    assert {g.score() for g in grade(whole, Fake(never)).values()} == {3.0}
+    assert {p: p.stat().st_mtime_ns for p in results} == results
 
 
 def command(root: Path) -> subprocess.Popen:
     line = [sys.executable, "-m", "autograder", "grade", "1", "--jobs", "2"]
     return subprocess.Popen(line, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_kill_9_at_any_moment(course: Course, uninterrupted: dict[str, Any], moment: str) -> None:
-    root = course.root
-    process = command(root)
-    deadline = time.monotonic() + 300
-    while not MOMENTS[moment](root) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    results = {p: p.stat().st_mtime_ns for p in (root / ".grading").glob("*.json")}
-    assert command(root).wait(300) == 0
-    assert comparable(state(root)) == uninterrupted
-    # What had run did not run again.
-    assert {p: p.stat().st_mtime_ns for p in results} == results

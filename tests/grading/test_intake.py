@@ -366,12 +366,12 @@ def test_one_sentence_for_what_is_no_notebook(content: bytes, sentence: str) -> 
     ids=lambda content: content[:12].hex(),
 )
 def test_the_largest_files_end_soon(content: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         intake.read(content)
     except intake.IntakeError as error:
         assert len(str(error)) < 200
-    assert time.perf_counter() - began < 10.0
+    assert time.process_time() - began < 60  # seconds; what looks at each pair would take hours
 
 
 # -- One folder -------------------------------------------------------------------------------
@@ -964,9 +964,9 @@ def test_what_can_not_be_used_is_one_sentence(
 ) -> None:
     put(week, "tiny.ipynb", solved)
     make(week / name)
-    began = time.perf_counter()
+    began = time.process_time()
     assert beside(week, sources) == ({}, (f"{name} {why}: it was not used",))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 10  # of 100 GB nothing is read
     # One that can be used is used, and the other one told where it had the better name.
     put(week, "model_2.safetensors", WEIGHTS)
     files, notes = beside(week, sources)

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.course import Course
+from kit.wait import PATIENCE_SECONDS, until
 
 BIN = Path(sys.executable).parent
 
@@ -31,10 +31,11 @@ class Formgrader:
         self.address, self._notebook = address, notebook
         self._jar = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
-        self._opener.open(f"{address}/formgrader/gradebook", timeout=30).read()
+        self._opener.open(f"{address}/formgrader/gradebook", timeout=PATIENCE_SECONDS).read()
 
     def get(self, path: str) -> Any:
-        with self._opener.open(f"{self.address}/formgrader/api/{path}", timeout=30) as answer:
+        address = f"{self.address}/formgrader/api/{path}"
+        with self._opener.open(address, timeout=PATIENCE_SECONDS) as answer:
             return json.load(answer)
 
     def put(self, path: str, value: dict[str, Any]) -> Any:
@@ -45,7 +46,7 @@ class Formgrader:
             headers={"Content-Type": "application/json", "X-XSRFToken": str(token)},
             method="PUT",
         )
-        with self._opener.open(request, timeout=30) as answer:
+        with self._opener.open(request, timeout=PATIENCE_SECONDS) as answer:
             return json.load(answer)
 
     def submission(self, student: str) -> str:
@@ -83,18 +84,17 @@ def running(course: Course, notebook: str) -> Iterator[Formgrader]:
         subprocess.Popen(line, cwd=course.root, env=environment, stdout=log, stderr=log) as server,
     ):
         try:
-            yield _started(f"http://127.0.0.1:{port}", notebook, course, server)
+            address = f"http://127.0.0.1:{port}"
+            until(lambda: _answers(address, course.root / "server.log", server))
+            yield Formgrader(address, notebook)
         finally:
             server.terminate()
 
 
-def _started(
-    address: str, notebook: str, course: Course, server: subprocess.Popen[bytes]
-) -> Formgrader:
-    for _ in range(240):
-        try:
-            return Formgrader(address, notebook)
-        except (urllib.error.URLError, ConnectionError):
-            assert server.poll() is None, (course.root / "server.log").read_text()
-            time.sleep(0.25)
-    raise AssertionError((course.root / "server.log").read_text())
+def _answers(address: str, log: Path, server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, log.read_text()
+    try:
+        with urllib.request.urlopen(f"{address}/api", timeout=PATIENCE_SECONDS):
+            return True
+    except (urllib.error.URLError, ConnectionError):
+        return False

@@ -8,12 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
+
+from kit.wait import until
 
 USER = "postgres"  # of the system; root must not run a server
 
@@ -53,8 +54,9 @@ def server() -> Iterator[str]:
             subprocess.Popen(_line(*run), cwd="/", stdout=output, stderr=output) as process,
         ):
             try:
-                _wait(f"postgresql+psycopg2://grader@/{{}}?host={folder}", process, log)
-                yield f"postgresql+psycopg2://grader@/{{}}?host={folder}"
+                address = f"postgresql+psycopg2://grader@/{{}}?host={folder}"
+                until(lambda: _answers(address, process, log))
+                yield address
             finally:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -81,11 +83,9 @@ def run(url: str, statement: str) -> None:
         engine.dispose()
 
 
-def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(200):
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(sa.exc.OperationalError):
-            run(address.format("postgres"), "SELECT 1")
-            return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+def _answers(address: str, process: subprocess.Popen, log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    with contextlib.suppress(sa.exc.OperationalError):
+        run(address.format("postgres"), "SELECT 1")
+        return True
+    return False

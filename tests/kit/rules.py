@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,10 +20,11 @@ from practical_dl import data
 
 TINY = Path(__file__).parents[1] / "fixtures" / "tiny"
 WEEK = "week01_tiny"
+WEEK_TOML = f"weeks/{WEEK}/week.toml"
+REPOSITORY = Path(__file__).parents[2]
 NOTEBOOK = f"weeks/{WEEK}/tiny.py"
 SOURCE = (TINY / NOTEBOOK).read_text(encoding="utf-8")
 
-_LOADS = re.compile(r'data\.load\("(\w+)"')
 Edit = tuple[str, str | None, str | None]  # file, old, new
 
 
@@ -49,9 +49,10 @@ def edit(root: Path, *edits: Edit) -> Path:
     return root
 
 
-def need_data(*texts: Path) -> None:
-    """Skip, with the sentence on how to get it, where data that notebooks load can't be had."""
-    for name in sorted({n for t in texts for n in _LOADS.findall(t.read_text(encoding="utf-8"))}):
+def need_data(folder: str) -> None:
+    """Skip, with the sentence on how to get it, where data that a week loads can't be had."""
+    (week,) = course_.load(REPOSITORY).select([folder])
+    for name in week.data:
         if not data.is_cached(name):
             try:
                 data.load(name, quiet=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
-from typing import Any
 
-import IPython
-import IPython.display
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 
-from practical_dl import drawings, plots
+from practical_dl import plots
 
 matplotlib.use("agg")
 
@@ -24,19 +21,6 @@ matplotlib.use("agg")
 def no_figure_left() -> Iterator[None]:
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """What a notebook would show: (data, metadata) of each output."""
-    outputs: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
-    monkeypatch.setattr(
-        IPython.display,
-        "publish_display_data",
-        lambda data, metadata: outputs.append((data, metadata)),
-    )
-    return outputs
 
 
 def test_show_publishes_the_picture_and_its_alternative(published: list) -> None:
@@ -127,22 +111,3 @@ def test_graph_puts_values_above_and_gradients_below_its_edges() -> None:
     assert shown["-0.123"].get_color() == plots.GRADIENT and shown["-0.123"].get_va() == "top"
     (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
     assert low < 0 < 1 < high and left < 0 < 2 < right
-
-
-def test_drawings_draw_something(published: list) -> None:
-    rng = np.random.default_rng(0)
-    logits, labels, pictures = (
-        rng.normal(size=(40, 3)),
-        rng.integers(3, size=40),
-        np.ones((40, 4, 4)),
-    )
-    change = rng.normal(size=(16, 20))
-    for draw in (
-        drawings.layer,
-        drawings.dense_products,
-        lambda: drawings.classifier({"train": [0.5, 0.1]}, logits, labels, pictures, change),
-    ):
-        draw()
-        plots.show("A drawing.")
-        data = published[-1][0]["image/png"]
-        assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).std() > 5

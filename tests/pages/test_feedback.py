@@ -323,9 +323,9 @@ def attacked() -> str:
     comments = {
         "test-line": CellGrade(0.0, 1.0, "\n\n".join(v for v in HTML.values() if len(v) < 999))
     }
-    start = time.monotonic()
+    start = time.process_time()
     html = page(notebook_with(), comments, title=HTML["script"])
-    assert time.monotonic() - start < 30
+    assert time.process_time() - start < 60
     return html
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from kit.attacks import PNG, chromium_of
+from kit.cli import Done, autograder
 from kit.formgrader import Formgrader, running
-from kit.rules import NOTEBOOK, WEEK, copy_tiny, edit
+from kit.rules import NOTEBOOK, WEEK, WEEK_TOML, copy_tiny, edit
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from autograder import course as course_
@@ -75,8 +76,7 @@ def make(root: Path) -> Course:
     # Without its garbage collector, formgrader's server keeps every row that it ever read.
     config = (REPOSITORY / "nbgrader_config.py").read_text(encoding="utf-8")
     edit(root, ("nbgrader_config.py", None, f"{config}\nimport gc\n\ngc.disable()\n"))
-    edit(root, (NOTEBOOK, PRINT, REPORT + PRINT), ("course.toml", "points = 3", "points = 7"))
-    edit(root, ("course.toml", "points = 3", "points = 7"))
+    edit(root, (NOTEBOOK, PRINT, REPORT + PRINT), *[(WEEK_TOML, "points = 3", "points = 7")] * 2)
     course = course_.load(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(BIN), prepend=os.pathsep)
@@ -110,8 +110,8 @@ def run(course: Course, *line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def grade(course: Course) -> subprocess.CompletedProcess[str]:
-    return run(course, sys.executable, "-m", "autograder", "grade", "1", "--jobs", "2")
+def grade(course: Course) -> Done:
+    return autograder(course.root, "grade", "1", "--jobs", "2")
 
 
 def page_of(course: Course, student: str) -> str:

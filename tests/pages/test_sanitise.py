@@ -6,12 +6,9 @@ import base64
 import io
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +29,7 @@ from kit.attacks import (
     look,
     notebook_with,
 )
+from kit.formgrader import running
 from kit.rules import WEEK, copy_tiny
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -321,9 +319,8 @@ def formgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     copy_tiny(root)
     shutil.copy(REPOSITORY / "nbgrader_config.py", root)
     course = course_.load(root)
-    environment = {**os.environ, "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]])}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", environment["PATH"])
+        patch.setenv("PATH", str(BIN), prepend=os.pathsep)
         build.build(course, course.weeks)
         clean, raw = notebook_with(), notebook_with()
         sanitise(clean)
@@ -336,33 +333,9 @@ def formgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 name = {"first_name": f"<img src=x onerror={JS}>", "last_name": HTML["script"]}
                 gradebook.add_student(student, **(name if student == "raw" else {}))
                 ids[student] = submit(root, student, notebook, gradebook)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [str(BIN / "jupyter"), "lab", "--no-browser", "--allow-root", f"--port={port}"]
-    line += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--notebook-dir={root}"]
-    address = f"http://127.0.0.1:{port}"
-    with (
-        (root / "server.log").open("w") as log,
-        subprocess.Popen(line, cwd=root, env=environment, stdout=log, stderr=log) as server,
-    ):
-        try:
-            wait(f"{address}/formgrader", server, root / "server.log")
-            pages = {s: f"{address}/formgrader/submissions/{i}/" for s, i in ids.items()}
-            yield Server(root, address, pages)
-        finally:
-            server.terminate()
-
-
-def wait(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
-        try:
-            with urllib.request.urlopen(address, timeout=10):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.25)
-    raise AssertionError(log.read_text())
+    with running(course, f"{WEEK}/tiny") as server:
+        pages = {s: f"{server.address}/formgrader/submissions/{i}/" for s, i in ids.items()}
+        yield Server(root, server.address, pages)
 
 
 @pytest.fixture(scope="module")

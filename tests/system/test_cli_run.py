@@ -9,20 +9,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from kit import rules
+from kit.cli import autograder
 
 from autograder import cli
 
 
-def autograder(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "autograder", *arguments]
-    return subprocess.run(line, cwd=root, capture_output=True, text=True)
-
-
 @pytest.fixture
 def built(tiny: Path) -> Path:
-    done = autograder(tiny, "build")
-    assert done.returncode == 0, done.stderr
-    return tiny
+    return rules.built(tiny)
 
 
 def test_a_students_environment_is_told_what_is_missing(tmp_path: Path) -> None:

@@ -70,8 +70,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     root = tmp_path_factory.mktemp("week03")
     for name in (course_.FILE, "nbgrader_config.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, root / name)
-    for name in ("docs", f"weeks/{WEEK}"):
-        shutil.copytree(REPOSITORY / name, root / name)
+    shutil.copytree(REPOSITORY / "weeks", root / "weeks")
     with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
         # Nothing here is endless, and other tests may keep the machine busy.
         config.write("\nc.Grader.cell_seconds = 600\nc.Grader.notebook_seconds = 1200\n")

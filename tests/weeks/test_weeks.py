@@ -31,7 +31,7 @@ def test_the_built_trees_are_what_the_weeks_build() -> None:
 @pytest.fixture
 def week(request: pytest.FixtureRequest) -> str:
     """A week whose data are there."""
-    need_data(*(REPOSITORY / "weeks" / request.param).glob("*.py"))
+    need_data(request.param)
     return request.param
 
 

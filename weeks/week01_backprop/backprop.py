@@ -22,7 +22,8 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
-from practical_dl import check, data, drawings, plots, progress, seed_everything
+from practical_dl import check, data, plots, progress, seed_everything
+from practical_dl.weeks import week01
 
 seed_everything(0)
 settings = {
@@ -223,7 +224,7 @@ class Layer:
 
 
 # %%
-drawings.layer()
+week01.layer()
 plots.show(
     "A layer as a box: the input enters from the left and the output leaves to the right; the "
     "gradient of the output enters from the right, the gradient of the input leaves to the left, "
@@ -390,7 +391,7 @@ plots.show("ReLU is 0 for negative x and x for positive; its derivative jumps fr
 # **Сначала формы.** $\partial L/\partial W$ обязан быть $d \times k$; из $X$ и $G$ подходит только $X^\top G$. $\partial L/\partial X$ обязан быть $n \times d$; подходит только $G\,W^\top$. Вот откуда берутся транспонирования:
 
 # %%
-drawings.dense_products()
+week01.dense_products()
 plots.show(
     "Three matrix products as rectangles of matching sides: n by d times d by k gives n by k; "
     "d by n times n by k gives d by k; n by k times k by d gives n by d."
@@ -1845,7 +1846,7 @@ for lr in progress(settings["rates"], "epochs"):
     curve["held out"].append(1 - accuracy(net, x_held, digits.y_test))
 print(f"errors: training {curve['training'][-1]:.2%}, held out {curve['held out'][-1]:.2%}")
 change = net.parameters()[0] - start
-drawings.classifier(curve, net.forward(x_held), digits.y_test, digits.x_test, change)
+week01.classifier(curve, net.forward(x_held), digits.y_test, digits.x_test, change)
 plots.show(
     "Error curves of training and held-out digits that fall over the epochs, a confusion matrix "
     "with nearly everything on its diagonal, the most confidently wrong digits, and the change of "

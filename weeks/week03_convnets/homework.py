@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
 
-from practical_dl import check, data, drawings, plots, progress, seed_everything
+from practical_dl import check, data, plots, progress, seed_everything
+from practical_dl.weeks import week03
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 if profile == "small":
@@ -2922,7 +2923,7 @@ tissue = [
     (nuclei.x_test[i], cut[i][0], cut[i][1] * settings["scale"], frames(nuclei.y_test[i]))
     for i in (1, 22)
 ]
-drawings.found_cells(cells, tissue, found)
+week03.found_cells(cells, tissue, found)
 plots.show(
     "Blood cells and nuclei with the boxes that the detectors found, beside the true ones, and the "
     "curves of precision against recall: suppression and correction of boxes raise them"

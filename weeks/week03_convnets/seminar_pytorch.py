@@ -29,7 +29,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from practical_dl import check, data, drawings, plots, progress, project, seed_everything
+from practical_dl import check, data, plots, progress, seed_everything
+from practical_dl.weeks import week03
 
 seed_everything(0)
 settings = {
@@ -59,7 +60,7 @@ brighter = np.array([[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]])
 output = np.full((2, 4), np.nan)
 output[0, 1] = np.sum(grid[0:3, 1:4] * brighter)
 print(f"window times filter, summed: {output[0, 1]:g}")
-drawings.sliding_filter(grid, brighter, output, (0, 1))
+week03.sliding_filter(grid, brighter, output, (0, 1))
 plots.show(
     "A 4 by 6 grid of numbers, dark left and bright right, with a 3 by 3 window marked; the filter "
     "with columns -1, 0, 1; and the output, where the marked place holds 15."
@@ -1208,10 +1209,10 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 # $$t_\text{small} = L + \frac{t - L_\text{full}}{R_\text{full} - L_\text{full}}\,(R - L), \qquad \text{с округлением до половины процента}.$$
 
 # %%
-for name, (low, high) in project.ANCHORS.items():
+for name, (low, high) in week03.ANCHORS.items():
     print(f"{name:5}: L = {low:.0%}, R = {high:.0%}")
-print(f"\npoints    {'  '.join(f'{p:+5d}' for p in project.POINTS)}")
-for name, milestones in project.MILESTONES.items():
+print(f"\npoints    {'  '.join(f'{p:+5d}' for p in week03.POINTS)}")
+for name, milestones in week03.MILESTONES.items():
     print(f"{name:5}  >  {'  '.join(f'{m:5.1%}' for m in milestones)}")
 
 # %% [markdown]
@@ -1233,7 +1234,7 @@ for name, milestones in project.MILESTONES.items():
 def network() -> nn.Module:
     """A new, untrained network: float32 pictures in [0, 1], (n, 3, 32, 32), -> logits (n, 10).
 
-    With its weights as float32 (or float16, project.save(model, half=True)) below 30 MB.
+    With its weights as float32 (or float16, week03.PROJECT.save(model, half=True)) below 30 MB.
     It may use Standardise, conv_block, your own functions and classes, and constants; what another
     cell has computed is not there in the exam. The check rehearses that.
     """
@@ -1442,11 +1443,11 @@ def train_network(model, train, valid, *, epochs, seed=0):
 # %% tags=["training"]
 epochs = {"small": 5, "full": 24}[profile]
 torch.manual_seed(0)
-model = project.build(network).to(device, memory_format=torch.channels_last)
+model = week03.PROJECT.build(network).to(device, memory_format=torch.channels_last)
 start = time.perf_counter()
 history = train_network(model, train, valid, epochs=epochs)
 print(f"{time.perf_counter() - start:.0f} s, validation accuracy {history['validation accuracy'][-1]:.1%}")
-path = project.save(model)
+path = week03.PROJECT.save(model)
 print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in model.parameters()):,} numbers")
 
 # %% [markdown]
@@ -1456,21 +1457,21 @@ print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in mode
 # Экзамен вашей сети. Здесь видна его открытая часть: выполнен ли договор и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
 
 # %% test="network" points=16 difficulty=4 minutes=240 exam=true
-project.check_network(project.build(network), check.rng("network"))
+week03.PROJECT.check(week03.PROJECT.build(network), check.rng("network"))
 
 
 def untrained(function: Callable[[], nn.Module]) -> torch.Tensor:
     """What a new network says of one picture; equal code gives equal numbers."""
     torch.manual_seed(0)
     picture = torch.linspace(0, 1, 3 * 32 * 32).view(1, 3, 32, 32)
-    return project.build(function)(picture).detach()
+    return week03.PROJECT.build(function)(picture).detach()
 
 
 check.stands_alone(network, "network", untrained)
-trained = project.load(network(), "model.safetensors")
-project.check_network(trained, check.rng("network"))
+trained = week03.PROJECT.load(network(), "model.safetensors")
+week03.PROJECT.check(trained, check.rng("network"))
 ### BEGIN HIDDEN TESTS
-check.hand_in("network", project.predict(trained, check.private("network")["pictures"]))
+check.hand_in("network", week03.PROJECT.predict(trained, check.private("network")["pictures"]))
 ### END HIDDEN TESTS
 
 # %% mutant="network" why="forgets to standardise"
@@ -1541,8 +1542,8 @@ def network():
 # **Пороги на открытых тестовых картинках.** Смотрите на них, когда выбор сделан. Если выбирать по ним, они станут второй валидационной выборкой, и закрытые картинки вас удивят. При проверке число будет другим: на 2000 картинок у точности около 75 % стандартная ошибка 1 %, а сдвинутая или потемневшая картинка чуть труднее.
 
 # %% tags=["training"]
-trained = project.load(network()).to(device)
-print(project.scale(project.accuracy(trained, dataset.x_test, dataset.y_test), profile))
+trained = week03.PROJECT.load(network()).to(device)
+print(week03.scale(week03.PROJECT.accuracy(trained, dataset.x_test, dataset.y_test), profile))
 
 # %% [markdown]
 # ## 9. The report
@@ -1606,12 +1607,12 @@ print(project.scale(project.accuracy(trained, dataset.x_test, dataset.y_test), p
 # Кривые её обучения, что она путает, и тестовые картинки, в которых она уверена сильнее всего — и ошибается.
 
 # %% tags=["training"]
-trained = project.load(network()).to(device)
+trained = week03.PROJECT.load(network()).to(device)
 with torch.no_grad():
     batches = to_tensor(dataset.x_test).split(500)
     logits = torch.cat([trained(as_input(batch)) for batch in batches]).cpu().numpy()
 accuracies = {"training": history["accuracy"], "validation": history["validation accuracy"]}
-drawings.picture_classifier(accuracies, logits, dataset.y_test, dataset.x_test, dataset.classes)
+week03.picture_classifier(accuracies, logits, dataset.y_test, dataset.x_test, dataset.classes)
 plots.show(
     "Accuracy curves that rise over the epochs; a confusion matrix with a strong diagonal, where cats "
     "and dogs are confused most; sixteen pictures that the network is sure about and gets wrong."

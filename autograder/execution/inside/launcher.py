@@ -270,6 +270,8 @@ def _mount_new(order: Mapping[str, Any], settings: Mapping[str, Any], folder: st
     options = f"size={order['work_bytes']},nr_inodes={INODES},mode=0755"
     for target in (*WRITABLE, settings["home"]):
         _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    # IPython runs `!command` in a terminal of its own.
+    _mount("devpts", "/dev/pts", "devpts", MS_NOSUID, "newinstance,ptmxmode=0666,mode=620")
     if not any(settings["base"].startswith(f"{t}/") for t in (*WRITABLE, settings["home"])):
         _mount("tmpfs", settings["base"], "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=0755")
     for path, descriptor in keep.items():

@@ -1,0 +1,55 @@
+"""What of the course's READMEs is made from its weeks: the table between two marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autograder.authoring import glossary
+from autograder.course import Course, NotebookEntry, Week
+
+BEGIN, END = "<!-- weeks: `autograder build` writes this table -->", "<!-- end of weeks -->"
+WORDS = {
+    "en": ("week", "notebooks", "points", "bonus", "one of"),
+    "ru": ("неделя", "тетради", "баллы", "бонусных", "одна из"),
+}
+
+
+def build(course: Course) -> dict[Path, bytes]:
+    """The READMEs that have the marks, whole, with the table of the weeks as they are now."""
+    found = {}
+    for language in course.languages:
+        path = Path(f"README{glossary.suffix(language)}.md")
+        if not (course.root / path).is_file():
+            continue
+        before, begin, rest = (course.root / path).read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if begin and end:
+            text = f"{before}{BEGIN}\n\n{table(course, language)}\n\n{END}{after}"
+            found[path] = text.encode()
+    return found
+
+
+def table(course: Course, language: str) -> str:
+    """The weeks with their notebooks and points, as Markdown."""
+    week_, notebooks, points, *_ = WORDS.get(language, WORDS["en"])
+    rows = [f"| {week_} | {notebooks} | {points} |", "|---|---|---|"]
+    return "\n".join([*rows, *(_row(week, language) for week in course.weeks)])
+
+
+def _row(week: Week, language: str) -> str:
+    *_, bonus, one_of = WORDS.get(language, WORDS["en"])
+    readme = f"weeks/{week.folder}/README{glossary.suffix(language)}.md"
+    names = []
+    for entry in week.notebooks:
+        group = week.groups.get(entry.one_of, ())
+        if not group:
+            names.append(f"`{entry.name}`")
+        elif entry is group[0]:
+            names.append(f"{one_of} {_names(group)}")
+    extra = sum(entry.bonus for entry in week.notebooks)
+    worth = f"{week.points:g}" + (f" + {extra:g} {bonus}" if extra else "")
+    return f"| [{week.number} {week.title[language]}]({readme}) | {', '.join(names)} | {worth} |"
+
+
+def _names(entries: tuple[NotebookEntry, ...]) -> str:
+    return " / ".join(f"`{entry.name}`" for entry in entries)
