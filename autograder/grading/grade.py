@@ -123,9 +123,9 @@ def grade(
     """
     settings, progress = settings or settings_.load(course), progress or Progress()
     notebooks_of(course, [week], "source")
-    assignment, kept = Assignment(course, week, settings), Cache(settings.cache)
+    assignment, cache = Assignment(course, week, settings), Cache(settings.cache)
     with Recorder(settings.db_url, week.folder, settings.config, tell=progress.tell) as recorder:
-        run = _Run(assignment, kept, recorder, progress, again=again)
+        run = _Grading(assignment, cache, recorder, progress, again=again)
         try:
             grades = run.through(students, backend)
         except OSError as error:  # of a submission it would be its status
@@ -146,10 +146,10 @@ def read_grades(
 ) -> list[SubmissionGrade]:
     """What is known of those of these students who were graded, with the gradebook's scores."""
     settings = settings or settings_.load(course)
-    kept = Cache(settings.cache)
+    cache = Cache(settings.cache)
     with Recorder(settings.db_url, week.folder) as recorder:
         standings = recorder.read([s for s in students if is_text(s)])
-    entries = {student: kept.entry(week.folder, student) for student in students}
+    entries = {student: cache.entry(week.folder, student) for student in students}
     return [
         entry_.grade_of(student, week, entry, standings.get(student))
         for student, entry in entries.items()
@@ -168,19 +168,19 @@ def whole_class(
     return [found[student] for student in sorted(found)]
 
 
-class _Run:
+class _Grading:
     """One `grade` of a week."""
 
     def __init__(
         self,
         assignment: Assignment,
-        kept: Cache,
+        cache: Cache,
         recorder: Recorder,
         progress: Progress,
         *,
         again: bool,
     ) -> None:
-        self._assignment, self._kept, self._recorder = assignment, kept, recorder
+        self._assignment, self._cache, self._recorder = assignment, cache, recorder
         self._progress, self._again = progress, again
         self._starts = {BEST_START}
         self._flying: dict[str, Way | None] = {}  # by the key of a job that runs
@@ -234,7 +234,7 @@ class _Run:
         And its folder, where it was looked at with all that it holds.
         """
         assignment, standing = self._assignment, self._standings.get(student)
-        entry = self._kept.entry(assignment.week.folder, student)
+        entry = self._cache.entry(assignment.week.folder, student)
         if self._again or standing is None or not entry_.holds(entry, assignment, standing):
             return None, None
         try:
@@ -249,7 +249,7 @@ class _Run:
             from autograder.grading import submission
 
             submission.feedback_again(assignment, student, entry, name, standing)
-            self._kept.put_entry(assignment.week.folder, student, entry)
+            self._cache.put_entry(assignment.week.folder, student, entry)
         return entry_.grade_of(student, assignment.week, entry, standing), None
 
     # -- The way of all others ----------------------------------------------------------------
@@ -259,7 +259,7 @@ class _Run:
         from autograder.grading import submission  # slow, and not needed where nothing changed
 
         if not self._ready:
-            self._kept.sweep(self._assignment.week.folder)
+            self._cache.sweep(self._assignment.week.folder)
             self._check_cells()
             _ = self._assignment.exams  # that they are not made yet is told before anything runs
             self._ready = True
@@ -284,12 +284,12 @@ class _Run:
     def _known(self, key: str) -> Result | None:
         if self._again and key not in self._fresh:
             return None
-        return self._kept.result(key, sandboxed=not self._assignment.settings.unsafe)
+        return self._cache.result(key, sandboxed=not self._assignment.settings.unsafe)
 
     def _take(self, key: str, result: Result | Failed) -> None:
         """A job has ended."""
         if isinstance(result, Result):
-            self._kept.put_result(key, result)
+            self._cache.put_result(key, result)
             self._fresh.add(key)
             if result.kernel not in self._starts:  # once for all notebooks
                 self._starts.add(result.kernel)
@@ -309,7 +309,7 @@ class _Run:
         from autograder.grading import submission
 
         if not way.waiting:
-            self._done(submission.finish(self._assignment, way, self._kept, self._recorder))
+            self._done(submission.finish(self._assignment, way, self._cache, self._recorder))
 
     def _done(self, found: SubmissionGrade) -> None:
         self._grades[found.student] = found

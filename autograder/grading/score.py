@@ -51,11 +51,11 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
 
 
 def judge_exam(
-    cell: NotebookNode, outcome: CellOutcome, private: Private, handed: Any, sources: str
+    cell: NotebookNode, outcome: CellOutcome, private: Private, handed: Any, code: str
 ) -> Verdict:
     """The verdict on the test cell of an exam: what was handed in is compared with the answers.
 
-    handed: what `check.hand_in` published there, None for nothing. sources: the student's code.
+    handed: what `check.hand_in` published there, None for nothing. code: the student's.
     """
     task = private.task
     if outcome.status == "error" and outcome.ename == "NameError":
@@ -70,7 +70,7 @@ def judge_exam(
     if not isinstance(handed, Mapping):
         return Verdict(task, 0.0, "wrong", f"Wrong: {task}: no answers were handed in.")
     try:
-        mark = private.mark(handed, sources)
+        found = private.mark(handed, code)
     except HandedError as error:
         message = f"Wrong: {task}: the answers can't be read: {error}."
         return Verdict(task, 0.0, "wrong", message)
@@ -78,9 +78,9 @@ def judge_exam(
         message = f"{task}: a person has to look at this task; its answers could not be marked."
         flag = f"{task}: marking what it handed in failed: {type(error).__name__}: {error}"
         return Verdict(task, 0.0, "unconfirmed", message, flag[:500])
-    if mark.share == 0.0:
-        return Verdict(task, 0.0, "wrong", f"{task}: {mark.message}", mark.flag)
-    return replace(_worth(task, mark.share, mark.message), flag=mark.flag)
+    if found.share == 0.0:
+        return Verdict(task, 0.0, "wrong", f"{task}: {found.message}", found.flag)
+    return replace(_worth(task, found.share, found.message), flag=found.flag)
 
 
 def _ends(message: str) -> str:

@@ -145,7 +145,7 @@ def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> J
 # -- When all of it has run -------------------------------------------------------------------
 
 
-def finish(assignment: Assignment, way: Way, kept: Cache, recorder: Recorder) -> SubmissionGrade:
+def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -> SubmissionGrade:
     """Score it, record it, write its files and, last, its entry. Raises CourseError, OSError."""
     files: dict[Path, bytes] = {}
     for part in way.parts.values():
@@ -158,7 +158,7 @@ def finish(assignment: Assignment, way: Way, kept: Cache, recorder: Recorder) ->
             files[assignment.path("autograded", way.student, f"{part.name}.ipynb")] = content
     standing = None
     if is_text(way.student):
-        before = kept.entry(assignment.week.folder, way.student)
+        before = cache.entry(assignment.week.folder, way.student)
         submission = Submission(way.student, way.received, _marks(way, before))
         try:
             standing = recorder.record(submission)
@@ -173,7 +173,7 @@ def finish(assignment: Assignment, way: Way, kept: Cache, recorder: Recorder) ->
     if standing is not None and all(part.sure for part in way.parts.values()):
         root = assignment.course.root
         entry["files"] = {str(p.relative_to(root)): len(c) for p, c in files.items()}
-        kept.put_entry(assignment.week.folder, way.student, entry)
+        cache.put_entry(assignment.week.folder, way.student, entry)
     return entry_.grade_of(way.student, assignment.week, entry, standing)
 
 

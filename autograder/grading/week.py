@@ -85,7 +85,7 @@ class Assignment:
 
     @functools.cached_property
     def exams(self) -> dict[str, dict[str, exams_.Private]]:
-        """The private part of each exam, by notebook and task. Raises CourseError."""
+        """The private inputs of each exam, by notebook and task. Raises CourseError."""
         tasks = {name: list(nb_.exams(source)) for name, source in self.sources.items()}
         every = [task for found in tasks.values() for task in found]
         loaded = exams_.load(self.course, self.week, every, self.settings.exam_profile)
