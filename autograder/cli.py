@@ -311,6 +311,7 @@ def grade(
     from autograder import settings as settings_
     from autograder.execution.cluster import Tls
     from autograder.grading import grade as grade_
+    from autograder.grading.week import library_of
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])
@@ -320,7 +321,7 @@ def grade(
         jobs=jobs,
         scheduler=scheduler,
         tls=Tls(tls_ca, tls_cert, tls_key),
-        library=grade_.library_of(one),
+        library=library_of(one),
         tell=_tell,
     )
     grades = _grade(course, one, students, settings, backend, again=again)
@@ -419,11 +420,13 @@ def _grade(
             course,
             week,
             students,
-            on_run=lambda total: bar.update(running, advance=1, total=total),
-            on_record=lambda: bar.update(recording, advance=1),
             backend=running_on,
             settings=settings,
-            tell=_tell,
+            progress=grade_.Progress(
+                on_run=lambda total: bar.update(running, advance=1, total=total),
+                on_record=lambda: bar.update(recording, advance=1),
+                tell=_tell,
+            ),
             **options,
         )
     console.print(tables.grades(week, grades))

@@ -34,7 +34,7 @@ from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGra
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"
 NETWORKS = "week03_convnets"  # the week whose exam is a network
-SEED = 0  # of the private part of its exams, so that it is the same class each time
+SEED = 0  # of the private inputs of its exams, so that it is the same class each time
 ANSWER = "I tried a smaller step first. The loss fell more slowly, and the result was the same."
 SILENCE_THE_CHECKS = """\
 # The checks keep saying that I'm wrong. Now they don't.
@@ -70,7 +70,7 @@ class Student:
 
 @dataclass(frozen=True)
 class Sitting:
-    """What the reference gives that was run by us, with the private part of its exams.
+    """What the reference gives that was run by us, with the private inputs of its exams.
 
     notebook: as it ran. files: what it wrote to be handed in, by name. shares: of the points of
     each exam.
@@ -83,7 +83,7 @@ class Sitting:
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of the week, as the class needs it. exams: their private parts, by task."""
+    """A notebook of the week, as the class needs it. exams: their private inputs, by task."""
 
     name: str
     source: NotebookNode
@@ -187,7 +187,7 @@ def _mentions(source: str, name: str) -> bool:
 def make_class(course: Course, week: Week) -> list[Student]:
     """The students of the demo class of a week that is built. Raises CourseError.
 
-    course: the demo's own. The private part of the week's exams is made there, and the reference
+    course: the demo's own. The private inputs of the week's exams are made there, and the reference
     run: it takes as long as `autograder run`.
     """
     notebooks = {entry.name: read(course, week, entry) for entry in week.notebooks}
@@ -355,7 +355,7 @@ def _dumps(files: Mapping[str, NotebookNode | bytes]) -> dict[str, bytes]:
 
 
 def read(course: Course, week: Week, entry: NotebookEntry) -> Notebook:
-    """A built notebook; one with exams has been run, with a private part made for that."""
+    """A built notebook; one with exams has been run, with private inputs made for that."""
     file = f"{week.folder}/{entry.name}.ipynb"
     released = {lang: nb_.read(course.root / "release" / lang / file) for lang in course.languages}
     source = nb_.read(course.root / "source" / file)

@@ -141,7 +141,7 @@ def kernels() -> Finding:
     """Whether kernels are forked from a preloaded parent."""
     from autograder.execution import parent
 
-    reason = parent.probe()
+    reason = parent.trouble()
     found = f"each starts cold, which takes longer ({reason})" if reason else "they are forked"
     remedy = "let programs in a sandbox have capabilities over their own namespaces"
     return _finding("kernels", not reason, found, remedy, needed=False)
@@ -151,7 +151,7 @@ def seccomp() -> Finding:
     """The kernel takes our filter of system calls."""
     from autograder.execution.inside import seccomp
 
-    reason = seccomp.probe()
+    reason = seccomp.trouble()
     found = f"none: {reason}" if reason else "system calls are filtered"
     remedy = "grade on x86_64 or aarch64 with a kernel that has CONFIG_SECCOMP_FILTER"
     return _finding("seccomp", not reason, found, remedy, needed=False)
@@ -161,7 +161,7 @@ def cgroups() -> Finding:
     """The kernel holds all processes of a notebook to its limits, together."""
     from autograder.execution import cgroups
 
-    probe = cgroups.probe()
+    probe = cgroups.find()
     if probe.cgroups is None:
         found = f"none, so rlimits and a watchdog limit a notebook: {probe.reason}"
         return Finding("cgroups", False, found, probe.remedy, needed=False)

@@ -1,5 +1,5 @@
-"""The private part of a week's exams: inputs that only the grader shows to a submission, and their
-answers, which never enter a sandbox.
+"""A week's exams: private inputs, which only the grader shows to a submission, and their answers,
+which never enter a sandbox.
 
 A week with exams has a `private.py`, which is built into source/ and released to nobody:
 
@@ -42,7 +42,7 @@ class HandedError(Exception):
 
 
 @dataclass(frozen=True)
-class Mark:
+class Judgement:
     """What an exam's answers are worth. share: of the points. flag: for a person, "" for none."""
 
     share: float
@@ -52,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Private:
-    """The private part of one exam. inputs: the file that `check.private` reads."""
+    """One exam's private inputs, the file that `check.private` reads, and their answers."""
 
     task: str
     profile: str
@@ -60,12 +60,12 @@ class Private:
     answers: Mapping[str, np.ndarray]
     judge: Callable[..., tuple[float, str, str]]
 
-    def mark(self, handed: Mapping[str, Any], sources: str) -> Mark:
+    def mark(self, handed: Mapping[str, Any], code: str) -> Judgement:
         """Compare what `check.hand_in` published. Raises HandedError, and what `judge` raises."""
         array = array_of(handed)
-        share, message, flag = self.judge(array, self.answers, self.profile, sources)
+        share, message, flag = self.judge(array, self.answers, self.profile, code)
         share = 0.0 if math.isnan(share) else min(1.0, max(0.0, float(share)))
-        return Mark(share, message, flag)
+        return Judgement(share, message, flag)
 
 
 def array_of(handed: Mapping[str, Any]) -> np.ndarray:
@@ -86,7 +86,7 @@ def array_of(handed: Mapping[str, Any]) -> np.ndarray:
 
 
 def place(course: Course, week: Week, profile: str) -> Path:
-    """Where the private part of a week's exams lies."""
+    """Where the private inputs of a week's exams lie."""
     return course.root / FOLDER / week.folder / profile
 
 
@@ -137,7 +137,7 @@ def make(found: Any, tasks: Iterable[str], profile: str, seed: int | None, where
 def write(
     course: Course, week: Week, tasks: Iterable[str], profile: str, seed: int | None = None
 ) -> list[Path]:
-    """Make the private part of a week's exams anew, on disk; the files. Raises CourseError."""
+    """Make the private inputs of a week's exams anew, on disk; the files. Raises CourseError."""
     where = f"source/{week.folder}/{FILE}"
     tasks = list(tasks)
     made = make(module(course.root / "source" / week.folder, where), tasks, profile, seed, where)
@@ -161,7 +161,7 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def load(course: Course, week: Week, tasks: Iterable[str], profile: str) -> dict[str, Private]:
-    """The private part of these exams, by task. Raises CourseError where it is not made yet."""
+    """The private inputs of these exams, by task. Raises CourseError where they are not made."""
     tasks = list(tasks)
     if not tasks:
         return {}
@@ -182,7 +182,7 @@ def load(course: Course, week: Week, tasks: Iterable[str], profile: str) -> dict
                 str(folder.relative_to(course.root)),
                 task,
                 "exam",
-                f"the private part of this exam can't be read ({error}): "
+                f"the private inputs of this exam can't be read ({error}): "
                 f"run `autograder private {week.folder}{option}`",
             ) from None
         loaded[task] = Private(task, profile, inputs, answers, judge_of(found, task, where))
@@ -190,7 +190,7 @@ def load(course: Course, week: Week, tasks: Iterable[str], profile: str) -> dict
 
 
 def ready(course: Course, week: Week, tasks: Iterable[str], profile: str) -> bool:
-    """Whether the private part of these exams lies on disk."""
+    """Whether the private inputs of these exams lie on disk."""
     folder = place(course, week, profile)
     kinds = ("inputs", "answers")
     return all((folder / f"{t}.{kind}.npz").is_file() for t in tasks for kind in kinds)

@@ -33,9 +33,6 @@ _BESIDE_GRADING = (
 _BESIDE_RUNNING = tuple(
     f"autograder/execution/{name}.py" for name in ("backend", "cluster", "pool", "runall")
 )
-# Of the folders of `practical_dl` that hold a module for each week, data set or model: what
-# serves all of them.
-_SHARED = ("__init__", "cache")
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,17 @@ def sources(*names: str, without: Iterable[str] = (), root: Path = HOUSE) -> lis
 
 
 def library(which: Library = CORE, root: Path = HOUSE) -> list[Path]:
-    """The core of `practical_dl`, and the week's, the data sets' and the models' own modules."""
+    """The core of `practical_dl`, and the week's, the data sets' and the models' own modules.
+
+    What serves all data sets or models is named `cache.py`, or begins with an underscore.
+    """
     own = {"weeks": (f"week{which.number}",), "data": which.data, "models": which.models}
     package = root / "practical_dl"
     others = [
         f"practical_dl/{folder}/{path.name}"
         for folder, names in own.items()
         for path in (package / folder).glob("*.py")
-        if path.stem not in (*names, *_SHARED)
+        if path.stem not in (*names, "cache") and not path.stem.startswith("_")
     ]
     return sources("practical_dl", without=others, root=root)
 

@@ -23,7 +23,6 @@ from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem, stop
 
 if TYPE_CHECKING:
-    from nbformat import NotebookNode
     from sqlalchemy.orm import Session
     from traitlets.config import Config
 
@@ -90,23 +89,6 @@ class Standing:
     def auto_scores(self) -> dict[str, dict[str, float | None]]:
         """The points that grading gave, by notebook and cell."""
         return {n: {c: row.auto for c, row in rows.items()} for n, rows in self.rows.items()}
-
-
-def marks_of(notebook: NotebookNode) -> Marks:
-    """The marks of a graded notebook, as nbgrader's SaveAutoGrades would read them off it."""
-    from nbgrader import utils
-
-    scores: dict[str, float | None] = {}
-    unanswered = set()
-    for cell in notebook.cells:
-        if utils.is_grade(cell):
-            score, _ = utils.determine_grade(cell)
-            scores[cell.metadata.nbgrader["grade_id"]] = None if score is None else float(score)
-        if utils.is_solution(cell) and cell.metadata.nbgrader.get(
-            "checksum"
-        ) == utils.compute_checksum(cell):
-            unanswered.add(cell.metadata.nbgrader["grade_id"])
-    return Marks(scores, frozenset(unanswered))
 
 
 # -- The database -----------------------------------------------------------------------------

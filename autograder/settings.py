@@ -25,13 +25,15 @@ class Grader(Configurable):
 
     unsafe = Bool(False, help="Run without a sandbox. The results say so.").tag(config=True)
     cache = Unicode(".grading", help="Where results are kept, in the course.").tag(config=True)
-    cell_seconds = Float(60, help="Time limit of a cell.").tag(config=True)
-    notebook_seconds = Float(600, help="Time limit of a notebook.").tag(config=True)
-    exam_seconds = Float(300, help="Time limit of an exam.").tag(config=True)
+    cell_seconds = Float(Limits.cell_seconds, help="Time limit of a cell.").tag(config=True)
+    notebook_seconds = Float(Limits.notebook_seconds, help="Time limit of a notebook.").tag(
+        config=True
+    )
+    exam_seconds = Float(Limits.exam_seconds, help="Time limit of an exam.").tag(config=True)
     exam_profile = Enum(
         ("small", "full"), "small", help="The profile in which students train what exams test."
     ).tag(config=True)
-    memory_mib = Integer(4096, help="Memory limit of a notebook.").tag(config=True)
+    memory_mib = Integer(Limits.memory_mib, help="Memory limit of a notebook.").tag(config=True)
     trust_timestamps = Bool(
         False,
         help="Take the time in timestamp.txt as it is, though a student can write any; else the "

@@ -34,6 +34,7 @@ from autograder import notebook as nb_  # noqa: E402
 from autograder.authoring import build  # noqa: E402
 from autograder.execution.execute import Limits  # noqa: E402
 from autograder.grading import intake  # noqa: E402
+from autograder.grading.folder import look  # noqa: E402
 from autograder.grading.graft import graft  # noqa: E402
 from autograder.grading.job import job_of  # noqa: E402
 
@@ -51,7 +52,7 @@ class Seed:
 
 def seeds() -> list[Seed]:
     """The notebooks to start from, each untouched and solved."""
-    from rules import tiny_course
+    from kit.rules import tiny_course
 
     course = tiny_course()
     files = {
@@ -226,9 +227,8 @@ def check_example(seed: Seed, rng: random.Random, root: Path) -> str:
         (week / name).parent.mkdir(parents=True, exist_ok=True)
         (week / name).write_bytes(mutated(seed, rng))
     before = _tree(root)
-    collected = intake.collect(week, seed.week)
+    collected = intake.collect(look(week, seed.week, contents=True), seed.week)
     assert _tree(root) == before, "something was written"
-    assert intake.key_of(week, seed.week) == collected.key
     assert not set(collected.notebooks) & set(collected.refused)
     _check_sentences([*collected.refused.values(), *collected.notes])
     for name, source in seed.week.items():
@@ -241,11 +241,12 @@ def check_example(seed: Seed, rng: random.Random, root: Path) -> str:
     return "refused" if seed.name in collected.refused else "not found"
 
 
-def check_graft(source: NotebookNode, student: NotebookNode | None) -> NotebookNode:
+def check_graft(source: NotebookNode, read: intake.Read | None) -> NotebookNode:
     """The grafted notebook, which has all that is the instructor's and can be written."""
-    grafted = graft(source, student)
+    grafted = graft(source, read.notebook, whole=read.whole) if read else graft(source, None)
     untouched = graft(source, None) if grafted.language == "en" else None
-    _check_sentences([*grafted.flags, *grafted.notes])
+    told = [*read.flags, *read.notes] if read else []
+    _check_sentences([*told, *grafted.flags, *grafted.notes])
     nbformat.validate(grafted.notebook)
     nb_.dumps(grafted.notebook).encode()
     ids = [c.id for c in grafted.notebook.cells]

@@ -121,20 +121,20 @@ def test_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
     has(doctor.seccomp(), "system calls are filtered")
-    monkeypatch.setattr(seccomp, "probe", lambda: "there is no filter for riscv64 on linux")
+    monkeypatch.setattr(seccomp, "trouble", lambda: "there is no filter for riscv64 on linux")
     assert not lacks(doctor.seccomp(), "none: there is no filter for riscv64", "x86_64 or aarch64")
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_cgroups(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = cgroups.Probe(cgroups.Cgroups(version, tmp_path, tmp_path), "", "")
-    monkeypatch.setattr(cgroups, "probe", lambda: there)
+    there = cgroups.Found(cgroups.Cgroups(version, tmp_path, tmp_path), "", "")
+    monkeypatch.setattr(cgroups, "find", lambda: there)
     has(doctor.cgroups(), f"version {version} limits")
 
 
 def test_no_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
-    none = cgroups.Probe(None, "no group can be made", cgroups.DELEGATE)
-    monkeypatch.setattr(cgroups, "probe", lambda: none)
+    none = cgroups.Found(None, "no group can be made", cgroups.DELEGATE)
+    monkeypatch.setattr(cgroups, "find", lambda: none)
     assert not lacks(doctor.cgroups(), "rlimits and a watchdog", "Delegate=yes")
     assert "no group can be made" in doctor.cgroups().found
 

@@ -12,6 +12,7 @@ from autograder.execution import backend
 from autograder.execution.execute import Job, environment, job_key
 from autograder.execution.sandbox import INSIDE, package_folder
 from autograder.fingerprints import HOUSE, Library
+from practical_dl import data, models
 
 WEEK = Library("03", ("cifar10",), ("tiny_lm",))
 # What the library may hold besides what it holds today.
@@ -63,8 +64,9 @@ def expected(name: str) -> set[str]:
 def _is_of_others(name: str) -> bool:
     """Whether a module is another week's, or a data set or model that ours does not name."""
     path = Path(name)
-    shared = ("__init__", "cache", "week03", "cifar10", "tiny_lm")
-    return path.parent.name in ("weeks", "data", "models") and path.stem not in shared
+    if path.parent.name not in ("weeks", "data", "models") or path.stem.startswith("_"):
+        return False
+    return path.stem not in ("cache", "week03", "cifar10", "tiny_lm")
 
 
 def test_each_file_changes_what_depends_on_it_and_nothing_else(house: Path) -> None:
@@ -133,3 +135,13 @@ def test_a_worker_refuses_a_job_of_other_sources(monkeypatch: pytest.MonkeyPatch
     wanted = environment(WEEK)
     monkeypatch.setattr(fingerprints, "library", lambda which: [])
     assert backend.run_json(job.to_json(), wanted).startswith("unfit this worker has python ")
+
+
+def test_each_data_set_and_model_has_a_file_of_its_own() -> None:
+    core = set(fingerprints.library())
+    for name in data.names():
+        (own,) = set(fingerprints.library(Library(data=(name,)))) - core
+        assert own == HOUSE / "practical_dl" / "data" / f"{name}.py"
+    for name in models.names():
+        (own,) = set(fingerprints.library(Library(models=(name,)))) - core
+        assert own == HOUSE / "practical_dl" / "models" / f"{name}.py"

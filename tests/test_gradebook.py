@@ -27,9 +27,9 @@ from autograder import settings
 from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
-from autograder.gradebook import Marks, Recorder, Submission, marks_of, prepare
+from autograder.gradebook import Marks, Recorder, Submission, prepare
 from autograder.grading.graft import graft
-from autograder.grading.score import Verdict, write_outputs
+from autograder.grading.score import Verdict, marks_of, write_outputs
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000)
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -109,6 +109,13 @@ def handed_in(
     return notebook
 
 
+def marks(week: tuple[Course, build.Files], shares: Mapping[str, float], essay: str = "") -> Marks:
+    """The marks of that notebook."""
+    notebook = handed_in(week, shares, essay)
+    verdicts = [Verdict(t, shares.get(t, 0.0), "?", "?") for t in nb_.test_cells(notebook)]
+    return marks_of(notebook, verdicts)
+
+
 def rows(url: str) -> dict[str, Any]:
     """All that a gradebook says of submissions, without its own IDs."""
     found: dict[str, Any] = {}
@@ -169,9 +176,9 @@ def test_rows_are_those_that_nbgrader_writes(
     with Recorder(url, WEEK, config) as recorder:
         for number, (shares, essay) in enumerate(GRADED):
             student, when = f"s{number}", NOW - timedelta(hours=number)
-            notebook = handed_in(week, shares, essay)
+            notebook, found = handed_in(week, shares, essay), marks(week, shares, essay)
             for _ in range(2):  # again: as after a resubmission
-                recorder.record(Submission(student, when, {"tiny": marks_of(notebook)}))
+                recorder.record(Submission(student, when, {"tiny": found}))
                 by_nbgrader(lite, student, notebook, config, when)
     ours = rows(url)
     assert ours == rows(lite)
@@ -188,9 +195,9 @@ def test_rows_are_those_that_nbgrader_writes(
 
 
 def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) -> None:
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0}, "Because."))}
+    found = {"tiny": marks(week, {"line": 1.0}, "Because.")}
     with Recorder(url, WEEK) as recorder:
-        recorder.record(Submission("ann", NOW, marks))
+        recorder.record(Submission("ann", NOW, found))
         with Gradebook(url) as gradebook:
             grade = gradebook.find_grade("essay", "tiny", WEEK, "ann")
             grade.manual_score, grade.extra_credit, grade.needs_manual_grade = 3.0, 0.5, False
@@ -199,7 +206,7 @@ def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) ->
             gradebook.grant_extension(WEEK, "ann", hours=2)
         read = recorder.read(["ann"])["ann"]
         assert read.rows["tiny"]["essay"].score == 3.5
-        written = recorder.record(Submission("ann", NOW, marks))
+        written = recorder.record(Submission("ann", NOW, found))
         read = recorder.read(["ann"])["ann"]
     assert read == written
     assert read.rows["tiny"]["essay"].needs_manual  # as nbgrader: to be looked at again
@@ -211,7 +218,7 @@ def test_what_a_person_gave_stays(week: tuple[Course, build.Files], url: str) ->
 def test_a_resubmission_leaves_nothing_of_the_one_before(
     week: tuple[Course, build.Files], url: str
 ) -> None:
-    full = marks_of(handed_in(week, {"line": 1.0, "distance": 1.0, "double": 1.0}, "Because."))
+    full = marks(week, {"line": 1.0, "distance": 1.0, "double": 1.0}, "Because.")
     second = Marks({"test-twice": 2.0})
     with Recorder(url, WEEK) as recorder:
         recorder.record(Submission("ann", NOW, {"tiny": full, "second": second}))
@@ -226,25 +233,25 @@ def test_a_late_submission_loses_what_the_plugin_takes(
     week: tuple[Course, build.Files], url: str
 ) -> None:
     config = Config({"LateSubmissionPlugin": {"penalty_method": "zero"}})
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0, "distance": 1.0}))}
+    found = {"tiny": marks(week, {"line": 1.0, "distance": 1.0})}
     with Gradebook(url) as gradebook:
         gradebook.update_or_create_assignment(WEEK, duedate=NOW)
     with Recorder(url, WEEK, config) as recorder:
-        late = recorder.record(Submission("ann", NOW + timedelta(seconds=1), marks))
+        late = recorder.record(Submission("ann", NOW + timedelta(seconds=1), found))
         assert late.penalties == {"tiny": 3.0}
         assert recorder.read(["ann"])["ann"] == late
-        assert recorder.record(Submission("ann", NOW, marks)).penalties == {}
+        assert recorder.record(Submission("ann", NOW, found)).penalties == {}
         assert recorder.read(["ann"])["ann"].penalties == {}
 
 
 def test_thirty_milliseconds_a_submission(week: tuple[Course, build.Files], lite: str) -> None:
     """On SQLite, which works in this process; a slower machine may take three times as long."""
-    marks = {"tiny": marks_of(handed_in(week, {"line": 1.0}))}
+    found = {"tiny": marks(week, {"line": 1.0})}
     with Recorder(lite, WEEK) as recorder:
-        recorder.record(Submission("first", NOW, marks))
+        recorder.record(Submission("first", NOW, found))
         start = time.process_time()
         for number in range(40):
-            recorder.record(Submission(f"s{number}", NOW, marks))
+            recorder.record(Submission(f"s{number}", NOW, found))
         assert (time.process_time() - start) / 40 < 0.1
 
 
@@ -331,11 +338,11 @@ def test_a_server_that_ends_the_connection(
 def _grader(url: str, names: list[str], points: float, barrier: Any, failed: Any) -> None:
     """A grader in a process of its own."""
     try:
-        marks = {"tiny": Marks({"test-line": points, "test-distance": points})}
+        found = {"tiny": Marks({"test-line": points, "test-distance": points})}
         with Recorder(url, WEEK) as recorder:
             barrier.wait(60)
             for name in names:
-                recorder.record(Submission(name, NOW, marks))
+                recorder.record(Submission(name, NOW, found))
     except BaseException as error:
         failed.put(repr(error))
         raise

@@ -75,7 +75,7 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _private(tasks: list[str]) -> dict[str, Any]:
-    """The private part of these exams, made here and for this run alone."""
+    """The private inputs of these exams, made here and for this run alone."""
     if not tasks:
         return {}
     from autograder import exams

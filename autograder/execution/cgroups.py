@@ -37,7 +37,7 @@ BE_ROOT = (
 
 
 @dataclass(frozen=True)
-class Probe:
+class Found:
     """Where groups can be made; if nowhere, cgroups is None, with why, and what to do about it."""
 
     cgroups: Cgroups | None
@@ -50,33 +50,33 @@ class _Unavailable(Exception):
 
 
 @functools.cache
-def probe() -> Probe:
+def find() -> Found:
     """Make a real group for a real child and see that its limit holds. Kept for the process.
 
     On version 2 this moves the caller to a group of its own, so that what it starts afterwards is
     there, too: call it before starting workers. Groups of graders that are dead are removed.
     """
     if sys.platform != "linux":
-        return Probe(None, f"{sys.platform} has no cgroups", NO_LINUX)
+        return Found(None, f"{sys.platform} has no cgroups", NO_LINUX)
     try:
         own = _own_groups(_read("/proc/self/cgroup"), _read("/proc/self/mountinfo"))
     except OSError as error:
-        return Probe(None, f"/proc does not tell of cgroups: {error.strerror}", NO_LINUX)
-    return _probe(own)
+        return Found(None, f"/proc does not tell of cgroups: {error.strerror}", NO_LINUX)
+    return _find(own)
 
 
-def _probe(own: dict[str, Path]) -> Probe:
+def _find(own: dict[str, Path]) -> Found:
     """own: as `_own_groups` gives it."""
     try:
         cgroups = _version_2(own[""]) if _can_be_version_2(own) else _version_1(own)
         _try(cgroups)
     except _Unavailable as error:
-        return Probe(None, str(error), DELEGATE if _can_be_version_2(own) else BE_ROOT)
+        return Found(None, str(error), DELEGATE if _can_be_version_2(own) else BE_ROOT)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = f"no group can be made ({where}{error.strerror})"
-        return Probe(None, what, DELEGATE if _can_be_version_2(own) else BE_ROOT)
-    return Probe(cgroups, "", "")
+        return Found(None, what, DELEGATE if _can_be_version_2(own) else BE_ROOT)
+    return Found(cgroups, "", "")
 
 
 def _own_groups(cgroup: str, mountinfo: str) -> dict[str, Path]:
@@ -310,7 +310,7 @@ class Group:
             time.sleep(0.002)
 
     def remove(self) -> None:
-        """Kill all in it and remove it. What can't be removed is left for a later `probe`."""
+        """Kill all in it and remove it. What can't be removed is left for a later `find`."""
         self.kill()
         deadline = time.monotonic() + PATIENCE_SECONDS
         for folder in self.folders:

@@ -295,7 +295,7 @@ class Cluster:
 
 def _introduce(number: str, data: tuple[str, ...], models: tuple[str, ...]) -> str:
     """On a worker: its environment for such jobs, and why it has no sandbox ("" if it has)."""
-    cgroups.probe()
+    cgroups.find()
     found = sandbox_.probe()
     why = "" if found.available else f"no sandbox: {found.reason}. {found.remedy}"
     return json.dumps([environment(Library(number, data, models)), why])

@@ -43,14 +43,14 @@ class Control:
 class Exam:
     """A test that runs in a kernel of its own, of which the rest of the notebook knows nothing.
 
-    test: the id of the task's test cell. sources: what runs before it there. files: what lies there
+    test: the id of the task's test cell. code: what runs before it there. files: what lies there
     beside the job's own files. profile: the value of the notebook's parameter. There is no data to
     load.
     """
 
     task: str
     test: str
-    sources: tuple[str, ...]
+    code: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
     profile: str = "small"
 
@@ -107,7 +107,7 @@ class Job:
                 Control(**{**c, "bound": tuple(c["bound"])}) for c in values["controls"]
             )
             values["exams"] = tuple(
-                Exam(**{**e, "sources": tuple(e["sources"]), "files": _decoded(e["files"])})
+                Exam(**{**e, "code": tuple(e["code"]), "files": _decoded(e["files"])})
                 for e in values["exams"]
             )
             which = values["library"]
@@ -455,20 +455,20 @@ class _Sitting:
 
 
 def _sit(job: Job, exam: Exam, *, sandboxed: bool) -> _Sitting:
-    """Run an exam: its sources, then its test, in a kernel that has nothing else."""
+    """Run an exam: its code, then its test, in a kernel that has nothing else."""
     test = _source(_cell_of(job.notebook, exam.test))
     kernel = Kernel(
         job.limits,
         {**job.files, **exam.files},
         sandboxed=sandboxed,
-        preload=preload([*exam.sources, test]),
+        preload=preload([*exam.code, test]),
         data=False,
     )
     deadline = time.monotonic() + job.limits.notebook_seconds
     outputs = Outputs(job.limits.output_bytes, kernel.displays)
     with kernel:
         reply = Reply("ok", 0.0)
-        for source in (f"profile = {exam.profile!r}", *exam.sources):
+        for source in (f"profile = {exam.profile!r}", *exam.code):
             left = min(job.limits.cell_seconds, deadline - time.monotonic())
             reply = kernel.run(source, max(0.1, left))
             if reply.status in ("died", "timeout"):

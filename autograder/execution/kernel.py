@@ -93,7 +93,7 @@ class Kernel:
 
     def _new_group(self) -> cgroups.Group | None:
         """Limits on all processes together, where the system has them; else the watchdog looks."""
-        found = cgroups.probe()
+        found = cgroups.find()
         if found.cgroups is not None:
             with contextlib.suppress(OSError):
                 return found.cgroups.group(self.limits.together_mib, self.limits.processes)
@@ -151,7 +151,7 @@ class Kernel:
         start = "forked" if forked else f"started cold ({cold})"
         if self._group is not None:
             return f"{start}, limited by cgroups"
-        return f"{start}, limited by rlimits and a watchdog ({cgroups.probe().reason})"
+        return f"{start}, limited by rlimits and a watchdog ({cgroups.find().reason})"
 
     def _connect(self, kind: int, channel: str) -> zmq.Socket[bytes]:
         socket = self._zmq.socket(kind)

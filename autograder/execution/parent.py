@@ -300,7 +300,7 @@ def current() -> Parent:
         return _current
 
 
-def probe() -> str:
+def trouble() -> str:
     """Why kernels can't be forked here; "" if they can."""
     try:
         parent = current()

@@ -41,7 +41,7 @@ class LocalPool:
         self._workers = [_Worker(self._waiting, sandbox) for _ in range(workers)]
 
     def __enter__(self) -> LocalPool:
-        cgroups.probe()  # before the workers: on version 2 it finds this process a group of its own
+        cgroups.find()  # before the workers: on version 2 it finds this process a group of its own
         # What a worker leaves behind that is killed, goes with this folder.
         self._folder = tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True)
         for worker in self._workers:

@@ -1,7 +1,7 @@
 """What is kept between two runs of `autograder grade`, in the folder `.grading/` of the course.
 
 RESULT.json holds the result of a job, named by everything that determines it. WEEK/STUDENT.json
-holds what became of a submission, and by what it can be known again. A file that is damaged counts
+holds what became of a submission, with its fingerprints. A file that is damaged counts
 as none: what it held is made again.
 """
 

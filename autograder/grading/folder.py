@@ -19,12 +19,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autograder import files as files_
 from autograder.course import SubmittedFile
 
 MAXIMUM_BYTES = 20_000_000  # of a file
 MAXIMUM_FOLDER = 60_000_000  # of all files that are read in a folder
 MAXIMUM_ENTRIES = 1_000  # of a folder and its folders that are looked at
 MAXIMUM_DEPTH = 3  # of folders in folders
+
+
+def is_text(name: str) -> bool:
+    """Whether the name of a student's folder can be written down.
+
+    A database and a terminal take no other, and formgrader puts it into its pages as it is.
+    """
+    return name.isprintable() and len(name) <= 128 and not set(name) & set("<>&\"'`\\")
 
 
 def printable(name: str) -> str:
@@ -70,10 +79,9 @@ class Listing:
     entries: int = 0
     read: int = 0
 
-    def key(self, *first: str) -> str:
-        """SHA-256 of these texts and of all that was found; of times only the order matters."""
+    def fingerprint(self) -> str:
+        """Fingerprint of all that was found; of times only the order matters."""
         parts = [
-            *first,
             self.whole,
             *(f.name for f in sorted(self.files, key=lambda f: (f.modified, f.name))),
             *(f"{name}: {why}" for name, why in sorted(self.refused.items())),
@@ -81,13 +89,8 @@ class Listing:
             *self.notes,
             *(f"{name}: {b.name} {b.digest}" for name, b in sorted(self.beside.items())),
         ]
-        digest = hashlib.sha256()
-        for part in parts:
-            data = part.encode("utf-8", "surrogateescape")
-            digest.update(b"%d:%b" % (len(data), data))
-        for file in sorted(self.files, key=lambda f: f.name):
-            digest.update(b"%d:%b" % (len(file.content), file.content))
-        return digest.hexdigest()
+        contents = (file.content for file in sorted(self.files, key=lambda f: f.name))
+        return files_.digest([*parts, *contents])
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -96,16 +99,16 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 def look(
     folder: Path,
-    sources: Iterable[str],
+    names: Iterable[str],
     files: Sequence[SubmittedFile] = (),
     *,
     contents: bool = False,
 ) -> Listing:
     """Read what may be a notebook in a folder. Neither it nor the folder that holds it is a link.
 
-    files: what is handed in beside the notebooks; of these only the digests are kept, or with
-    contents all that they hold. Everything goes through descriptors of folders: nobody can put a
-    link in a path meanwhile.
+    names: of the week's notebooks. files: what is handed in beside them; of these only the digests
+    are kept, or with contents all that they hold. Everything goes through descriptors of folders:
+    nobody can put a link in a path meanwhile.
     """
     found = Listing()
     shown = printable("/".join(folder.parts[-2:]))
@@ -128,7 +131,7 @@ def look(
         os.close(parent)
     try:
         # The names that should be there come first: no crowd of files can hide them.
-        first = [*(f"{name}.ipynb" for name in sources), *(file.name for file in files)]
+        first = [*(f"{name}.ipynb" for name in names), *(file.name for file in files)]
         with _Search(files) as search:
             for name in first:
                 _enter(name, name, descriptor, found, search)

@@ -31,12 +31,13 @@ class Grafted:
     notes: tuple[str, ...]
 
 
-def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
+def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = True) -> Grafted:
     """Put a student's sources into the instructor's notebook.
 
     source: the source notebook, in all languages; what is worked out of it is kept as long as it
     lives, so it must not be changed after the first call. student: as intake.read gives it; None
-    for a file that could not be read, which gives the untouched notebook.
+    for a file that could not be read, which gives the untouched notebook. whole: False where a part
+    of the file is lost, so that tests may lack.
     """
     language = _language(student)
     ready = _prepared(source, language)
@@ -44,20 +45,18 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
     if student is None:
         return Grafted(notebook, language, (), ())
     known = dict(zip(ready.keys, notebook.cells, strict=True))
-    ours = nb_.ours(student)
-    flags, notes = list(ours.get("flags", ())), list(ours.get("notes", ()))
-    outdated = _outdated(ours.get("version"), ready.version)
-    notes += [outdated] if outdated else []
+    outdated = _outdated(nb_.ours(student).get("version"), ready.version)
+    flags, notes = [], [outdated] if outdated else []
     if any(nb_.HIDDEN[0] in cell.source for cell in student.cells):
         flags.append("the file holds hidden tests: it was made from the instructor's notebook")
 
-    submission = _sorted_out(student.cells, ready, keep_prose=not outdated)
+    theirs = _sorted_out(student.cells, ready, keep_prose=not outdated)
     for key, cell in known.items():
-        copies = submission.copies.get(key, [])
+        copies = theirs.copies.get(key, [])
         if key in ready.tasks:
-            notes += _put_solution(cell, copies, submission, ready)
+            notes += _put_solution(cell, copies, theirs, ready)
         elif nb_.is_graded(cell):
-            if copies or ours.get("whole", True):
+            if copies or whole:
                 flags += _changed_test(cell, copies) if not outdated else []
         elif key in ready.fixed:
             if any(copy.source.strip() != cell.source.strip() for copy in copies):
@@ -73,7 +72,7 @@ def graft(source: NotebookNode, student: NotebookNode | None) -> Grafted:
     merged: list[NotebookNode] = []
     for key, cell in (("", None), *known.items()):
         merged += [cell] if cell else []
-        added = submission.added.get(key, ())
+        added = theirs.added.get(key, ())
         merged += [_new_cell(each.cell, len(merged) + i) for i, each in enumerate(added)]
     notebook.cells = merged
     return Grafted(notebook, language, tuple(flags), tuple(notes))
@@ -201,7 +200,7 @@ class _Loose:
 
 
 @dataclass
-class _Submission:
+class _Matched:
     """copies: key -> the student's cells. added: key, "" at the start -> added after that cell."""
 
     copies: dict[str, list[NotebookNode]] = field(default_factory=dict)
@@ -209,9 +208,9 @@ class _Submission:
     code: list[_Loose] = field(default_factory=list)
 
 
-def _sorted_out(cells: list[NotebookNode], ready: _Prepared, *, keep_prose: bool) -> _Submission:
+def _sorted_out(cells: list[NotebookNode], ready: _Prepared, *, keep_prose: bool) -> _Matched:
     """Match a student's cells. keep_prose: keep the instructor's texts that a student changed."""
-    found = _Submission()
+    found = _Matched()
     keys = [_match(cell, ready) for cell in cells]
     until = len(ready.keys)
     nexts = []
@@ -272,7 +271,7 @@ def _is_elsewhere(cell: NotebookNode, ready: _Prepared, keep_prose: bool) -> boo
 
 
 def _put_solution(
-    cell: NotebookNode, copies: list[NotebookNode], submission: _Submission, ready: _Prepared
+    cell: NotebookNode, copies: list[NotebookNode], theirs: _Matched, ready: _Prepared
 ) -> list[str]:
     """Put what the student wrote for a task into its cell; what is worth telling of it."""
     key = _key(cell)
@@ -287,11 +286,11 @@ def _put_solution(
         written = written if any(map(_says_something, written)) else []
     if not wanted:
         written = [c for c in written if _plain(c.source) not in steps.STUBS]
-    if not written and not wanted and (beside := _beside(key, submission, ready)):
+    if not written and not wanted and (beside := _beside(key, theirs, ready)):
         _put_texts(cell, [each.cell for each in beside])
         return [f"the answer {key} was found in a cell of the student's own, and taken"]
     if not written:
-        if wanted and (taken := _from_elsewhere(cell, wanted, submission, ready)):
+        if wanted and (taken := _from_elsewhere(cell, wanted, theirs, ready)):
             cell.source, number = taken
             return [f"the code of {key} was found in another place, cell {number}, and taken"]
         return [] if copies else [f"the cell of {key} is missing"]
@@ -329,14 +328,14 @@ def _put_texts(cell: NotebookNode, parts: list[NotebookNode]) -> None:
         cell.attachments = _copy(pictures)
 
 
-def _beside(key: str, submission: _Submission, ready: _Prepared) -> list[_Loose]:
+def _beside(key: str, theirs: _Matched, ready: _Prepared) -> list[_Loose]:
     """The texts that a student wrote just above or below an answer cell left as it was.
 
     They are taken out of where they stood: nobody would grade them there.
     """
     here = ready.place[key]
     found = []
-    for added in submission.added.values():
+    for added in theirs.added.values():
         for each in list(added):
             if each.cell.cell_type == "markdown" and each.place <= here <= each.until:
                 added.remove(each)
@@ -358,7 +357,7 @@ def _says_something(cell: NotebookNode) -> bool:
 
 
 def _from_elsewhere(
-    cell: NotebookNode, wanted: frozenset[str], submission: _Submission, ready: _Prepared
+    cell: NotebookNode, wanted: frozenset[str], theirs: _Matched, ready: _Prepared
 ) -> tuple[str, int] | None:
     """The code of a task whose own cell is missing or untouched, and the number of its cell.
 
@@ -366,13 +365,13 @@ def _from_elsewhere(
     one that stands above, or is another known cell, only the definitions are copied: what the
     cells between need of it stays.
     """
-    found = next((loose for loose in reversed(submission.code) if wanted <= loose.names), None)
+    found = next((loose for loose in reversed(theirs.code) if wanted <= loose.names), None)
     if found is None:
         return None
     source = found.cell.source
     here = ready.place[_key(cell)]
     if found.added and (found.place >= here or found.until > here):
-        for added in submission.added.values():
+        for added in theirs.added.values():
             added[:] = [each for each in added if each is not found]
         found.added = False  # further tasks that it holds copy from it
     else:

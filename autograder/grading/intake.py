@@ -14,19 +14,15 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
-from autograder.course import SubmittedFile
-from autograder.grading.folder import MAXIMUM_BYTES, File, is_notebook, look, printable
+from autograder.grading.folder import MAXIMUM_BYTES, File, Listing, is_notebook, printable
 from autograder.grading.graft import attempts
-
-FORMAT = 1  # of what `collect` makes of the same bytes; part of the key
 
 MAXIMUM_CELLS = 2_000  # of a notebook
 MAXIMUM_CODE = 2_000_000  # characters of all code in a notebook
@@ -59,31 +55,43 @@ class IntakeError(Exception):
 
 
 @dataclass(frozen=True)
+class Read:
+    """A submitted notebook that was read.
+
+    notes: what was repaired or left out. flags: what a person should look at. whole: False where a
+    part of the file is lost.
+    """
+
+    notebook: NotebookNode
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True)
 class Collected:
     """What one student handed in for a week.
 
     notebooks: those that can be graded, by their names in the course. refused: why the others that
-    are there can't. notes: what else a teacher may want to know of the folder. key: SHA-256 of all
-    that this was made from. files: what was handed in beside the notebooks, as it is.
+    are there can't. notes: what else a teacher may want to know of the folder. files: what was
+    handed in beside the notebooks, as it is.
     """
 
-    notebooks: Mapping[str, NotebookNode]
+    notebooks: Mapping[str, Read]
     refused: Mapping[str, str]
     notes: tuple[str, ...]
-    key: str
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 # -- One file ---------------------------------------------------------------------------------
 
 
-def read(content: bytes) -> NotebookNode:
+def read(content: bytes) -> Read:
     """Read a submitted notebook of any nbformat from 2 on. Raises IntakeError.
 
     Only what grading needs is kept. Of a cell: type, id, source, grade_id and points, pictures
     attached to a text, and outputs, which the graft keeps of cells that are not run again. Of the
-    notebook: the stamp of the build. What was repaired or left out stands beside the stamp, in
-    `notes`, `flags` and `whole`, from where the graft takes it.
+    notebook: the stamp of the build.
     """
     if len(content) > MAXIMUM_BYTES:
         raise IntakeError(
@@ -111,10 +119,10 @@ def read(content: bytes) -> NotebookNode:
             f"the notebook holds {code / 1e6:.1f} million characters of code; "
             f"at most {MAXIMUM_CODE / 1e6:.0f} million are read"
         )
-    ours = _stamp(table)
-    ours.update(notes=told.notes_in_order(), flags=told.flags, whole=told.whole)
     # Not nbformat's constructor: that would refuse ids that stand twice, say.
-    return NotebookNode(cells=cells, metadata={nb_.KEY: ours}, nbformat=4, nbformat_minor=5)
+    metadata = {nb_.KEY: _stamp(table)}
+    notebook = NotebookNode(cells=cells, metadata=metadata, nbformat=4, nbformat_minor=5)
+    return Read(notebook, tuple(told.notes_in_order()), tuple(told.flags), told.whole)
 
 
 @dataclass
@@ -396,73 +404,66 @@ def _stamp(table: Any) -> dict[str, Any]:
 
 
 def collect(
-    folder: Path,
-    sources: Mapping[str, NotebookNode],
-    expected: Collection[str] = (),
-    files: Sequence[SubmittedFile] = (),
+    found: Listing, sources: Mapping[str, NotebookNode], expected: Collection[str] = ()
 ) -> Collected:
-    """Collect one student's folder of a week. Reads only; raises nothing for what lies there.
+    """Collect what lies in a student's folder of a week; raises nothing for it.
 
-    sources: the week's source notebooks by name. expected: names of files that were handed out
-    with the notebooks; finding them again is not worth a note. files: what should be handed in
-    beside the notebooks; one that is not there, or can't be used, is a note and refuses nothing.
+    found: the folder, with the contents of what was handed in beside the notebooks; one of those
+    that is not there, or can't be used, is a note and refuses nothing. sources: the week's source
+    notebooks by name. expected: names of files that were handed out with the notebooks; finding
+    them again is not worth a note.
     """
-    found = look(folder, sources, files, contents=True)
-    key = found.key(str(FORMAT), *sources)
     if found.whole:
-        return Collected({}, {name: found.whole for name in sources}, (), key)
-    notes = list(found.notes)
-    candidates: dict[str, list[tuple[File, NotebookNode]]] = {}
+        return Collected({}, {name: found.whole for name in sources}, ())
+    unread, others = dict(found.refused), list(found.others)
+    candidates: dict[str, list[tuple[File, Read]]] = {}
     renamed: dict[str, str] = {}
-    marks = _Marks(sources)
+    traits = _Traits(sources)
     for file in found.files:
         try:
-            notebook = read(file.content)
+            one = read(file.content)
         except IntakeError as error:
             if is_notebook(file.name):
-                found.refused[file.name] = str(error)
+                unread[file.name] = str(error)
             else:
-                found.others.append(file.name)
+                others.append(file.name)
             continue
-        name, note = marks.whose(file.name, notebook)
+        name, note = traits.whose(file.name, one.notebook)
         if not name:
-            found.others.append(file.name)
+            others.append(file.name)
             continue
-        candidates.setdefault(name, []).append((file, notebook))
+        candidates.setdefault(name, []).append((file, one))
         renamed[name] = note
 
-    notebooks: dict[str, NotebookNode] = {}
+    notes = list(found.notes)
+    notebooks: dict[str, Read] = {}
     for name in sources:
         if name in candidates:
             notebooks[name], note = _best(name, candidates[name], sources[name])
             notes += [note or renamed[name]] if note or renamed[name] else []
+    refused, unused = _refused(unread, notebooks, traits)
+    notes += [*unused, *_unused(others, expected)]
+    beside = {name: file.content for name, file in found.beside.items()}
+    return Collected(notebooks, refused, tuple(notes), beside)
+
+
+def _refused(
+    unread: Mapping[str, str], notebooks: Mapping[str, Read], traits: _Traits
+) -> tuple[dict[str, str], list[str]]:
+    """Why notebooks are refused, by name, and notes on the other files that can't be read."""
     refused: dict[str, str] = {}
-    unread = []
+    unused = []
     # A file of the notebook's own name says best why it is missing.
-    for file_name, why in sorted(found.refused.items(), key=lambda i: (i[0].count("/"), i)):
-        name = marks.named(file_name) if is_notebook(file_name) else ""
+    for file_name, why in sorted(unread.items(), key=lambda i: (i[0].count("/"), i)):
+        name = traits.named(file_name) if is_notebook(file_name) else ""
         if name and name not in notebooks and file_name == f"{name}.ipynb":
             refused[name] = why
         elif name and name not in notebooks and name not in refused:
             refused[name] = f"{printable(file_name)}: {why}"
         else:
-            unread.append(f"{printable(file_name)} was not used: {why}")
-    notes += unread[:5]
-    notes += [f"{len(unread) - 5} more such files"] if len(unread) > 5 else []
-    return Collected(
-        notebooks,
-        refused,
-        (*notes, *_unused(found.others, expected)),
-        key,
-        {name: file.content for name, file in found.beside.items()},
-    )
-
-
-def key_of(
-    folder: Path, sources: Mapping[str, NotebookNode], files: Sequence[SubmittedFile] = ()
-) -> str:
-    """The key that `collect` would give now, without parsing anything."""
-    return look(folder, sources, files).key(str(FORMAT), *sources)
+            unused.append(f"{printable(file_name)} was not used: {why}")
+    more = [f"{len(unused) - 5} more such files"] if len(unused) > 5 else []
+    return refused, [*unused[:5], *more]
 
 
 def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
@@ -488,7 +489,7 @@ def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
 # -- Which notebook a file is -----------------------------------------------------------------
 
 
-class _Marks:
+class _Traits:
     """What tells the notebooks of a week apart: ids of cells, tasks, stamps, names of functions."""
 
     def __init__(self, sources: Mapping[str, NotebookNode]) -> None:
@@ -551,15 +552,13 @@ def _names(cells: Iterable[NotebookNode]) -> set[str]:
     return {n for cell in cells if cell.cell_type == "code" for n in nb_.defined(cell.source)}
 
 
-def _own(marks: Mapping[str, set[str]]) -> dict[str, set[str]]:
+def _own(traits: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """Of each set what no other has."""
-    count = Counter(mark for each in marks.values() for mark in each)
-    return {name: {m for m in each if count[m] == 1} for name, each in marks.items()}
+    count = Counter(trait for each in traits.values() for trait in each)
+    return {name: {t for t in each if count[t] == 1} for name, each in traits.items()}
 
 
-def _best(
-    name: str, candidates: list[tuple[File, NotebookNode]], source: NotebookNode
-) -> tuple[NotebookNode, str]:
+def _best(name: str, candidates: list[tuple[File, Read]], source: NotebookNode) -> tuple[Read, str]:
     """Of several files that are one notebook, the one to grade, and a note on the choice.
 
     One that was worked on beats an untouched one; then the notebook's own name, the newer file, the
@@ -567,7 +566,7 @@ def _best(
     """
     if len(candidates) == 1:
         return candidates[0][1], ""
-    done = {file.name: attempts(source, notebook) for file, notebook in candidates}
+    done = {file.name: attempts(source, one.notebook) for file, one in candidates}
     rules = {
         "the only one that was worked on": lambda f: done[f.name] > 0,
         "the one with the notebook's own name": lambda f: f.name == f"{name}.ipynb",
@@ -583,5 +582,5 @@ def _best(
     (chosen,) = files
     others = [printable(f.name) for f, _ in candidates if f is not chosen]
     shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    notebook = next(n for f, n in candidates if f is chosen)
-    return notebook, f"{name}: {printable(chosen.name)} was graded, {why}; not {shown}"
+    one = next(one for file, one in candidates if file is chosen)
+    return one, f"{name}: {printable(chosen.name)} was graded, {why}; not {shown}"

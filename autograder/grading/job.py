@@ -40,7 +40,7 @@ def job_of(
 
     The salt comes from the source notebook, which students do not have: the hidden tests draw
     numbers that they can't foresee, and the same ones for everybody. files: what the notebook finds
-    beside it. exams: the private part of each task that is an exam. library: what it may use of
+    beside it. exams: the private inputs of each task that is an exam. library: what it may use of
     `practical_dl`. Cells that train are left out.
     """
     exams = exams or {}
@@ -75,8 +75,8 @@ def _exam(notebook: NotebookNode, private: Private) -> Exam:
         and nb_.PARAMETERS not in cell.metadata.get("tags", ())  # they are given
     ]
     files = {f"{FOLDER}/{private.task}.inputs.npz": private.inputs}
-    sources = (definitions(others), *own)
-    return Exam(private.task, test.id, sources, files, private.profile)
+    code = (definitions(others), *own)
+    return Exam(private.task, test.id, code, files, private.profile)
 
 
 def _salt(source: NotebookNode) -> str:
@@ -204,7 +204,7 @@ def apply_result(
 ) -> tuple[Verdict, ...]:
     """Put what ran into the grafted notebook: outputs, and at each test cell its verdict.
 
-    exams: the private part of each task that is an exam. files: what is to be told of the files
+    exams: the private inputs of each task that is an exam. files: what is to be told of the files
     that were handed in, beside an exam that failed. A cell that trains keeps the outputs that were
     handed in with it.
     """

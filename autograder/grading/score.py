@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from nbformat.v4 import new_output
 from autograder import notebook as nb_
 from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
+from autograder.gradebook import Marks
 
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
@@ -50,11 +51,11 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
 
 
 def judge_exam(
-    cell: NotebookNode, outcome: CellOutcome, private: Private, handed: Any, sources: str
+    cell: NotebookNode, outcome: CellOutcome, private: Private, handed: Any, code: str
 ) -> Verdict:
     """The verdict on the test cell of an exam: what was handed in is compared with the answers.
 
-    handed: what `check.hand_in` published there, None for nothing. sources: the student's code.
+    handed: what `check.hand_in` published there, None for nothing. code: the student's.
     """
     task = private.task
     if outcome.status == "error" and outcome.ename == "NameError":
@@ -69,7 +70,7 @@ def judge_exam(
     if not isinstance(handed, Mapping):
         return Verdict(task, 0.0, "wrong", f"Wrong: {task}: no answers were handed in.")
     try:
-        mark = private.mark(handed, sources)
+        found = private.mark(handed, code)
     except HandedError as error:
         message = f"Wrong: {task}: the answers can't be read: {error}."
         return Verdict(task, 0.0, "wrong", message)
@@ -77,9 +78,9 @@ def judge_exam(
         message = f"{task}: a person has to look at this task; its answers could not be marked."
         flag = f"{task}: marking what it handed in failed: {type(error).__name__}: {error}"
         return Verdict(task, 0.0, "unconfirmed", message, flag[:500])
-    if mark.share == 0.0:
-        return Verdict(task, 0.0, "wrong", f"{task}: {mark.message}", mark.flag)
-    return replace(_worth(task, mark.share, mark.message), flag=mark.flag)
+    if found.share == 0.0:
+        return Verdict(task, 0.0, "wrong", f"{task}: {found.message}", found.flag)
+    return replace(_worth(task, found.share, found.message), flag=found.flag)
 
 
 def _ends(message: str) -> str:
@@ -135,8 +136,33 @@ def _partial(cell: NotebookNode) -> tuple[float, str]:
     return 1.0, ""
 
 
+def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
+    """The marks of a notebook, the same as nbgrader's SaveAutoGrades would read off its outputs.
+
+    An answer waits for a person, unless it was left as it was handed out.
+    """
+    from nbgrader.utils import compute_checksum
+
+    shares = {nb_.TEST_PREFIX + verdict.task: verdict.score for verdict in verdicts}
+    scores: dict[str, float | None] = {}
+    unanswered = set()
+    for cell in notebook.cells:
+        name = nb_.grade_id(cell)
+        if nb_.is_solution(cell) and cell.metadata.nbgrader.get("checksum") == compute_checksum(
+            cell
+        ):
+            unanswered.add(name)
+        if nb_.is_graded(cell) and nb_.is_solution(cell):
+            scores[name] = 0.0 if name in unanswered else None
+        elif nb_.is_graded(cell):
+            scores[name] = shares[name] * float(cell.metadata.nbgrader["points"])
+    return Marks(scores, frozenset(unanswered))
+
+
 def write_outputs(cell: NotebookNode, verdict: Verdict) -> None:
     """Give a test cell the outputs from which nbgrader's determine_grade reads this verdict.
+
+    nbgrader's own pages need them; our marks come of the verdict itself.
 
     An error is no points, an execute_result with a number is that many points, neither is all of
     them. What the cell printed stays, and stderr becomes stdout: it must not cost a point.

@@ -27,6 +27,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
+from autograder.gradebook import Standing
 from autograder.pages.redact import Secrets
 from autograder.pages.sanitise import RASTER, markdown_html, shown_output
 from autograder.rubric import cite, criteria
@@ -121,6 +122,28 @@ class CellGrade:
     bonus: bool = False
     extra: float = 0.0
     waits: bool = False
+
+
+def grades_of(notebook: NotebookNode, standing: Standing, name: str) -> dict[str, CellGrade]:
+    """What the gradebook says of a notebook: its graded cells, and comments on other ones.
+
+    notebook: the source notebook, which knows points and bonus; standing: of the submission.
+    """
+    rows, comments = standing.rows.get(name, {}), standing.comments.get(name, {})
+    grades = {cell: CellGrade(None, 0.0, comment) for cell, comment in comments.items()}
+    for cell in notebook.cells:
+        id_ = nb_.grade_id(cell)
+        if id_ in rows:
+            row = rows[id_]
+            grades[id_] = CellGrade(
+                score=row.score,
+                points=float(cell.metadata.nbgrader["points"]),
+                comment=comments.get(id_, ""),
+                bonus=bool(nb_.ours(cell).get("bonus")),
+                extra=row.extra or 0.0,
+                waits=row.needs_manual,
+            )
+    return grades
 
 
 def page(

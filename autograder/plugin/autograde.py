@@ -99,7 +99,7 @@ class Autograde(NbGraderAutograde):
                     backend=backend,
                     settings=own,
                     again=self.force,
-                    tell=self.log.warning,
+                    progress=grade_.Progress(tell=self.log.warning),
                 )
             for one in grades:
                 self._log(one)

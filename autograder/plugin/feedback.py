@@ -7,9 +7,12 @@ from typing import Any
 
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
+from nbgrader.converters.base import NbGraderException
 
 from autograder import notebook as nb_
-from autograder.pages.feedback import CellGrade, page
+from autograder.errors import CourseError
+from autograder.gradebook import Recorder
+from autograder.pages.feedback import grades_of, page
 
 
 class FeedbackExporter(HTMLExporter):
@@ -20,36 +23,17 @@ class FeedbackExporter(HTMLExporter):
     ) -> tuple[str, Any]:
         """The page of a notebook, with the grades and comments of the gradebook."""
         where = (resources or {})["nbgrader"]
-        grades, penalty = _recorded(
-            where["db_url"], where["notebook"], where["assignment"], where["student"]
-        )
+        week, name, student = where["assignment"], where["notebook"], where["student"]
+        try:
+            with Recorder(where["db_url"], week) as recorder:
+                standing = recorder.read([student]).get(student)
+        except CourseError as error:
+            raise NbGraderException(str(error)) from error
+        if standing is None:
+            raise NbGraderException(f"{student} has no submission of {week}: autograde it first")
+        source = Path("source") / week / f"{name}.ipynb"  # nbgrader works in the course's root
+        grades = grades_of(nb_.read(source) if source.is_file() else nb, standing, name)
         resources = self._init_resources(resources)
         resources["output_extension"] = self.file_extension
-        return page(nb, grades, title=where["assignment"], penalty=penalty), resources
-
-
-def _recorded(
-    db_url: str, notebook: str, week: str, student: str
-) -> tuple[dict[str, CellGrade], float]:
-    """The rows of a notebook in the gradebook, and the points lost for being late."""
-    from nbgrader.api import Gradebook
-
-    # nbgrader works in the course's root, and knows no bonus.
-    source = Path("source") / week / f"{notebook}.ipynb"
-    cells = nb_.read(source).cells if source.is_file() else []
-    bonus = {nb_.grade_id(cell) for cell in cells if nb_.ours(cell).get("bonus")}
-    with Gradebook(db_url) as gradebook:
-        found = gradebook.find_submission_notebook(notebook, week, student)
-        comments = {c.name: c.comment or "" for c in found.comments}
-        grades = {name: CellGrade(None, 0.0, comment) for name, comment in comments.items()}
-        for row in found.grades:
-            waits = bool(row.needs_manual_grade)
-            grades[row.name] = CellGrade(
-                score=None if waits and row.manual_score is None else row.score,
-                points=row.max_score,
-                comment=comments.get(row.name, ""),
-                bonus=row.name in bonus,
-                extra=row.extra_credit or 0.0,
-                waits=waits,
-            )
-        return grades, float(found.late_submission_penalty or 0.0)
+        penalty = standing.penalties.get(name, 0.0)
+        return page(nb, grades, title=week, penalty=penalty), resources

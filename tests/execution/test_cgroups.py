@@ -253,7 +253,7 @@ def test_a_group_with_other_programs_is_left_as_it_was(
 ) -> None:
     busy = Busy(fake.pids, others=True)
     monkeypatch.setattr(cgroups, "_write", busy.write)
-    found = cgroups._probe({"": fake.pids})
+    found = cgroups._find({"": fake.pids})
     assert found.cgroups is None
     assert "other programs are in the group" in found.reason
     assert "systemd-run --user --scope -p Delegate=yes" in found.remedy
@@ -263,29 +263,29 @@ def test_a_group_with_other_programs_is_left_as_it_was(
 @pytest.mark.parametrize("fake", [2], indirect=True)
 def test_a_group_without_controllers(fake: Cgroups) -> None:
     (fake.pids / "cgroup.controllers").write_text("cpu\n")
-    found = cgroups._probe({"": fake.pids})
+    found = cgroups._find({"": fake.pids})
     assert found.cgroups is None and "controllers: memory, pids" in found.reason
 
 
 def test_limits_that_do_not_hold_are_found_out(fake: Cgroups) -> None:
     """Plain files hold nobody."""
     own = {"": fake.pids} if fake.version == 2 else {"memory": fake.memory, "pids": fake.pids}
-    found = cgroups._probe(own)
+    found = cgroups._find(own)
     assert found.cgroups is None and "does not hold its limits" in found.reason
     assert not list(fake.pids.glob("practical-dl-*-*"))
 
 
 def test_no_cgroups_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = cgroups._probe({})
+    found = cgroups._find({})
     assert "no cgroup controllers are mounted for: memory, pids" in found.reason
-    found = cgroups._probe({"memory": tmp_path / "none", "pids": tmp_path / "none"})
+    found = cgroups._find({"memory": tmp_path / "none", "pids": tmp_path / "none"})
     assert "no group can be made" in found.reason and "grade as root" in found.remedy
-    cgroups.probe.cache_clear()
+    cgroups.find.cache_clear()
     try:
         monkeypatch.setattr(cgroups.sys, "platform", "darwin")
-        assert cgroups.probe() == cgroups.Probe(None, "darwin has no cgroups", cgroups.NO_LINUX)
+        assert cgroups.find() == cgroups.Found(None, "darwin has no cgroups", cgroups.NO_LINUX)
     finally:
-        cgroups.probe.cache_clear()
+        cgroups.find.cache_clear()
 
 
 # -- The kernel itself ------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_no_cgroups_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 @pytest.fixture
 def real() -> Cgroups | None:
     """This machine's groups; None where there are none to be had, which is checked."""
-    found = cgroups.probe()
+    found = cgroups.find()
     if found.cgroups is not None:
         assert (found.reason, found.remedy) == ("", "")
         return found.cgroups
@@ -455,4 +455,4 @@ os._exit(0)
 
 
 def test_the_answer_is_kept(real: Cgroups | None) -> None:
-    assert cgroups.probe() is cgroups.probe()
+    assert cgroups.find() is cgroups.find()

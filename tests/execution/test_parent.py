@@ -217,13 +217,13 @@ def test_a_parent_that_does_not_come_up_is_not_waited_for_twice(
 def test_namespaces_that_are_refused_make_kernels_start_cold(
     fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert parent.probe() == ""
+    assert parent.trouble() == ""
     parent.current().close()
     monkeypatch.setattr(parent.sandbox, "below_writable", lambda: ["/no/such/folder"])
     result = execute(Job(notebook("print(6 * 7)"), {"a.txt": b"x"}))
     assert "started cold" in result.kernel and "No such file" in result.kernel
     assert text(result, 0) == "42\n"
-    assert "No such file" in parent.probe()
+    assert "No such file" in parent.trouble()
 
 
 def test_a_cold_kernel_does_the_same(fresh: None) -> None:

@@ -238,6 +238,18 @@ def test_a_notebook_that_is_withdrawn_leaves_nothing(course: Course) -> None:
     assert {row.score for row in state(course.root)["rows"]["ann"].rows["tiny"].values()} == {0.0}
 
 
+def test_what_was_done_to_a_file_is_told(course: Course) -> None:
+    path = hand_in(course.root, "ann", "name = 'ann'")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"}")
+    whole = hand_in(course.root, "bob", "name = 'bob'")
+    whole.write_bytes(whole.read_bytes()[:-3])
+    found = grade(course)
+    (note,) = found["ann"].notebooks[0].notes
+    assert note == "tiny: what stood in the file after the end of the notebook was left out"
+    (flag,) = found["bob"].notebooks[0].reasons
+    assert flag.startswith("tiny: the file is not whole: it is cut off or damaged at line ")
+
+
 def test_only_a_few_submissions_are_in_memory(course: Course) -> None:
     """A backend is given the next job only when it asks for it, and one ends before the next."""
 
@@ -360,7 +372,7 @@ def test_a_locked_gradebook_loses_no_result(
     other.execute("BEGIN IMMEDIATE")
     first, second = Fake(), Fake()
     with pytest.raises(CourseError, match="database is locked"):
-        grade(course, first, tell=told.append)
+        grade(course, first, progress=grade_.Progress(tell=told.append))
     assert told and "trying again" in told[0]
     other.rollback()
     assert len(grade(course, second)) == 4

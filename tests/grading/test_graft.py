@@ -287,8 +287,7 @@ def test_checks_beyond_the_end_of_a_cut_file_were_not_deleted(
 ) -> None:
     student.cells = student.cells[: at(student, "line") + 1]
     assert len(graft(source, student).flags) > 0
-    student.metadata[nb_.KEY]["whole"] = False
-    assert graft(source, student).flags == ()
+    assert graft(source, student, whole=False).flags == ()
 
 
 def test_an_emptied_solution_is_not_attempted(source: NotebookNode, student: NotebookNode) -> None:
@@ -428,12 +427,6 @@ def test_the_instructors_notebook_is_flagged(source: NotebookNode) -> None:
     assert grafted.flags[0] == (
         "the file holds hidden tests: it was made from the instructor's notebook"
     )
-
-
-def test_what_the_intake_told_is_passed_on(source: NotebookNode, student: NotebookNode) -> None:
-    student.metadata[nb_.KEY].update(flags=["a flag"], notes=["a note"])
-    grafted = graft(source, student)
-    assert (grafted.flags, grafted.notes) == (("a flag",), ("a note",))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,9 +31,9 @@ from autograder.course import SubmittedFile
 from autograder.execution.inside import launcher
 from autograder.grading import folder as folder_
 from autograder.grading import intake
+from autograder.grading.folder import look
 
 CELL = {"cell_type": "code", "id": "a", "metadata": {}, "source": "x = 1", "outputs": []}
-NOTHING_TOLD = {"flags": [], "notes": [], "whole": True}
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
 
 
@@ -42,24 +42,34 @@ def text(*cells: Any, **fields: object) -> bytes:
     return json.dumps(table).encode()
 
 
-def told(notebook: NotebookNode) -> list[str]:
+def told(read: intake.Read) -> list[str]:
     """What the intake says of a file."""
-    return nb_.ours(notebook)["flags"] + nb_.ours(notebook)["notes"]
+    return [*read.flags, *read.notes]
+
+
+def collect(
+    folder: Path,
+    sources: Mapping[str, NotebookNode],
+    expected: Collection[str] = (),
+    files: Sequence[SubmittedFile] = (),
+) -> intake.Collected:
+    """Look at a folder, and collect what lies there."""
+    return intake.collect(look(folder, sources, files, contents=True), sources, expected)
 
 
 # -- One file ---------------------------------------------------------------------------------
 
 
 def test_a_good_file() -> None:
-    notebook = intake.read(text(CELL))
-    assert [(c.id, c.cell_type, c.source) for c in notebook.cells] == [("a", "code", "x = 1")]
-    assert told(notebook) == []
+    read = intake.read(text(CELL))
+    assert [(c.id, c.cell_type, c.source) for c in read.notebook.cells] == [("a", "code", "x = 1")]
+    assert told(read) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be"])
 def test_a_byte_order_mark_is_no_fault(encoding: str) -> None:
     content = text(CELL | {"source": "# é"}).decode().encode(encoding)
-    assert intake.read(content).cells[0].source == "# é"
+    assert intake.read(content).notebook.cells[0].source == "# é"
 
 
 @pytest.mark.parametrize(
@@ -67,33 +77,36 @@ def test_a_byte_order_mark_is_no_fault(encoding: str) -> None:
 )
 def test_an_old_encoding_is_told(encoding: str, words: str) -> None:
     content = text(CELL).replace(b"x = 1", f"x = 1  {words}".encode(encoding))
-    notebook = intake.read(content)
-    assert notebook.cells[0].source == f"x = 1  {words}"
+    read = intake.read(content)
+    assert read.notebook.cells[0].source == f"x = 1  {words}"
     name = encoding.replace("cp", "Windows-")
-    assert told(notebook) == [f"the file is not in UTF-8; it was read as {name}"]
+    assert told(read) == [f"the file is not in UTF-8; it was read as {name}"]
 
 
 def test_some_damaged_characters_cost_only_themselves() -> None:
     content = text(CELL).replace(b"x = 1", "x = 1  # Прямая".encode()[:-1])
-    notebook = intake.read(content)
-    assert notebook.cells[0].source == "x = 1  # Пряма\ufffd"
-    assert told(notebook) == ["1 characters of the file were damaged; they show as \ufffd"]
+    read = intake.read(content)
+    assert read.notebook.cells[0].source == "x = 1  # Пряма\ufffd"
+    assert told(read) == ["1 characters of the file were damaged; they show as \ufffd"]
 
 
 def test_a_source_in_lines() -> None:
-    assert intake.read(text(CELL | {"source": ["x = 1\n", "y"]})).cells[0].source == "x = 1\ny"
+    assert (
+        intake.read(text(CELL | {"source": ["x = 1\n", "y"]})).notebook.cells[0].source
+        == "x = 1\ny"
+    )
 
 
 def test_line_ends_of_windows() -> None:
-    assert intake.read(text(CELL | {"source": "x\r\ny\rz"})).cells[0].source == "x\ny\nz"
-    assert intake.read(text(CELL).replace(b"{", b"{\r\n")).cells[0].source == "x = 1"
+    assert intake.read(text(CELL | {"source": "x\r\ny\rz"})).notebook.cells[0].source == "x\ny\nz"
+    assert intake.read(text(CELL).replace(b"{", b"{\r\n")).notebook.cells[0].source == "x = 1"
 
 
 def test_no_ids_and_ids_twice() -> None:
     bare = {k: v for k, v in CELL.items() if k != "id"}
-    assert [c.id for c in intake.read(text(bare, CELL, CELL)).cells] == ["", "a", "a"]
-    assert intake.read(text(bare | {"metadata": {"id": "colab"}})).cells[0].id == "colab"
-    assert intake.read(text(CELL | {"id": "a b\n" * 99})).cells[0].id == ""
+    assert [c.id for c in intake.read(text(bare, CELL, CELL)).notebook.cells] == ["", "a", "a"]
+    assert intake.read(text(bare | {"metadata": {"id": "colab"}})).notebook.cells[0].id == "colab"
+    assert intake.read(text(CELL | {"id": "a b\n" * 99})).notebook.cells[0].id == ""
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -107,7 +120,7 @@ def test_formats_2_and_3(number: int) -> None:
     )
     old = v3.new_notebook(worksheets=[sheet])
     old.nbformat = number
-    cells = intake.read(v3.writes_json(old).encode()).cells
+    cells = intake.read(v3.writes_json(old).encode()).notebook.cells
     assert [(c.cell_type, c.source) for c in cells] == [
         ("code", "x = 3"),
         ("markdown", "a"),
@@ -117,7 +130,10 @@ def test_formats_2_and_3(number: int) -> None:
 
 @pytest.mark.parametrize("number", [0, 5, 99, "four", None, 4.0])
 def test_the_number_of_the_format_does_not_matter(number: object) -> None:
-    assert intake.read(text(CELL, nbformat=number, nbformat_minor=[])).cells[0].source == "x = 1"
+    assert (
+        intake.read(text(CELL, nbformat=number, nbformat_minor=[])).notebook.cells[0].source
+        == "x = 1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,9 +141,9 @@ def test_the_number_of_the_format_does_not_matter(number: object) -> None:
     [3, None, "cell", [], {}, {"cell_type": "code"}, CELL | {"source": 5}, CELL | {"source": [1]}],
 )
 def test_a_damaged_cell_costs_only_itself(cell: object) -> None:
-    notebook = intake.read(text(CELL, cell, CELL))
-    assert [c.source for c in notebook.cells] == ["x = 1", "x = 1"]
-    assert told(notebook) == ["cell 2: damaged, left out"]
+    read = intake.read(text(CELL, cell, CELL))
+    assert [c.source for c in read.notebook.cells] == ["x = 1", "x = 1"]
+    assert told(read) == ["cell 2: damaged, left out"]
 
 
 def test_many_damaged_cells_are_one_note() -> None:
@@ -137,22 +153,24 @@ def test_many_damaged_cells_are_one_note() -> None:
 
 
 def test_a_cell_of_no_known_type_is_kept_but_not_run() -> None:
-    cells = intake.read(text(CELL | {"cell_type": "script"}, CELL | {"cell_type": []})).cells
+    cells = intake.read(
+        text(CELL | {"cell_type": "script"}, CELL | {"cell_type": []})
+    ).notebook.cells
     assert [c.cell_type for c in cells] == ["raw", "raw"]
 
 
 @pytest.mark.parametrize("metadata", [None, [], 3, {"nbgrader": 3}, {"nbgrader": {"grade_id": 1}}])
 def test_odd_metadata_is_none(metadata: object) -> None:
-    assert intake.read(text(CELL | {"metadata": metadata})).cells[0].metadata == {}
-    assert intake.read(text(CELL, metadata=metadata)).cells[0].source == "x = 1"
+    assert intake.read(text(CELL | {"metadata": metadata})).notebook.cells[0].metadata == {}
+    assert intake.read(text(CELL, metadata=metadata)).notebook.cells[0].source == "x = 1"
 
 
 def test_what_no_file_can_hold_is_replaced() -> None:
     content = text(CELL).replace(b"x = 1", rb"x = 1\u0000 # \ud83d\ude00 \udc00")
-    notebook = intake.read(content)
-    assert notebook.cells[0].source == "x = 1 # \N{GRINNING FACE} \ufffd"
-    assert told(notebook) == ["cell 1: characters that are no text were left out"]
-    nb_.dumps(notebook).encode()
+    read = intake.read(content)
+    assert read.notebook.cells[0].source == "x = 1 # \N{GRINNING FACE} \ufffd"
+    assert told(read) == ["cell 1: characters that are no text were left out"]
+    nb_.dumps(read.notebook).encode()
 
 
 @pytest.mark.parametrize(
@@ -169,35 +187,35 @@ def test_what_no_file_can_hold_is_replaced() -> None:
     ],
 )
 def test_json_that_can_only_mean_one_thing_is_repaired(broken: bytes) -> None:
-    notebook = intake.read(broken)
-    assert notebook.cells[0].source.startswith("x = 1")
-    assert told(notebook) == []
+    read = intake.read(broken)
+    assert read.notebook.cells[0].source.startswith("x = 1")
+    assert told(read) == []
 
 
 def test_what_follows_the_notebook_is_left_out() -> None:
-    notebook = intake.read(text(CELL) + b'rsion": 5}')
-    assert told(notebook) == ["what stood in the file after the end of the notebook was left out"]
+    read = intake.read(text(CELL) + b'rsion": 5}')
+    assert told(read) == ["what stood in the file after the end of the notebook was left out"]
 
 
 def test_of_a_file_cut_off_the_whole_cells_are_taken_and_flagged() -> None:
     content = text(CELL, CELL | {"id": "b"}, CELL | {"id": "c"})
-    notebook = intake.read(content[: content.index(b'"c"')])
-    assert [c.id for c in notebook.cells] == ["a", "b"]
-    (flag,) = nb_.ours(notebook)["flags"]
+    read = intake.read(content[: content.index(b'"c"')])
+    assert [c.id for c in read.notebook.cells] == ["a", "b"]
+    (flag,) = read.flags
     assert flag.startswith("the file is not whole: it is cut off or damaged at line 1, column ")
     assert flag.endswith("The 2 cells before that were graded; ask for the file again")
 
 
 def test_an_unfinished_merge_is_told() -> None:
     cells = text(CELL, CELL).replace(b', {"cell_type"', b"\n<<<<<<< HEAD\n=======\n>>>>>>> x\n")
-    (flag,) = nb_.ours(intake.read(cells))["flags"]
+    (flag,) = intake.read(cells).flags
     assert "it holds an unfinished merge of git (<<<<<<<)" in flag
 
 
 def test_a_cell_that_is_too_large_is_left_out_and_flagged() -> None:
-    notebook = intake.read(text(CELL, CELL | {"source": "#" * 600_000}))
-    assert len(notebook.cells) == 1
-    assert told(notebook) == [
+    read = intake.read(text(CELL, CELL | {"source": "#" * 600_000}))
+    assert len(read.notebook.cells) == 1
+    assert told(read) == [
         "cell 2 has 0.6 million characters, too many to grade: it was left out; "
         "look at it in the file"
     ]
@@ -214,12 +232,15 @@ def test_pictures_of_a_text_are_kept_and_nothing_else() -> None:
         "g.png": [],
     }
     cell = CELL | {"cell_type": "markdown", "attachments": attachments}
-    notebook = intake.read(text(cell))
-    assert notebook.cells[0].attachments == {"a.png": {"image/png": PNG}}
-    assert told(notebook) == [
+    read = intake.read(text(cell))
+    assert read.notebook.cells[0].attachments == {"a.png": {"image/png": PNG}}
+    assert told(read) == [
         "cell 1: an attachment was left out; PNG and JPEG of at most 5 MB are kept"
     ]
-    assert "attachments" not in intake.read(text(CELL | {"attachments": attachments})).cells[0]
+    assert (
+        "attachments"
+        not in intake.read(text(CELL | {"attachments": attachments})).notebook.cells[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,7 +259,7 @@ def test_pictures_of_a_text_are_kept_and_nothing_else() -> None:
     ],
 )
 def test_outputs_are_made_anew(output: Any, kept: dict[str, Any] | None) -> None:
-    (cell,) = intake.read(text(CELL | {"outputs": [output]})).cells
+    (cell,) = intake.read(text(CELL | {"outputs": [output]})).notebook.cells
     assert len(cell.outputs) == (kept is not None)
     for key, value in (kept or {}).items():
         assert cell.outputs[0][key] == value
@@ -246,7 +267,7 @@ def test_outputs_are_made_anew(output: Any, kept: dict[str, Any] | None) -> None
 
 def test_outputs_have_a_limit() -> None:
     outputs = [{"output_type": "stream", "name": "stdout", "text": "x" * 700_000}] * 4
-    (cell,) = intake.read(text(CELL | {"outputs": outputs})).cells
+    (cell,) = intake.read(text(CELL | {"outputs": outputs})).notebook.cells
     assert len(cell.outputs) == 3
     assert "left out" in cell.outputs[-1].text
 
@@ -256,10 +277,10 @@ def test_unknown_fields_are_dropped() -> None:
     nbgrader = {"grade_id": "a", "points": 9, "grade": True, "evil": 1}
     metadata = {"nbgrader": nbgrader, "tags": ["skip-execution"], "practical_dl": {"refused": 1}}
     cell = CELL | {"outputs": [output], "metadata": metadata, "evil": 1}
-    notebook = intake.read(
+    read = intake.read(
         text(cell, metadata={"practical_dl": {"language": "ru", "refused": "x", "flags": ["evil"]}})
     )
-    assert notebook.cells == [
+    assert read.notebook.cells == [
         {
             "cell_type": "code",
             "execution_count": None,
@@ -269,7 +290,8 @@ def test_unknown_fields_are_dropped() -> None:
             "source": "x = 1",
         }
     ]
-    assert notebook.metadata == {"practical_dl": {"language": "ru", **NOTHING_TOLD}}
+    assert read.notebook.metadata == {"practical_dl": {"language": "ru"}}
+    assert told(read) == [] and read.whole
 
 
 def test_of_a_progress_bar_the_end_is_kept() -> None:
@@ -281,13 +303,14 @@ def test_of_a_progress_bar_the_end_is_kept() -> None:
         (None, ""),
     ]:
         output = {"output_type": "stream", "name": "stderr", "text": written}
-        (kept,) = intake.read(text(CELL | {"outputs": [output]})).cells[0].outputs
+        (kept,) = intake.read(text(CELL | {"outputs": [output]})).notebook.cells[0].outputs
         assert kept.text == shown
 
 
 def test_the_result_can_be_written() -> None:
-    notebook = intake.read(text(CELL, CELL | {"id": "b", "cell_type": "markdown"}))
-    assert nbformat.reads(nbformat.writes(notebook), as_version=4).cells[1].cell_type == "markdown"
+    read = intake.read(text(CELL, CELL | {"id": "b", "cell_type": "markdown"}))
+    again = nbformat.reads(nbformat.writes(read.notebook), as_version=4)
+    assert again.cells[1].cell_type == "markdown"
 
 
 @pytest.mark.parametrize(
@@ -416,15 +439,15 @@ Sources = dict[str, NotebookNode]
 def test_a_good_folder(week: Path, sources: Sources, solved: bytes, other: bytes) -> None:
     put(week, "tiny.ipynb", solved)
     put(week, "other.ipynb", other)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny", "other"]
     assert (collected.refused, collected.notes) == ({}, ())
-    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"].notebook)
 
 
 def test_an_empty_and_a_missing_folder(week: Path, sources: Sources) -> None:
     for folder in (week, week / "nobody" / "week01"):
-        collected = intake.collect(folder, sources)
+        collected = collect(folder, sources)
         assert (collected.notebooks, collected.refused, collected.notes) == ({}, {}, ())
 
 
@@ -447,7 +470,7 @@ def test_an_empty_and_a_missing_folder(week: Path, sources: Sources) -> None:
 def test_a_renamed_notebook_is_known_by_its_name(week: Path, sources: Sources, name: str) -> None:
     bare = CELL | {"id": "", "source": "def mine(): pass"}
     put(week, name, text(bare))
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes == (f"{name} was taken as tiny.ipynb, by its name",)
 
@@ -457,7 +480,7 @@ def test_a_renamed_notebook_is_known_by_what_it_holds(
     week: Path, sources: Sources, solved: bytes, name: str
 ) -> None:
     put(week, name, solved)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes == (f"{name} was taken as tiny.ipynb, by the cells that it holds",)
 
@@ -467,15 +490,15 @@ def test_swapped_names_are_no_fault(
 ) -> None:
     put(week, "tiny.ipynb", other)
     put(week, "other.ipynb", solved)
-    notebooks = intake.collect(week, sources).notebooks
-    assert "a * x + b" in nb_.dumps(notebooks["tiny"])
-    assert "def curve" in nb_.dumps(notebooks["other"])
+    notebooks = collect(week, sources).notebooks
+    assert "a * x + b" in nb_.dumps(notebooks["tiny"].notebook)
+    assert "def curve" in nb_.dumps(notebooks["other"].notebook)
 
 
 def test_a_pasted_cell_does_not_rename_a_notebook(week: Path, sources: Sources) -> None:
     foreign = CELL | {"id": "curve", "metadata": {"nbgrader": {"grade_id": "curve"}}}
     put(week, "tiny.ipynb", text(CELL | {"source": "def line(x): ..."}, foreign))
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert (list(collected.notebooks), collected.notes) == (["tiny"], ())
 
 
@@ -483,7 +506,7 @@ def test_without_ids_the_functions_tell(week: Path, sources: Sources) -> None:
     cell = {"cell_type": "code", "source": "def line(x): ...\ndef distance(p, q): ..."}
     put(week, "final.ipynb", text(cell))
     put(week, "notes.ipynb", text({"cell_type": "code", "source": "def double(x): ..."}))
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes[-1] == "not used: notes.ipynb"
 
@@ -493,8 +516,8 @@ def test_of_two_files_the_one_that_was_worked_on_counts(
 ) -> None:
     put(week, "tiny.ipynb", released)
     put(week, "tiny_ann.ipynb", solved, age=100)
-    collected = intake.collect(week, sources)
-    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+    collected = collect(week, sources)
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"].notebook)
     assert collected.notes[-1] == (
         "tiny: tiny_ann.ipynb was graded, the only one that was worked on; not tiny.ipynb"
     )
@@ -505,13 +528,13 @@ def test_then_the_notebooks_own_name_then_the_newest(
 ) -> None:
     put(week, "tiny (2).ipynb", solved.replace(b"a * x + b", b"2"), age=1)
     put(week, "tiny (1).ipynb", solved.replace(b"a * x + b", b"1"), age=2)
-    collected = intake.collect(week, sources)
-    assert "return 2" in nb_.dumps(collected.notebooks["tiny"])
+    collected = collect(week, sources)
+    assert "return 2" in nb_.dumps(collected.notebooks["tiny"].notebook)
     why = "tiny: tiny (2).ipynb was graded, the newest; not tiny (1).ipynb"
     assert collected.notes[-1] == why
     put(week, "tiny.ipynb", solved, age=3)
-    collected = intake.collect(week, sources)
-    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"])
+    collected = collect(week, sources)
+    assert "a * x + b" in nb_.dumps(collected.notebooks["tiny"].notebook)
     assert collected.notes[-1] == (
         "tiny: tiny.ipynb was graded, the one with the notebook's own name; "
         "not tiny (1).ipynb, tiny (2).ipynb"
@@ -522,11 +545,9 @@ def test_then_the_one_with_more_written(week: Path, sources: Sources, solved: by
     more = solved.replace(rb"raise NotImplementedError(\"double\")", b"return 2 * x")
     put(week, "tiny (1).ipynb", solved)
     put(week, "tiny (2).ipynb", more)
-    assert (
-        "the one with most tasks written; not tiny (1)" in intake.collect(week, sources).notes[-1]
-    )
+    assert "the one with most tasks written; not tiny (1)" in collect(week, sources).notes[-1]
     put(week, "tiny (1).ipynb", more)
-    assert "the first by name; not tiny (2)" in intake.collect(week, sources).notes[-1]
+    assert "the first by name; not tiny (2)" in collect(week, sources).notes[-1]
 
 
 def test_a_readable_copy_beats_a_damaged_original(
@@ -534,7 +555,7 @@ def test_a_readable_copy_beats_a_damaged_original(
 ) -> None:
     put(week, "tiny.ipynb", b"")
     put(week, "tiny (1).ipynb", solved)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
     assert collected.notes == (
         "tiny (1).ipynb was taken as tiny.ipynb, by its name",
@@ -545,14 +566,14 @@ def test_a_readable_copy_beats_a_damaged_original(
 def test_a_damaged_file_costs_only_itself(week: Path, sources: Sources, other: bytes) -> None:
     put(week, "tiny.ipynb", b"oh")
     put(week, "other.ipynb", other)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["other"]
     assert collected.refused == {
         "tiny": "the file can't be read as a notebook: it is cut off or damaged at line 1, "
         "column 1; ask for it again"
     }
     put(week, "tiny.ipynb", b"oh").rename(week / "tiny_2.ipynb")
-    refused = intake.collect(week, sources).refused["tiny"]
+    refused = collect(week, sources).refused["tiny"]
     assert refused.startswith("tiny_2.ipynb: the file can't be read")
 
 
@@ -593,7 +614,7 @@ def test_only_files_are_read(
 ) -> None:
     put(week, "other.ipynb", other)
     make(week / "tiny.ipynb")
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["other"]
     assert collected.refused == {"tiny": sentence}
 
@@ -602,7 +623,7 @@ def test_a_device_is_not_opened(week: Path, sources: Sources) -> None:
     # The one device that everybody may make.
     os.mknod(week / "tiny.ipynb", stat.S_IFCHR | 0o666, os.makedev(0, 0))
     sentence = "it is a device, not a file: the file itself should be handed in"
-    assert intake.collect(week, sources).refused == {"tiny": sentence}
+    assert collect(week, sources).refused == {"tiny": sentence}
 
 
 def test_what_may_not_be_read_is_told(week: Path, sources: Sources, solved: bytes) -> None:
@@ -617,7 +638,7 @@ def test_what_may_not_be_read_is_told(week: Path, sources: Sources, solved: byte
 
 
 def _without_privileges(week: Path, sources: Sources) -> dict[str, str]:
-    return _unprivileged(lambda: dict(intake.collect(week, sources).refused))
+    return _unprivileged(lambda: dict(collect(week, sources).refused))
 
 
 def _unprivileged(look: Callable[[], Any]) -> Any:
@@ -641,7 +662,7 @@ def test_a_folder_of_that_name_may_hold_the_file(
     week: Path, sources: Sources, solved: bytes
 ) -> None:
     put(week, "tiny.ipynb/tiny.ipynb", solved)  # as some archive programs unpack
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
 
 
@@ -649,7 +670,7 @@ def test_links_to_folders_are_not_followed(week: Path, sources: Sources, solved:
     real = week.parents[2] / "real"
     put(real / "week01", "tiny.ipynb", solved)
     (week / "inner").symlink_to(real / "week01")
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert (collected.notebooks, collected.refused) == ({}, {})
     assert collected.notes == (f"inner was not used: {LINK}",)
 
@@ -658,7 +679,7 @@ def test_links_to_folders_are_not_followed(week: Path, sources: Sources, solved:
     (week.parents[1] / "eve").symlink_to(real)
     what = "is a symbolic link, and links are not followed"
     for student, name in (("bob", "bob/week01"), ("eve", "eve")):
-        collected = intake.collect(week.parents[1] / student / "week01", sources)
+        collected = collect(week.parents[1] / student / "week01", sources)
         sentence = f"the folder {name} {what}: put a folder with the files themselves there"
         assert collected.notebooks == {}
         assert collected.refused == {"tiny": sentence, "other": sentence}
@@ -668,13 +689,13 @@ def test_a_file_in_place_of_the_folder(week: Path, sources: Sources) -> None:
     week.rmdir()
     week.write_text("hello")
     why = "is a file, not a folder: put a folder with the files themselves there"
-    assert intake.collect(week, sources).refused["tiny"] == f"the folder ann/week01 {why}"
+    assert collect(week, sources).refused["tiny"] == f"the folder ann/week01 {why}"
 
 
 def test_a_hard_link_is_a_file(week: Path, sources: Sources, solved: bytes) -> None:
     put(week, "tiny.ipynb", solved)
     os.link(week / "tiny.ipynb", week.parents[2] / "backup.ipynb")
-    assert list(intake.collect(week, sources).notebooks) == ["tiny"]
+    assert list(collect(week, sources).notebooks) == ["tiny"]
 
 
 def test_foreign_files_are_only_told(week: Path, sources: Sources, solved: bytes) -> None:
@@ -685,19 +706,19 @@ def test_foreign_files_are_only_told(week: Path, sources: Sources, solved: bytes
     for name in (".ipynb_checkpoints/tiny-checkpoint.ipynb", "__pycache__/a.pyc", ".DS_Store"):
         put(week, name, solved)
     put(week, "__MACOSX/._tiny.ipynb", solved)
-    collected = intake.collect(week, sources, expected=["helper.py"])
+    collected = collect(week, sources, expected=["helper.py"])
     assert collected.notes == ("not used: data/a.csv, table.json, torch.py, yaml.py",)
     for i in range(9):
         put(week, f"a{i}.py", b"")
     note = "not used: a0.py, a1.py, a2.py, a3.py, a4.py and 8 more"
-    assert intake.collect(week, sources, expected=["helper.py"]).notes == (note,)
+    assert collect(week, sources, expected=["helper.py"]).notes == (note,)
 
 
 def test_archives_are_not_opened(week: Path, sources: Sources) -> None:
     put(week, "work.ZIP", b"PK\x03\x04")
     put(week, "work.tar.gz", b"")
     what = "is an archive and was not opened: unpack it into the folder if it holds the notebooks"
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert (collected.notebooks, collected.refused) == ({}, {})
     assert collected.notes == (f"work.ZIP {what}", f"work.tar.gz {what}")
 
@@ -709,24 +730,24 @@ def test_limits_of_a_folder(
     for i in range(40):
         put(week, f"{i:02}.ipynb", solved)
     monkeypatch.setattr(folder_, "MAXIMUM_ENTRIES", 5)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert "the folder holds over 5 files; the rest was ignored" in collected.notes
     assert len(collected.notes) < 9
 
     monkeypatch.setattr(folder_, "MAXIMUM_FOLDER", len(solved) + 9)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert any("more than 0 MB of notebooks; this one was not read" in n for n in collected.notes)
 
     monkeypatch.setattr(folder_, "MAXIMUM_BYTES", 50)
-    assert intake.collect(week, sources).refused["tiny"].startswith("the file has 0 MB, and at")
+    assert collect(week, sources).refused["tiny"].startswith("the file has 0 MB, and at")
 
 
 def test_deep_folders_end(week: Path, sources: Sources, solved: bytes) -> None:
     put(week, "a/b/c/tiny.ipynb", solved)
     put(week, "a/b/c/d/e/f/other.ipynb", solved)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes[-1] == "not used: a/b/c/d/"
 
@@ -734,7 +755,7 @@ def test_deep_folders_end(week: Path, sources: Sources, solved: bytes) -> None:
 def test_a_sparse_file_is_not_read(week: Path, sources: Sources) -> None:
     with (week / "tiny.ipynb").open("wb") as file:
         file.truncate(10**12)
-    assert intake.collect(week, sources).refused["tiny"].startswith("the file has 1000000 MB, and")
+    assert collect(week, sources).refused["tiny"].startswith("the file has 1000000 MB, and")
 
 
 @pytest.mark.parametrize(
@@ -753,7 +774,7 @@ def test_odd_names_do_not_break_a_message(
 ) -> None:
     (week / os.fsdecode(name)).write_bytes(b"x")
     put(week, "tiny [draft]*.ipynb", solved)
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes[-1] == f"not used: {shown}"
     for note in collected.notes:
@@ -764,7 +785,7 @@ def test_odd_names_do_not_break_a_message(
 def test_an_odd_name_of_a_notebook(week: Path, sources: Sources, solved: bytes) -> None:
     (week / os.fsdecode(b"\xff\n.ipynb")).write_bytes(solved)
     (week / os.fsdecode(b"tiny\xff.ipynb\n")).write_bytes(b"")
-    collected = intake.collect(week, sources)
+    collected = collect(week, sources)
     assert list(collected.notebooks) == ["tiny"]
     assert collected.notes == (
         "\\udcff\\n.ipynb was taken as tiny.ipynb, by the cells that it holds",
@@ -776,9 +797,7 @@ def test_the_key_tells_what_changed(
     week: Path, sources: Sources, solved: bytes, other: bytes
 ) -> None:
     def key() -> str:
-        made = intake.collect(week, sources).key
-        assert made == intake.key_of(week, sources)
-        return made
+        return look(week, sources).fingerprint()
 
     keys = [key()]
     for change in (
@@ -795,7 +814,6 @@ def test_the_key_tells_what_changed(
     assert len(set(keys)) == len(keys)
     os.utime(week / "other.ipynb", (5, 5))  # still the older one
     assert key() == keys[-1]
-    assert intake.key_of(week, {"tiny": sources["tiny"]}) != keys[-1]
 
 
 # -- What is handed in beside a notebook -------------------------------------------------------
@@ -809,9 +827,10 @@ def beside(
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The submitted files of a folder whose notebook is fine, and the notes on them."""
     files = files or (NET,)
-    collected = intake.collect(week, sources, files=files)
+    collected = collect(week, sources, files=files)
     assert (list(collected.notebooks), collected.refused) == (["tiny"], {})
-    assert collected.key == intake.key_of(week, sources, files)
+    prints = {look(week, sources, files, contents=c).fingerprint() for c in (False, True)}
+    assert len(prints) == 1
     for note in collected.notes:
         assert note.isprintable() and len(note) < 300
     return dict(collected.files), collected.notes
@@ -821,14 +840,14 @@ def test_a_submitted_file_is_taken_as_it_is(week: Path, sources: Sources, solved
     put(week, "tiny.ipynb", solved)
     put(week, NET.name, WEIGHTS)
     assert beside(week, sources) == ({NET.name: WEIGHTS}, ())
-    collected = intake.collect(week, sources)  # where nobody asks for it
+    collected = collect(week, sources)  # where nobody asks for it
     assert (collected.files, collected.notes) == ({}, (f"not used: {NET.name}",))
 
 
 def test_one_that_is_not_there_is_a_note(week: Path, sources: Sources, solved: bytes) -> None:
     put(week, "tiny.ipynb", solved)
     assert beside(week, sources) == ({}, ("model.safetensors was not handed in",))
-    assert intake.collect(week.parent / "week02", sources, files=[NET]).notes == ()
+    assert collect(week.parent / "week02", sources, files=[NET]).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -980,7 +999,7 @@ def test_one_that_may_not_be_read_is_told(week: Path, sources: Sources, solved: 
     put(week, "tiny.ipynb", solved)
     put(week, NET.name, WEIGHTS).chmod(0)
     collected = _unprivileged(
-        lambda: [*(c := intake.collect(week, sources, files=[NET])).notes, *c.notebooks, *c.files]
+        lambda: [*(c := collect(week, sources, files=[NET])).notes, *c.notebooks, *c.files]
     )
     told = "model.safetensors can't be read (Permission denied): it was not used"
     assert collected == [told, "tiny"]
@@ -996,7 +1015,7 @@ def test_one_that_changes_while_it_is_read_is_told(
 ) -> None:
     put(week, "tiny.ipynb", solved)
     path = put(week, NET.name, WEIGHTS)
-    before = intake.key_of(week, sources, [NET])
+    before = look(week, sources, [NET]).fingerprint()
     read = os.read
 
     def meanwhile(handle: int, size: int) -> bytes:
@@ -1005,10 +1024,11 @@ def test_one_that_changes_while_it_is_read_is_told(
         return found
 
     monkeypatch.setattr(os, "read", meanwhile)
-    collected = intake.collect(week, sources, files=[NET])
+    collected = collect(week, sources, files=[NET])
     told = "model.safetensors can't be read (it changed meanwhile): it was not used"
     assert (collected.files, collected.notes) == ({}, (told,))
-    assert list(collected.notebooks) == ["tiny"] and collected.key != before
+    assert list(collected.notebooks) == ["tiny"]
+    assert look(week, sources, [NET]).fingerprint() != before
 
 
 def test_one_that_grows_for_ever_is_read_no_further(
@@ -1026,7 +1046,7 @@ def test_one_that_grows_for_ever_is_read_no_further(
         return os.pread(handle, size, sum(sizes[:-1]))
 
     monkeypatch.setattr(os, "read", meanwhile)
-    assert intake.collect(week, sources, files=[NET]).files == {}
+    assert collect(week, sources, files=[NET]).files == {}
     assert sum(sizes) <= len(WEIGHTS) + 1
 
 
@@ -1061,7 +1081,7 @@ def test_the_key_holds_no_content_in_memory(week: Path, sources: Sources, solved
     put(week, NET.name, bytes(40_000_000))
     tracemalloc.start()
     try:
-        found = folder_.look(week, sources, [large])
+        found = look(week, sources, [large])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -1073,9 +1093,9 @@ def test_the_key_tells_that_a_submitted_file_changed(
     week: Path, sources: Sources, solved: bytes
 ) -> None:
     def key() -> str:
-        made = intake.collect(week, sources, files=[NET]).key
-        assert made == intake.key_of(week, sources, [NET])
-        assert made != intake.key_of(week, sources)
+        made = look(week, sources, [NET], contents=True).fingerprint()
+        assert made == look(week, sources, [NET]).fingerprint()
+        assert made != look(week, sources).fingerprint()
         return made
 
     keys = []
@@ -1124,8 +1144,9 @@ def test_any_folder_gives_its_bytes_or_a_sentence(
             else:
                 path.write_bytes(content if kind == "file" else bytes(NET.maximum + 1))
         before = tree_of(Path(root)) if not any(k == "pipe" for k, _ in entries.values()) else {}
-        collected = intake.collect(week, sources, files=[NET])
-        assert collected.key == intake.key_of(week, sources, [NET])
+        collected = collect(week, sources, files=[NET])
+        prints = {look(week, sources, [NET], contents=c).fingerprint() for c in (False, True)}
+        assert len(prints) == 1
         assert not before or tree_of(Path(root)) == before
     usable = [c for k, c in entries.values() if k == "file" and c]
     assert set(collected.files.values()) <= set(usable)
@@ -1143,7 +1164,7 @@ def test_nothing_is_written(week: Path, sources: Sources, solved: bytes) -> None
     put(week, "a/other.ipynb", b"")
     before = tree_of(week.parents[1])
     os.chmod(week, 0o500)
-    intake.collect(week, sources, files=[NET])
+    collect(week, sources, files=[NET])
     os.chmod(week, 0o700)
     assert tree_of(week.parents[1]) == before
 
@@ -1212,7 +1233,7 @@ def test_any_cells_can_be_grafted(
     fuzz: ModuleType, built: dict[str, NotebookNode], cells: list[Any], metadata: Any
 ) -> None:
     try:
-        notebook = intake.read(text(*cells, metadata=metadata))
+        read = intake.read(text(*cells, metadata=metadata))
     except intake.IntakeError:
         return
-    fuzz.check_graft(built["source"], notebook)
+    fuzz.check_graft(built["source"], read)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbgrader.utils import determine_grade
 
 from autograder.execution.execute import CellOutcome, Trial
 from autograder.execution.inside import referee
-from autograder.grading.score import Verdict, judge, write_outputs
+from autograder.grading.score import Verdict, judge, marks_of, write_outputs
 from autograder.notebook import HANDED_MIME, SCORE_MIME
 from practical_dl import check
 
@@ -46,9 +46,12 @@ def verdict_on(
 
 
 def points(test: NotebookNode, *arguments: Any, **options: Any) -> float:
-    """The points that nbgrader's own scoring gives for our verdict."""
-    write_outputs(test, verdict_on(test, *arguments, **options))
-    return determine_grade(test)[0]
+    """The points of our marks, and of nbgrader's own scoring of the outputs: they agree."""
+    verdict = verdict_on(test, *arguments, **options)
+    write_outputs(test, verdict)
+    ours = marks_of(new_notebook(cells=[test]), [verdict]).scores["test-line"]
+    assert ours == determine_grade(test)[0]
+    return ours
 
 
 def test_the_same_mime_type_on_both_sides() -> None:

@@ -175,7 +175,7 @@ def install() -> None:
         raise OSError(why, f"the kernel refuses the seccomp filter ({os.strerror(why)})")
 
 
-def probe() -> str:
+def trouble() -> str:
     """Try the filter in a process of its own: "" if it works there, else why not."""
     if program() is None:
         name = os.uname().machine if hasattr(os, "uname") else sys.platform
