@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,15 @@ from autograder.grading import folder as folder_
 from autograder.grading.arrival import Arrival
 from autograder.grading.folder import Listing
 from autograder.grading.week import Assignment
-from autograder.results import GRADED, TO_GRADE, NotebookGrade, SubmissionGrade, TaskGrade
+from autograder.results import (
+    GRADED,
+    MISSING,
+    TO_GRADE,
+    NotebookGrade,
+    SubmissionGrade,
+    TaskGrade,
+    counting,
+)
 
 FORMAT = 1  # of an entry
 
@@ -65,6 +73,7 @@ def grade_of(
         penalty = standing.penalties.get(one["name"], 0.0) if standing else 0.0
         late = [f"{one['name']}: late, {penalty:g} points are taken off"] if penalty else []
         tasks = tuple(_task(task, rows.get(task["cell"])) for task in one["tasks"])
+        listed = week.notebook(one["name"])
         grade = NotebookGrade(
             name=one["name"],
             status=one["status"],
@@ -75,9 +84,14 @@ def grade_of(
             seconds=one["seconds"],
             sandboxed=one["sandboxed"],
             penalty=penalty,
+            required=listed is not None and listed.required,
         )
         notebooks.append(grade)
-    return SubmissionGrade(student, week.folder, tuple(notebooks))
+    count = counting(
+        week, {n.name: (n.score(), n.score(bonus=True), n.status != MISSING) for n in notebooks}
+    )
+    counted = (replace(n, counts=n.name in count) for n in notebooks)
+    return SubmissionGrade(student, week.folder, tuple(counted))
 
 
 def _task(task: Mapping[str, Any], row: Row | None) -> TaskGrade:
@@ -88,10 +102,13 @@ def _task(task: Mapping[str, Any], row: Row | None) -> TaskGrade:
     return TaskGrade(task["task"], score, task["points"], task["bonus"], status, waits)
 
 
-def shown(standing: Standing, notebook: str) -> str:
-    """Fingerprint of what a feedback page shows of the gradebook."""
-    rows, comments = standing.rows.get(notebook, {}), standing.comments.get(notebook, {})
-    values = [*sorted(rows.items()), *sorted(comments.items()), standing.penalties.get(notebook)]
+def shown(standing: Standing, week: Week, notebook: str) -> str:
+    """Fingerprint of what a feedback page shows of the gradebook: with its group, if it has one."""
+    listed = week.notebook(notebook)
+    group = week.groups.get(listed.one_of, ()) if listed else ()
+    values: list[Any] = [sorted(standing.comments.get(notebook, {}).items())]
+    for name in dict.fromkeys([notebook, *(entry.name for entry in group)]):
+        values += [*sorted(standing.rows.get(name, {}).items()), standing.penalties.get(name)]
     return files_.digest(map(repr, values))
 
 

@@ -31,7 +31,7 @@ from autograder.grading.job import apply_result, job_of, suspicions
 from autograder.grading.score import Verdict, marks_of, write_outputs
 from autograder.grading.week import Assignment, library_of
 from autograder.pages import sanitise
-from autograder.pages.feedback import grades_of, page
+from autograder.pages.feedback import week_page
 from autograder.results import FLAGGED, GRADED, MISSING, REFUSED, TO_GRADE, SubmissionGrade
 
 
@@ -110,7 +110,8 @@ def begin(
         if name in collected.refused:
             part.refuse(f"{name}: {collected.refused[name]}")
         elif name not in collected.notebooks:
-            part.status, part.reasons = MISSING, [f"{name}.ipynb was not handed in"]
+            part.status = MISSING
+            part.reasons = _lacks(assignment, name, collected)
         else:
             try:
                 job = _graft(assignment, part, collected)
@@ -120,6 +121,16 @@ def begin(
                 part.refuse(f"{name}: {_ours(error)}", sure=False)
     next(iter(way.parts.values())).notes[:0] = collected.notes
     return way, jobs
+
+
+def _lacks(assignment: Assignment, name: str, collected: intake.Collected) -> list[str]:
+    """What is told of a notebook that was not handed in."""
+    listed = assignment.week.notebook(name)
+    group = assignment.week.groups.get(listed.one_of, ())
+    if any(one.name in collected.notebooks for one in group):
+        return []  # they chose another one
+    what = "is required, and was not handed in" if listed.required else "was not handed in"
+    return [f"{name}.ipynb {what}"]
 
 
 def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> Job:
@@ -262,9 +273,7 @@ def feedback(
     assignment: Assignment, name: str, notebook: NotebookNode, standing: Standing
 ) -> bytes:
     """The feedback page of a graded notebook."""
-    grades = grades_of(assignment.sources[name], standing, name)
-    penalty = standing.penalties.get(name, 0.0)
-    return page(notebook, grades, title=assignment.week.folder, penalty=penalty).encode()
+    return week_page(assignment.week, assignment.sources, standing, name, notebook).encode()
 
 
 def feedback_again(
@@ -276,7 +285,7 @@ def feedback_again(
     content = feedback(assignment, name, notebook, standing)
     files_.write(path, content)
     entry["files"][str(path.relative_to(assignment.course.root))] = len(content)
-    entry["shown"][name] = entry_.shown(standing, name)
+    entry["shown"][name] = entry_.shown(standing, assignment.week, name)
 
 
 # -- What is kept of it -----------------------------------------------------------------------
@@ -292,7 +301,7 @@ def _entry(assignment: Assignment, way: Way, standing: Standing | None) -> dict[
         "notebooks": [_entry_of(assignment, part) for part in way.parts.values()],
         "received": entry_.iso(way.received),
         "shown": {
-            part.name: entry_.shown(standing, part.name)
+            part.name: entry_.shown(standing, assignment.week, part.name)
             for part in way.parts.values()
             if standing and part.notebook is not None
         },

@@ -9,10 +9,11 @@ from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from nbgrader.converters.base import NbGraderException
 
+from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.errors import CourseError
 from autograder.gradebook import Recorder
-from autograder.pages.feedback import grades_of, page
+from autograder.pages.feedback import week_page
 
 
 class FeedbackExporter(HTMLExporter):
@@ -25,15 +26,16 @@ class FeedbackExporter(HTMLExporter):
         where = (resources or {})["nbgrader"]
         week, name, student = where["assignment"], where["notebook"], where["student"]
         try:
+            course = course_.load(Path.cwd())  # nbgrader works in the course's root
+            (listed,) = course.select([week])
+            paths = course_.notebooks_of(course, [listed], "source")
+            sources = {path.stem: nb_.read(path) for path in paths}
             with Recorder(where["db_url"], week) as recorder:
                 standing = recorder.read([student]).get(student)
         except CourseError as error:
             raise NbGraderException(str(error)) from error
         if standing is None:
             raise NbGraderException(f"{student} has no submission of {week}: autograde it first")
-        source = Path("source") / week / f"{name}.ipynb"  # nbgrader works in the course's root
-        grades = grades_of(nb_.read(source) if source.is_file() else nb, standing, name)
         resources = self._init_resources(resources)
         resources["output_extension"] = self.file_extension
-        penalty = standing.penalties.get(name, 0.0)
-        return page(nb, grades, title=week, penalty=penalty), resources
+        return week_page(listed, sources, standing, name, nb), resources

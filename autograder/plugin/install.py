@@ -18,6 +18,7 @@ def install(config: Config) -> None:
     config.Autograde.exporter_class = "autograder.plugin.autograde.NotInstalled"
     config.GenerateFeedback.exporter_class = "autograder.plugin.feedback.FeedbackExporter"
     config.GenerateFeedback.preprocessors = []
+    config.ExportApp.setdefault("plugin_class", "autograder.plugin.export.CsvExporter")
     # Formgrader's pages show what students wrote and what their code put out.
     config.HTMLExporter.sanitize_html = True
     config.HTMLExporter.preprocessors = ["autograder.plugin.pages.SanitisePage"]
