@@ -109,8 +109,11 @@ def mutants(
             ended[kind] = ended.get(kind, 0) + 1
             status.update("Ended: " + ", ".join(f"{n} {k}" for k, n in ended.items()))
 
+        choose = mutants_.everything if generate else mutants_.authored
+        if task:
+            choose = mutants_.only(texts, task, choose)
         proofs, problems = mutants_.prove(
-            texts, course.root, generated=generate, only=task, jobs=jobs, on_event=count
+            texts, course.root, choose=choose, jobs=jobs, on_event=count
         )
     console.print(tables.proofs(proofs))
     for proof in proofs:
@@ -136,6 +139,53 @@ def lint(
     if problems:
         raise CourseError(problems)
     console.print(f"{len(weeks)} week(s) without a problem.")
+
+
+@app.command()
+def prove(
+    week: Weeks = None,
+    notebook: Annotated[str, typer.Option(help="Only this notebook.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Prove what the receipts hold, too.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: compare with the receipts.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = os.cpu_count() or 1,
+    network: Annotated[
+        bool, typer.Option("--network/--no-network", help="Whether there is one.")
+    ] = False,
+    root: Root = None,
+) -> None:
+    """All gates of weeks, as far as their receipts (proof.json) do not hold, and new receipts."""
+    if not network:
+        _go_offline([*(a for a in sys.argv[1:] if a != "--no-network"), "--network"])
+    from autograder.authoring import proofs as proofs_
+    from autograder.authoring import tasks
+    from autograder.pages import tables
+
+    course, weeks = _load(root, week)
+    with console.status("Proving...") as status:
+        outcomes, problems = proofs_.prove(
+            course, weeks, notebook=notebook, again=again, jobs=jobs, tell=status.update
+        )
+    tried = [proof for outcome in outcomes for proof in outcome.proofs]
+    if tried:
+        console.print(tables.proofs(tried))
+        console.print(tables.runs([o.report for o in outcomes if o.report]))
+    for proof in tried:
+        for variant in proof.survived:
+            console.print(f"\n{proof.text.file}: {proof.task}: {variant.kind} survivor")
+            console.print(variant.text, markup=False)
+    if check:
+        problems += proofs_.differences(course, outcomes)
+    else:
+        proofs_.write(course, outcomes)
+        tasks.write(course)
+    if problems:
+        raise CourseError(problems)
+    believed = sum(outcome.need is None for outcome in outcomes)
+    console.print(f"{len(outcomes)} notebook(s) proven, {believed} of them by receipt.")
 
 
 class Profile(enum.StrEnum):
@@ -167,18 +217,16 @@ def run(
     root: Root = None,
 ) -> None:
     """Restart & Run All: every notebook from top to bottom, with time and memory."""
-    from autograder.execution import runall, sandbox
+    from autograder import exams as exams_
+    from autograder.execution import runall
     from autograder.pages import tables
 
     course, weeks = _load(root, week)
     notebooks = course_.notebooks_of(course, weeks, tree.value, excluded=False)
     if not network:
-        try:
-            sys.exit(runall.rerun_without_network(_again_without("--no-network")))
-        except sandbox.SandboxError as error:
-            raise stop("--no-network", "", "sandbox", str(error)) from None
+        _go_offline([a for a in sys.argv[1:] if a != "--no-network"])
     folder = course.root / "runs" / tree.value / profile.value
-    variables = _private_variables(course, weeks, profile.value) if tree is Tree.source else {}
+    variables = exams_.variables(course, weeks, profile.value) if tree is Tree.source else {}
     with _progress() as bar:
         running = bar.add_task("Running notebooks", total=len(notebooks))
         reports = runall.run_all(
@@ -199,25 +247,15 @@ def run(
     sys.exit(1 if failed else 0)
 
 
-def _private_variables(
-    course: course_.Course, weeks: tuple, profile: str
-) -> dict[Path, dict[str, str]]:
-    """What shows each notebook with an exam its private inputs, which are made where they lack."""
-    from autograder import exams as exams_
+def _go_offline(arguments: list[str]) -> None:
+    """Run the command with these arguments where there is no network, and end as it ends."""
+    from autograder.execution import runall, sandbox
 
-    found = {}
-    for week in weeks:
-        for path in course_.notebooks_of(course, [week], "source"):
-            tasks = list(nb_.exams(nb_.read(path)))
-            if tasks and not exams_.ready(course, week, tasks, profile):
-                exams_.write(course, week, tasks, profile)
-            if tasks:
-                found[path] = exams_.environment(course, week, profile)
-    return found
-
-
-def _again_without(option: str) -> list[str]:
-    return [sys.executable, "-m", "autograder", *(a for a in sys.argv[1:] if a != option)]
+    try:
+        line = [sys.executable, "-m", "autograder", *arguments]
+        sys.exit(runall.rerun_without_network(line))
+    except sandbox.SandboxError as error:
+        raise stop("--no-network", "", "sandbox", str(error)) from None
 
 
 @app.command()

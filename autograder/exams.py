@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autograder import files
-from autograder.course import Course, Week
+from autograder import notebook as nb_
+from autograder.course import Course, Week, notebooks_of
 from autograder.errors import CourseError, Problem, stop
 
 if TYPE_CHECKING:  # a regrade of what did not change needs no arrays
@@ -198,3 +199,16 @@ def ready(course: Course, week: Week, tasks: Iterable[str], profile: str) -> boo
 def environment(course: Course, week: Week, profile: str) -> dict[str, str]:
     """The variable that shows our own run of a source notebook the private inputs."""
     return {"PRACTICAL_DL_PRIVATE": os.fspath(place(course, week, profile).absolute())}
+
+
+def variables(course: Course, weeks: Iterable[Week], profile: str) -> dict[Path, dict[str, str]]:
+    """That variable for each source notebook with an exam; what lacks is made."""
+    found = {}
+    for week in weeks:
+        for path in notebooks_of(course, [week], "source"):
+            tasks = list(nb_.exams(nb_.read(path)))
+            if tasks and not ready(course, week, tasks, profile):
+                write(course, week, tasks, profile)
+            if tasks:
+                found[path] = environment(course, week, profile)
+    return found

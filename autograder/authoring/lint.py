@@ -444,6 +444,7 @@ def untouched(text: Text, course: Course) -> list[Problem]:
             "kind": "test" if cell.id in graded else "code",
             "source": cell.source,
             "task": nb_.grade_id(cell),
+            "public": "",
         }
         for cell in release.cells
         if cell.cell_type == "code"

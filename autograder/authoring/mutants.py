@@ -1,7 +1,7 @@
 """Mutants prove the tests: each planted or generated mistake must make its own test fail.
 
 `generate` makes mutants of a reference solution; `prove` runs a notebook's reference twice, its
-planted and generated mutants and its alternatives, and says what survived.
+planted, generated and standard mutants and its alternatives, and says what survived.
 """
 
 from __future__ import annotations
@@ -18,32 +18,42 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autograder import notebook as nb_
+from autograder.authoring import standard
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION, Text, apply_mutant
 from autograder.errors import Problem, stop
 from autograder.execution.sandbox import threads
 
-GENERATED_RATE = 0.85  # DESIGN: at least this share of generated mutants is killed
+PLANTED, GENERATED, STANDARD, ALTERNATIVE = KINDS = (
+    "planted",
+    "generated",
+    "standard",
+    "alternative",
+)
+GENERATED_RATE = 0.85  # of the generated mutants, at least this share is killed
 VARIANT_SECONDS = 10.0
 SILENT_SECONDS = 900.0  # no cell of a course's own notebook takes that long
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Another solution cell of a task. kind: planted, generated or alternative. line: in the text.
+    """Another solution cell of a task. kind: one of KINDS. line: in the text.
 
-    text: why it is there, or the generated change as a diff.
+    text: why it is there, the generated change as a diff, or what a standard mutant spoils.
+    mistake: the kind of a standard mutant.
     """
 
     kind: str
     source: str
     text: str
     line: int
+    mistake: str = ""
 
 
 @dataclass
@@ -62,6 +72,16 @@ class Proof:
         """(killed, all) mutants of a kind."""
         killed = sum(v.kind == kind for v in self.killed)
         return killed, killed + sum(v.kind == kind for v in self.survived)
+
+    def mistakes(self) -> dict[str, tuple[int, int]]:
+        """(killed, all) standard mutants by the kind of mistake."""
+        found = {}
+        for mistake in standard.KINDS:
+            killed = sum(v.mistake == mistake for v in self.killed)
+            total = killed + sum(v.mistake == mistake for v in self.survived)
+            if total:
+                found[mistake] = (killed, total)
+        return found
 
 
 # -- Generating -------------------------------------------------------------------------------
@@ -201,61 +221,88 @@ def _diff(solution: str, mutant: str) -> str:
 # -- Proving ----------------------------------------------------------------------------------
 
 
-def variants_of(text: Text, *, generated: bool) -> dict[str, list[Variant]]:
-    """All variants of a notebook's tasks: planted mutants, alternatives, generated mutants."""
-    found: dict[str, list[Variant]] = {}
-    for task, solution in text.solutions.items():
-        found[task] = [
-            Variant("planted", apply_mutant(solution.source, c.source), c.options["why"], c.line)
+Choose = Callable[[str], Collection[str]]  # the kinds of variants to try, by task
+
+
+def everything(task: str) -> Collection[str]:
+    """Try all variants of a task."""
+    return KINDS
+
+
+def authored(task: str) -> Collection[str]:
+    """Try what authors have written: planted mutants and alternatives."""
+    return PLANTED, ALTERNATIVE
+
+
+def variants_of(text: Text, choose: Choose = everything) -> dict[str, list[Variant]]:
+    """The variants of a notebook's tasks that are chosen."""
+    return {
+        task: [v for kind in choose(task) for v in _variants(text, task, kind)]
+        for task in text.solutions
+    }
+
+
+def _variants(text: Text, task: str, kind: str) -> list[Variant]:
+    solution = text.solutions[task]
+    source, line = solution.source, solution.line
+    if kind == PLANTED:
+        return [
+            Variant(kind, apply_mutant(source, c.source), c.options["why"], c.line)
             for c in text.of("mutant", task)
-        ] + [
-            Variant("alternative", c.source, c.options["why"], c.line)
-            for c in text.of("alternative", task)
         ]
-        if generated:
-            found[task] += [
-                Variant("generated", source, _diff(solution.source, source), solution.line)
-                for source in generate(solution.source)
-            ]
-    return found
+    if kind == ALTERNATIVE:
+        cells = text.of("alternative", task)
+        return [Variant(kind, c.source, c.options["why"], c.line) for c in cells]
+    if kind == GENERATED:
+        return [Variant(kind, new, _diff(source, new), line) for new in generate(source)]
+    return [
+        Variant(kind, new, f"{mistake}: {what}", line, mistake)
+        for mistake, what, new in standard.mutants(source)
+    ]
 
 
 def prove(
     texts: Sequence[Text],
     root: Path,
     *,
-    generated: bool = False,
-    only: str = "",
+    choose: Choose = authored,
     jobs: int = 2,
     on_event: Callable[[str], None] = lambda event: None,
 ) -> tuple[list[Proof], list[Problem]]:
-    """Run the notebooks with all their variants; on_event is told of each variant that ended.
+    """Run the notebooks with the variants that are chosen; on_event is told of each that ended.
 
-    only: a task; the variants of the others are left out.
-    Gates 2 and 3: the reference passes every test twice, with other random numbers and at the end
-    of the notebook, with equal scores; planted mutants fail; alternatives pass.
-    Raises CourseError for a task that no notebook has.
+    The reference passes every test twice, with other random numbers and at the end of the notebook,
+    with equal scores; planted mutants fail, and the standard ones that each numeric task has to
+    notice; alternatives pass.
     """
-    tasks = sorted({task for text in texts for task in text.solutions})
-    if only and only not in tasks:
-        raise stop("weeks", only, "unknown-task", f"there is only: {', '.join(tasks)}")
     with workers(jobs) as pool:
-        results = list(pool.map(lambda t: _prove_one(t, root, generated, only, on_event), texts))
+        results = list(pool.map(lambda t: prove_one(t, root, choose, on_event), texts))
     return [p for proofs, _ in results for p in proofs], [q for _, found in results for q in found]
 
 
-def _prove_one(
-    text: Text, root: Path, generated: bool, only: str, on_event: Callable[[str], None]
+def only(texts: Sequence[Text], task: str, choose: Choose) -> Choose:
+    """That choice for one task, nothing for the others. Raises CourseError where none has it."""
+    tasks = sorted({task for text in texts for task in text.solutions})
+    if task not in tasks:
+        raise stop("weeks", task, "unknown-task", f"there is only: {', '.join(tasks)}")
+    return lambda one: choose(one) if one == task else ()
+
+
+def prove_one(
+    text: Text,
+    root: Path,
+    choose: Choose,
+    on_event: Callable[[str], None] = lambda event: None,
 ) -> tuple[list[Proof], list[Problem]]:
-    variants = variants_of(text, generated=generated)
-    if only:
-        variants = {task: found if task == only else [] for task, found in variants.items()}
+    """As `prove`, of one notebook."""
+    variants = variants_of(text, choose)
     cells = [
         {
             "id": str(cell.line),
             "kind": cell.kind if cell.kind in ("solution", "test") else "code",
             "source": cell.source,
             "task": cell.task,
+            "public": nb_.without_hidden(cell.source) if cell.kind == "test" else "",
         }
         for cell in text.cells
         if not cell.is_markdown and cell.kind not in ("mutant", "alternative")
@@ -266,7 +313,9 @@ def _prove_one(
         "limit": VARIANT_SECONDS,
         "salts": ["first", "second"],
         "variants": {
-            task: [{"name": i, "source": v.source} for i, v in enumerate(found)]
+            task: [
+                {"name": i, "source": v.source, "mistake": v.mistake} for i, v in enumerate(found)
+            ]
             for task, found in variants.items()
         },
     }
@@ -301,7 +350,7 @@ def _prove_one(
 
 def too_few_killed(proofs: Sequence[Proof]) -> list[Problem]:
     """The gate on generated mutants, over all proofs together."""
-    counts = [proof.count("generated") for proof in proofs]
+    counts = [proof.count(GENERATED) for proof in proofs]
     killed, total = sum(k for k, _ in counts), sum(n for _, n in counts)
     if not total or killed >= GENERATED_RATE * total:
         return []
@@ -313,7 +362,9 @@ def _judge(
     proof: Proof, variant: Variant, event: dict[str, Any], report: Callable[[Any, str, str], None]
 ) -> None:
     passed = event["ok"] and event["score"] >= 1.0
-    if variant.kind == "alternative":
+    if event["idle"]:  # it had nothing to change
+        return
+    if variant.kind == ALTERNATIVE:
         (proof.accepted if passed else proof.rejected).append(variant)
         if not passed:
             what = f"{event['ename']}: {event['evalue']}"
@@ -321,7 +372,7 @@ def _judge(
             report(variant.line, "alternative", message)
         return
     (proof.survived if passed else proof.killed).append(variant)
-    if passed and variant.kind == "planted":
+    if passed and (variant.kind == PLANTED or variant.mistake in standard.NEEDED):
         message = f"the test of {proof.task!r} passes on this mutant: {variant.text}"
         report(variant.line, "mutant-survives", message)
 

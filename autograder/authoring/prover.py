@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autograder.authoring import standard
 from autograder.errors import CourseError
 
 
@@ -43,8 +44,9 @@ def main() -> None:
 def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
     """Run the cells in order and emit an event for each, for each variant, and for each rerun.
 
-    job: cells: [{id, source, task, kind}] with kind code, solution or test; variants: {task:
-    [{name, source}]}; salts: two texts, the second for the variants and the reruns; limit: seconds
+    job: cells: [{id, source, task, kind, public}] with kind code, solution or test, public: a test
+    without its hidden part; variants: {task: [{name, source, mistake}]}, mistake: the kind of a
+    standard mutant; salts: two texts, the second for the variants and the reruns; limit: seconds
     that a variant may take beyond ten times its test; exams: the tasks whose answers the private.py
     of this folder marks. The last event is {"event": "end"}, or "stop" with the reason.
     """
@@ -61,8 +63,8 @@ def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
         if cell["kind"] == "test":
             limit = job["limit"] + 10 * outcome["seconds"]
             for variant in job["variants"].get(cell["task"], []):
-                sources = [variant["source"], cell["source"]]
-                ended = _in_child(lambda s=sources: shell.variant(s, job["salts"][1]), limit)
+                arguments = (variant, cell, job["salts"][1])
+                ended = _in_child(lambda a=arguments: shell.variant(*a), limit)
                 emit({"event": "variant", "task": cell["task"], "name": variant["name"], **ended})
     for cell in job["cells"]:
         if cell["kind"] == "test":
@@ -142,13 +144,19 @@ class _Shell:
             "score": 0.0 if error else (self.scores[-1] if self.scores else 1.0),
         }
 
-    def variant(self, sources: list[str], salt: str) -> dict[str, Any]:
-        """Run a variant's solution and its test."""
-        first = self.run(sources[0])
+    def variant(self, variant: dict[str, Any], test: dict[str, Any], salt: str) -> dict[str, Any]:
+        """Run a variant's solution and its test. idle: whether it had nothing to change."""
+        first = self.run(variant["source"])
         if not first["ok"]:
-            return first
+            return {**first, "idle": False}
+        if variant["mistake"] == standard.BY_HEART:
+            self.reseed(salt)
+            standard.learn(True)
+            self.run(test["public"])
+            standard.learn(False)
         self.reseed(salt)
-        return self.run(sources[1])
+        ended = self.run(test["source"])
+        return {**ended, "idle": bool(variant["mistake"]) and not standard.active()}
 
 
 def _in_child(function: Callable[[], dict[str, Any]], limit: float) -> dict[str, Any]:
@@ -162,7 +170,7 @@ def _in_child(function: Callable[[], dict[str, Any]], limit: float) -> dict[str,
         finally:
             os._exit(0)
     os.close(writing)
-    failed = {"ok": False, "seconds": limit, "score": 0.0, "evalue": ""}
+    failed = {"ok": False, "seconds": limit, "score": 0.0, "evalue": "", "idle": False}
     content, deadline = b"", time.monotonic() + limit
     try:
         # Up to the line's end, not to the pipe's: a process that the child started may hold it.

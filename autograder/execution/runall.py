@@ -34,7 +34,7 @@ NO_NETWORK = 78  # exit code of the process that looked and found a network
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a notebook ran. peak_memory_mib: of its kernel.
+    """How a notebook ran. peak_memory_mib: of its kernel. cpu_seconds: of its kernel, all cores.
 
     slowest: up to three cells as (number, first line of source, seconds). Cells are numbered from
     1, as one counts them in the notebook. error: "" if it ran through, else the cell, its source
@@ -44,6 +44,7 @@ class RunReport:
     notebook: Path
     ok: bool
     seconds: float
+    cpu_seconds: float
     peak_memory_mib: float
     slowest: tuple[tuple[int, str, float], ...]
     error: str
@@ -193,11 +194,12 @@ def _run_in_process(
         except (OSError, ValueError):
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             error = f"the process that ran it ended with {done.returncode}: {last}"
-            return RunReport(notebook, False, 0.0, 0.0, (), error, executed)
+            return RunReport(notebook, False, 0.0, 0.0, 0.0, (), error, executed)
     return RunReport(
         notebook,
         values["ok"],
         values["seconds"],
+        values["cpu_seconds"],
         values["peak_memory_mib"],
         tuple((n, line, seconds) for n, line, seconds in values["slowest"]),
         values["error"],
@@ -242,11 +244,13 @@ def _run(notebook: Path, executed: Path, profile: str, untouched: bool) -> RunRe
     if error:
         error = _explain(error, failed, notebook, profile)
     slowest = sorted(ran, key=lambda c: -c["seconds"])[:3]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the kernel has ended
     return RunReport(
         notebook=notebook,
         ok=not error,
         seconds=round(seconds, 3),
-        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        cpu_seconds=round(used.ru_utime + used.ru_stime, 3),
+        peak_memory_mib=round(used.ru_maxrss / 1024, 1),
         slowest=tuple((c["number"], c["line"], round(c["seconds"], 3)) for c in slowest),
         error=error,
         executed=executed,

@@ -22,7 +22,7 @@ def proofs(results: Sequence[Proof]) -> Table:
     table = Table(title="Mutants killed", title_justify="left")
     table.add_column("notebook")
     table.add_column("task")
-    for name in ("planted", "generated", "alternatives accepted", "test, s"):
+    for name in ("planted", "generated", "standard", "alternatives accepted", "test, s"):
         table.add_column(name, justify="right")
     for proof in results:
         accepted = len(proof.accepted)
@@ -31,13 +31,14 @@ def proofs(results: Sequence[Proof]) -> Table:
             proof.task,
             _rate(*proof.count("planted")),
             _rate(*proof.count("generated")),
+            _rate(*proof.count("standard")),
             f"{accepted}/{accepted + len(proof.rejected)}",
             f"{proof.seconds:.2f}",
         )
     table.add_section()
     totals = [
         _rate(*map(sum, zip(*(proof.count(kind) for proof in results), strict=True)))
-        for kind in ("planted", "generated")
+        for kind in ("planted", "generated", "standard")
         if results
     ]
     table.add_row("all", "", *totals)
@@ -50,6 +51,7 @@ def runs(reports: Sequence[RunReport]) -> Table:
     table.add_column("notebook")
     table.add_column("")
     table.add_column("time, s", justify="right")
+    table.add_column("CPU, s", justify="right")
     table.add_column("memory, MiB", justify="right")
     table.add_column("slowest cells")
     for report in reports:
@@ -57,6 +59,7 @@ def runs(reports: Sequence[RunReport]) -> Table:
             f"{report.notebook.parent.name}/{report.notebook.stem}",
             "ok" if report.ok else "FAILED",
             f"{report.seconds:.1f}",
+            f"{report.cpu_seconds:.0f}",
             f"{report.peak_memory_mib:.0f}",
             Text("\n".join(f"{s:5.1f} s  cell {n}: {line[:40]}" for n, line, s in report.slowest)),
         )

@@ -365,7 +365,7 @@ def text(source: str, picture: str = "") -> Any:
     return cell
 
 
-@pytest.mark.parametrize("own", ["", " \n", *steps.STUBS, None])
+@pytest.mark.parametrize("own", ["", " \n", *sorted(steps.STUBS), None])
 def test_an_answer_beside_its_cell_is_taken(first: tuple[Course, Any], own: str | None) -> None:
     for before, after in (([], [text("Mine.")]), ([text("Mine.")], [])):
         cell, grafted = answered(first[0], before, after, own=own)
@@ -376,7 +376,7 @@ def test_an_answer_beside_its_cell_is_taken(first: tuple[Course, Any], own: str 
         assert sum("Mine." in c.source for c in grafted.notebook.cells) == 1
 
 
-@pytest.mark.parametrize("own", ["", *steps.STUBS, None])
+@pytest.mark.parametrize("own", ["", *sorted(steps.STUBS), None])
 def test_no_answer_is_none(first: tuple[Course, Any], own: str | None) -> None:
     cell, _ = answered(first[0], [], [], own=own, language="ru")
     assert cell.source == words_.RUSSIAN.stub
