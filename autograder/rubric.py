@@ -12,9 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autograder import words
+
 _CODE = r"\[([A-Za-z][\w-]*)\]"
 _ITEM = re.compile(rf" {{0,3}}[-*+] +{_CODE} *(.*)")
-_POINTS = re.compile(r"(\d+(?:[.,]\d+)?) *(?:points?|балл(?:а|ов)?)\b", re.I)
+_WORDS = "|".join(language.points for language in words.LANGUAGES.values())
+_POINTS = re.compile(rf"(\d+(?:[.,]\d+)?) *(?:{_WORDS})\b", re.I)
 # Alone in backquotes, or outside of code, which is passed over whole, and no link.
 _CITED = re.compile(rf"`{_CODE}`|`[^`]*`|{_CODE}(?![(\[:])")
 

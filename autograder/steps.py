@@ -25,6 +25,7 @@ from nbgrader.preprocessors import (
 from traitlets import Unicode
 
 from autograder import notebook as nb_
+from autograder import words
 
 
 class SelectLanguage(NbGraderPreprocessor):
@@ -39,9 +40,8 @@ class SelectLanguage(NbGraderPreprocessor):
         return nb, resources
 
 
-# What stands in an answer cell until a student writes there.
-ANSWER_STUBS = {"en": "*Write your answer here.*", "ru": "*Напишите ответ здесь.*"}
-STUBS = {*ANSWER_STUBS.values(), ClearSolutions.text_stub.default_value}  # also nbgrader's own
+# What stands in an answer cell until a student writes there; also nbgrader's own.
+STUBS = {*(w.stub for w in words.LANGUAGES.values()), ClearSolutions.text_stub.default_value}
 
 
 class ClearTaskSolutions(ClearSolutions):
@@ -49,7 +49,7 @@ class ClearTaskSolutions(ClearSolutions):
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Replace all solutions; the stubs of answers are in the notebook's language."""
-        self.text_stub = ANSWER_STUBS.get(nb_.ours(nb).get("language"), ANSWER_STUBS["en"])
+        self.text_stub = words.of(nb_.ours(nb).get("language")).stub
         return super().preprocess(nb, resources)
 
     def preprocess_cell(

@@ -59,7 +59,7 @@ def read(course: Course, week: Week) -> list[Term]:
         path = course.root / file
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         matches = list(_HEADING.finditer(text))
-        ends = [m.start() for m in matches[1:]] + [len(text)]
+        ends = [m.start() for m in matches[1:]] + [len(text)][: len(matches)]
         for match, end in zip(matches, ends, strict=True):
             place = f"line {text.count(chr(10), 0, match.start()) + 1}"
             explained = bool(text[match.end() : end].strip())

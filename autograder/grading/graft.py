@@ -18,7 +18,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
-from autograder import steps
+from autograder import steps, words
 
 
 @dataclass(frozen=True)
@@ -452,11 +452,13 @@ def _outdated(version: Any, present: str) -> str:
 def _language(student: NotebookNode | None) -> str:
     """The language that the student worked in: the stamp, else what the cells' ids tell."""
     if student is None:
-        return "en"
+        return words.ENGLISH.code
     stamp = nb_.ours(student).get("language")
-    if stamp in ("en", "ru"):
+    if stamp in words.LANGUAGES:
         return stamp
-    return "ru" if any(cell.id.endswith("-ru") for cell in student.cells) else "en"
+    ends = {code: f"-{code}" for code in words.LANGUAGES if code != words.ENGLISH.code}
+    found = (c for c, end in ends.items() if any(cell.id.endswith(end) for cell in student.cells))
+    return next(found, words.ENGLISH.code)
 
 
 def _new_cell(cell: NotebookNode, number: int) -> NotebookNode:

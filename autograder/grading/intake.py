@@ -21,6 +21,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
+from autograder import words
 from autograder.grading.folder import MAXIMUM_BYTES, File, Listing, is_notebook, printable
 from autograder.grading.graft import attempts
 
@@ -468,9 +469,8 @@ def _refused(
 
 def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
     """One note for the files that nobody needs, and one for each archive."""
-    left = sorted(
-        {n for n in names if n not in expected and n not in ("README.md", "README.ru.md")}
-    )
+    readmes = {f"README{language.suffix}.md" for language in words.LANGUAGES.values()}
+    left = sorted({n for n in names if n not in expected and n not in readmes})
     ends = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
     archives = [n for n in left if n.casefold().endswith(ends)]
     others = [n for n in left if n not in archives]

@@ -27,85 +27,14 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
+from autograder import words as words_
 from autograder.gradebook import Standing
 from autograder.pages.redact import Secrets
 from autograder.pages.sanitise import RASTER, markdown_html, shown_output
 from autograder.rubric import cite, criteria
+from autograder.words import Language
 
 TEXT_CHARACTERS = 20_000  # of one text output; more is cut
-
-WORDS = {
-    "en": {
-        "bonus": "bonus",
-        "by hand": "A person grades this.",
-        "checks": "The checks in your notebook",
-        "comment": "Comment",
-        "cut": "{} more characters are not shown",
-        "extra": "extra credit",
-        "feedback": "Feedback",
-        "hidden": "Some checks were hidden from you. Of those you get the sentence, not the code.",
-        "late": "Late submission",
-        "no": "no",
-        "no answer": "No response.",
-        "not graded yet": "not graded yet",
-        "note": "Note",
-        "of": "of",
-        "refused": "This file could not be graded",
-        "runs": "Restart & Run All",
-        "runs: no": "no, a cell outside the checks raised an error",
-        "score": "Score",
-        "task": "Task",
-        "top": "to the top",
-        "yes": "yes",
-        "answer": "Your answer",
-        # How a task ended.
-        "correct": "correct",
-        "missing": "missing",
-        "not attempted": "not attempted",
-        "partial": "in part",
-        "stopped": "stopped",
-        "tampered": "not trusted",
-        "to grade": "to be graded",
-        "unconfirmed": "to be looked at",
-        "wrong": "wrong",
-    },
-    "ru": {
-        "bonus": "бонус",
-        "by hand": "Оценивает человек.",
-        "checks": "Проверки в вашем ноутбуке",
-        "comment": "Комментарий",
-        "cut": "ещё символов: {}, они не показаны",
-        "extra": "сверх задания",
-        "feedback": "Отзыв",
-        "hidden": "Часть проверок от вас скрыта. О них говорит сообщение, но не код.",
-        "late": "Сдано после срока",
-        "no": "нет",
-        "no answer": "Ответа нет.",
-        "not graded yet": "ещё не оценено",
-        "note": "Замечание",
-        "of": "из",
-        "refused": "Этот файл не удалось проверить",
-        "runs": "Restart & Run All",
-        "runs: no": "нет, ошибка в ячейке вне проверок",
-        "score": "Баллы",
-        "task": "Задание",
-        "top": "наверх",
-        "yes": "да",
-        "answer": "Ваш ответ",
-        "correct": "верно",
-        "missing": "нет",
-        "not attempted": "не начато",
-        "partial": "частично",
-        "stopped": "остановлено",
-        "tampered": "нет доверия",
-        "to grade": "оценивается",
-        "unconfirmed": "на проверке",
-        "wrong": "неверно",
-    },
-}
-
-
-QUOTES = {"en": ("“", "”"), "ru": ("«", "»")}
 
 
 @dataclass(frozen=True)
@@ -160,9 +89,10 @@ def page(
     title: where the notebook belongs, such as its week. penalty: points lost for being late.
     """
     ours = nb_.ours(notebook)
-    words = WORDS.get(str(ours.get("language")), WORDS["en"])
+    language = words_.of(ours.get("language"))
+    words = language.feedback
     secrets = Secrets(notebook)
-    grades = {name: _in_words(grade, name, notebook, words) for name, grade in grades.items()}
+    grades = {name: _in_words(grade, name, notebook, language) for name, grade in grades.items()}
     cells = [
         _view(cell, grades, secrets, words)
         for cell in notebook.cells
@@ -175,7 +105,7 @@ def page(
         bonus=sum(t["score"] for t in counted if t["bonus"]),
         cells=cells,
         heading=_heading(notebook) or title or words["feedback"],
-        language="ru" if words is WORDS["ru"] else "en",
+        language=language,
         notes=[str(note) for note in ours.get("notes") or []],
         open=len(tasks) - len(counted),
         penalty=penalty,
@@ -206,8 +136,7 @@ def _template() -> Template:
 
 @pass_context
 def _points(context: Context, value: float) -> str:
-    text = f"{round(float(value), 2):g}"
-    return text.replace(".", ",") if context["language"] == "ru" else text
+    return context["language"].number(round(float(value), 2))
 
 
 def _heading(notebook: NotebookNode) -> str:
@@ -219,18 +148,16 @@ def _heading(notebook: NotebookNode) -> str:
     return ""
 
 
-def _in_words(
-    grade: CellGrade, name: str, notebook: NotebookNode, words: Mapping[str, str]
-) -> CellGrade:
+def _in_words(grade: CellGrade, name: str, notebook: NotebookNode, language: Language) -> CellGrade:
     """A grade with its comment in the student's language."""
     if not grade.comment:
         return grade
-    if grade.comment == WORDS["en"]["no answer"]:  # nbgrader's own, of a cell that was left alone
-        return replace(grade, comment=words["no answer"])
+    # nbgrader's own, of a cell that was left alone
+    if grade.comment == words_.ENGLISH.feedback["no answer"]:
+        return replace(grade, comment=language.feedback["no answer"])
     rubrics = [cell.source for cell in notebook.cells if nb_.ours(cell).get("rubric") == name]
     known = {found.code: found for rubric in rubrics for found in criteria(rubric)}
-    quotes = QUOTES["ru" if words is WORDS["ru"] else "en"]
-    return replace(grade, comment=cite(grade.comment, known, quotes))
+    return replace(grade, comment=cite(grade.comment, known, language.quotes))
 
 
 def _view(

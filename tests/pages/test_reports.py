@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from autograder import course as course_
 from autograder import notebook as nb_
 from autograder import rubric, steps
+from autograder import words as words_
 from autograder.authoring import build
 from autograder.course import Course
 from autograder.gradebook import Recorder, Row
@@ -145,7 +146,7 @@ def formgrader(first: tuple[Course, Any]) -> Iterator[Formgrader]:
 
 def test_no_release_holds_a_rubric_or_the_sample(first: tuple[Course, Any]) -> None:
     course, _ = first
-    for language, stub in steps.ANSWER_STUBS.items():
+    for language, stub in ((w.code, w.stub) for w in words_.LANGUAGES.values()):
         release = course.root / "release" / language / WEEK / "tiny.ipynb"
         text = release.read_text(encoding="utf-8")
         assert not any(words in text for words in RUBRIC)
@@ -378,7 +379,7 @@ def test_an_answer_beside_its_cell_is_taken(first: tuple[Course, Any], own: str 
 @pytest.mark.parametrize("own", ["", *sorted(steps.STUBS), None])
 def test_no_answer_is_none(first: tuple[Course, Any], own: str | None) -> None:
     cell, _ = answered(first[0], [], [], own=own, language="ru")
-    assert cell.source == steps.ANSWER_STUBS["ru"]
+    assert cell.source == words_.RUSSIAN.stub
 
 
 def test_an_answer_that_is_there_takes_nothing_else(first: tuple[Course, Any]) -> None:
