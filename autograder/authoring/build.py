@@ -415,12 +415,16 @@ def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Probl
     return problems
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
 def stale_readmes(course: Course) -> list[Problem]:
-    """The course's READMEs whose table of weeks is not of today."""
+    """What is built besides the weeks and is not of today."""
     return [
-        Problem(str(path), "", "built", "its table of weeks is old: run `autograder build`")
+        Problem(str(path), "", "built", "is not what weeks/ builds: run `autograder build`")
         for path, content in readme.build(course).items()
-        if (course.root / path).read_bytes() != content
+        if not _holds(course.root / path, content)
     ]
 
 
@@ -457,7 +461,7 @@ def build(course: Course, weeks: Sequence[Week]) -> Files:
         gradebook.record_week(course, week, files, url)
     write(course.root, folders_of(course, weeks), files)
     for path, content in readme.build(course).items():
-        if (course.root / path).read_bytes() != content:
+        if not _holds(course.root / path, content):
             files_.write(course.root / path, content)
     return files
 

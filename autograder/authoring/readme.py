@@ -1,24 +1,23 @@
-"""What of the course's READMEs is made from its weeks: the table between two marks."""
+"""What is built besides the weeks: the READMEs' table of them, the releases' AGENTS.md."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from autograder.authoring import glossary
+from autograder import words
 from autograder.course import Course, NotebookEntry, Week
 
 BEGIN, END = "<!-- weeks: `autograder build` writes this table -->", "<!-- end of weeks -->"
-WORDS = {
-    "en": ("week", "notebooks", "points", "bonus", "one of"),
-    "ru": ("неделя", "тетради", "баллы", "бонусных", "одна из"),
-}
 
 
 def build(course: Course) -> dict[Path, bytes]:
-    """The READMEs that have the marks, whole, with the table of the weeks as they are now."""
+    """The READMEs that have the marks, with the table as the weeks are now; each AGENTS.md."""
     found = {}
     for language in course.languages:
-        path = Path(f"README{glossary.suffix(language)}.md")
+        agents = course.root / "weeks" / f"AGENTS{words.of(language).suffix}.md"
+        if agents.is_file():
+            found[Path("release") / language / "AGENTS.md"] = agents.read_bytes()
+        path = Path(f"README{words.of(language).suffix}.md")
         if not (course.root / path).is_file():
             continue
         before, begin, rest = (course.root / path).read_text(encoding="utf-8").partition(BEGIN)
@@ -31,14 +30,14 @@ def build(course: Course) -> dict[Path, bytes]:
 
 def table(course: Course, language: str) -> str:
     """The weeks with their notebooks and points, as Markdown."""
-    week_, notebooks, points, *_ = WORDS.get(language, WORDS["en"])
+    week_, notebooks, points, *_ = words.of(language).table
     rows = [f"| {week_} | {notebooks} | {points} |", "|---|---|---|"]
     return "\n".join([*rows, *(_row(week, language) for week in course.weeks)])
 
 
 def _row(week: Week, language: str) -> str:
-    *_, bonus, one_of = WORDS.get(language, WORDS["en"])
-    readme = f"weeks/{week.folder}/README{glossary.suffix(language)}.md"
+    *_, bonus, one_of = words.of(language).table
+    readme = f"weeks/{week.folder}/README{words.of(language).suffix}.md"
     names = []
     for entry in week.notebooks:
         group = week.groups.get(entry.one_of, ())

@@ -245,7 +245,8 @@ class _Grading:
         if entry["submitted"] != seen.fingerprint:
             return None, None if assignment.week.files else seen
         # A person may have given points or a comment since: then the page says so, too.
-        for name in [n for n, was in entry["shown"].items() if was != entry_.shown(standing, n)]:
+        shown = {n: entry_.shown(standing, self._assignment.week, n) for n in entry["shown"]}
+        for name in [n for n, was in entry["shown"].items() if was != shown[n]]:
             from autograder.grading import submission
 
             submission.feedback_again(assignment, student, entry, name, standing)

@@ -162,6 +162,8 @@ def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -
     for part in way.parts.values():
         try:
             _score(part, assignment.exams[part.name])
+            if part.notebook is not None and (lacks := _required(assignment, way)):
+                part.notebook.metadata[nb_.KEY]["lacks"] = lacks
         except Exception as error:
             part.refuse(f"{part.name}: {_ours(error)}", sure=False)
         content = _autograded(part, assignment.sources[part.name])
@@ -214,6 +216,12 @@ def _score(part: Part, exams: Mapping[str, Private]) -> None:
         "sandboxed": part.result.sandboxed,
     }
     sanitise.sanitise(part.notebook)
+
+
+def _required(assignment: Assignment, way: Way) -> list[str]:
+    """The notebooks that the week requires and that were not handed in."""
+    listed = assignment.week.notebooks
+    return [n.name for n in listed if n.required and way.parts[n.name].status == MISSING]
 
 
 def _autograded(part: Part, source: NotebookNode) -> bytes | None:

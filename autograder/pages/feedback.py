@@ -12,7 +12,7 @@ import base64
 import functools
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +28,11 @@ from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
 from autograder import words as words_
+from autograder.course import Week
 from autograder.gradebook import Standing
 from autograder.pages.redact import Secrets
 from autograder.pages.sanitise import RASTER, markdown_html, shown_output
+from autograder.results import counting, points
 from autograder.rubric import cite, criteria
 from autograder.words import Language
 
@@ -75,18 +77,55 @@ def grades_of(notebook: NotebookNode, standing: Standing, name: str) -> dict[str
     return grades
 
 
+def totals_of(
+    sources: Mapping[str, NotebookNode], standing: Standing, *, penalty: bool = True
+) -> dict[str, tuple[float, float]]:
+    """The points of each notebook of a submission: without bonus, and of bonus.
+
+    sources: the source notebooks by name. penalty: whether to take off what is lost for being late.
+    """
+    found = {}
+    for name, source in sources.items():
+        cells = [(g.score, g.bonus) for g in grades_of(source, standing, name).values()]
+        found[name] = points(cells, standing.penalties.get(name, 0.0) if penalty else 0.0)
+    return found
+
+
+def week_page(
+    week: Week,
+    sources: Mapping[str, NotebookNode],
+    standing: Standing,
+    name: str,
+    notebook: NotebookNode,
+) -> str:
+    """The page of a notebook of a week. notebook: as it was graded; sources: of the whole week."""
+    group = tuple(n.name for n in week.groups.get(week.notebook(name).one_of, ()))
+    counts = counting(week, totals_of(sources, standing)) if group else ()
+    return page(
+        notebook,
+        grades_of(sources[name], standing, name),
+        title=week.folder,
+        penalty=standing.penalties.get(name, 0.0),
+        group=group,
+        counts=next((one for one in group if one in counts), ""),
+    )
+
+
 def page(
     notebook: NotebookNode,
     grades: Mapping[str, CellGrade],
     *,
     title: str = "",
     penalty: float = 0.0,
+    group: Sequence[str] = (),
+    counts: str = "",
 ) -> str:
     """The feedback on an autograded notebook, which stays as it is.
 
     grades: by the name of the graded cell; a comment may also belong to an ungraded solution cell.
     A code of the cell's rubric in a comment, such as [curves], becomes the criterion's sentence.
     title: where the notebook belongs, such as its week. penalty: points lost for being late.
+    group: the notebooks of which one counts, this one among them; counts: which one does.
     """
     ours = nb_.ours(notebook)
     language = words_.of(ours.get("language"))
@@ -101,12 +140,15 @@ def page(
     tasks = [cell for cell in cells if cell["points"] is not None]
     counted = [t for t in tasks if t["score"] is not None]
     refused = str(ours.get("refused") or "")
+    notes = [words["lacks"].format(name) for name in ours.get("lacks") or []]
+    if group:
+        notes.append(words["one of"].format(", ".join(group), counts))
     return _template().render(
         bonus=sum(t["score"] for t in counted if t["bonus"]),
         cells=cells,
         heading=_heading(notebook) or title or words["feedback"],
         language=language,
-        notes=[str(note) for note in ours.get("notes") or []],
+        notes=notes + [str(note) for note in ours.get("notes") or []],
         open=len(tasks) - len(counted),
         penalty=penalty,
         points=sum(t["points"] for t in tasks if not t["bonus"]),

@@ -50,6 +50,7 @@ def render(course: Course, week: Week, grades: Sequence[SubmissionGrade]) -> str
             ("Tasks", *task_plot(week, grades)),
             ("Time", *time_plot(week, grades)),
         ],
+        not_counted=tables.NOT_COUNTED,
         to_grade=tables.to_grade,
         waiting=tables.waiting(grades),
         sandboxed=all(n.sandboxed for g in grades for n in g.notebooks),

@@ -14,7 +14,10 @@ from autograder.course import Week
 if TYPE_CHECKING:
     from autograder.authoring.mutants import Proof
     from autograder.execution.runall import RunReport
-    from autograder.results import SubmissionGrade
+    from autograder.results import NotebookGrade, SubmissionGrade
+
+
+NOT_COUNTED = "In brackets: another notebook counts, of which there is a choice."
 
 
 def proofs(results: Sequence[Proof]) -> Table:
@@ -84,17 +87,21 @@ def grades(week: Week, results: Sequence[SubmissionGrade]) -> Table:
         found = {n.name: n for n in result.notebooks}
         table.add_row(
             _plain(result.student),
-            *(f"{found[e.name].score():g}" for e in week.notebooks),
+            *(_points(found[e.name]) for e in week.notebooks),
             f"{result.score():g}",
             f"{result.score(bonus=True):g}",
             result.status,
             Text("\n").join(map(_plain, summary(result))),
         )
-    captions = [waiting(results)]
+    captions = [waiting(results), NOT_COUNTED if week.groups else ""]
     if not all(n.sandboxed for result in results for n in result.notebooks):
         captions.append("Run without a sandbox (--unsafe): a submission could change all of this.")
     table.caption = "\n".join(filter(None, captions)) or None
     return table
+
+
+def _points(notebook: NotebookGrade) -> str:
+    return f"{notebook.score():g}" if notebook.counts else f"({notebook.score():g})"
 
 
 def waiting(results: Sequence[SubmissionGrade]) -> str:
