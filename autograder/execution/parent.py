@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import compileall
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -23,32 +24,34 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from autograder.execution import sandbox
 from autograder.execution.sandbox import Limits, SandboxError
 
-# What is imported before the fork where a notebook's text imports the name on the left. torch's
+# Before the fork a module is imported that the notebook's text imports, if it belongs to a package
+# that our notebooks depend on; for these, what is used of it takes long to import, too. torch's
 # compiler is in because its first optimiser imports it, which takes longer than most notebooks run.
 # Not matplotlib_inline: it sets itself up where it is imported, which must be in the kernel.
-PRELOAD = {
-    "numpy": ("numpy",),
+MORE = {
     "matplotlib": ("matplotlib.pyplot", "matplotlib.backends.backend_agg"),
     "PIL": ("PIL.Image",),
-    "pandas": ("pandas",),
     "scipy": ("scipy.stats",),
     "sklearn": ("sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"),
     "torch": ("torch", "torch._dynamo", "torch.utils.data"),
-    "torchvision": ("torchvision",),
     "tqdm": ("tqdm.auto",),
-    "ipywidgets": ("ipywidgets",),
     "practical_dl": (
         *("numpy", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
         *("pooch", "requests", "tqdm"),
     ),
 }
-EVERYTHING = list(dict.fromkeys(module for modules in PRELOAD.values() for module in modules))
+USUAL = list(dict.fromkeys(module for modules in MORE.values() for module in modules))
+EXTRAS = ("students", "models")  # of our package: what notebooks need
 # The small data sets come with this package, which the library imports when they are loaded.
 LOADING = re.compile(r"\bdata\.load\(")
 IMPORTING = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.MULTILINE)
@@ -57,10 +60,26 @@ IMPORTING = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.MULTILINE)
 def preload(sources: Iterable[str]) -> list[str]:
     """The modules to import before a notebook with these code cells is forked."""
     text = "\n".join(sources)
-    names = {name for name in IMPORTING.findall(text) if name in PRELOAD}
+    names = set(IMPORTING.findall(text)) & dependencies()
     if LOADING.search(text):
         names.add("sklearn")
-    return list(dict.fromkeys(module for name in sorted(names) for module in PRELOAD[name]))
+    return list(dict.fromkeys(m for name in sorted(names) for m in MORE.get(name, (name,))))
+
+
+@functools.cache
+def dependencies() -> frozenset[str]:
+    """The modules of the packages that notebooks depend on, as our own package lists them."""
+    needed = set()
+    for requirement in map(Requirement, metadata.requires("practical-dl") or []):
+        extras = [{"extra": extra} for extra in ("", *EXTRAS)]
+        if requirement.marker is None or any(map(requirement.marker.evaluate, extras)):
+            needed.add(canonicalize_name(requirement.name))
+    found = {
+        module
+        for module, packages in metadata.packages_distributions().items()
+        if needed & {canonicalize_name(package) for package in packages}
+    }
+    return frozenset(found | {"practical_dl"})
 
 
 START_SECONDS = 120.0

@@ -20,7 +20,7 @@ from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Bool, Dict, List, Unicode
 
 from autograder.execution import parent, sandbox
-from autograder.execution.parent import EVERYTHING, ParentError
+from autograder.execution.parent import USUAL, ParentError
 from autograder.execution.sandbox import Limits, SandboxError
 
 Manager = TypeVar("Manager", bound=KernelManager)
@@ -40,7 +40,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     limits = Dict()
     work = Unicode("")
-    preload = List(Unicode(), default_value=EVERYTHING)
+    preload = List(Unicode(), default_value=USUAL)
     data = Bool(True)
     cold = ""
 
@@ -181,7 +181,7 @@ def kernel_manager(
     sandboxed: bool = True,
     limits: Limits | None = None,
     work: Path | None = None,
-    preload: Sequence[str] = EVERYTHING,
+    preload: Sequence[str] = USUAL,
     data: bool = True,
     enter: Callable[[int], None] | None = None,
 ) -> Manager:
