@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autograder import words
 from autograder.authoring import glossary
 from autograder.course import Course, NotebookEntry, Week
 
 BEGIN, END = "<!-- weeks: `autograder build` writes this table -->", "<!-- end of weeks -->"
-WORDS = {
-    "en": ("week", "notebooks", "points", "bonus", "one of"),
-    "ru": ("неделя", "тетради", "баллы", "бонусных", "одна из"),
-}
 
 
 def build(course: Course) -> dict[Path, bytes]:
@@ -31,13 +28,13 @@ def build(course: Course) -> dict[Path, bytes]:
 
 def table(course: Course, language: str) -> str:
     """The weeks with their notebooks and points, as Markdown."""
-    week_, notebooks, points, *_ = WORDS.get(language, WORDS["en"])
+    week_, notebooks, points, *_ = words.of(language).table
     rows = [f"| {week_} | {notebooks} | {points} |", "|---|---|---|"]
     return "\n".join([*rows, *(_row(week, language) for week in course.weeks)])
 
 
 def _row(week: Week, language: str) -> str:
-    *_, bonus, one_of = WORDS.get(language, WORDS["en"])
+    *_, bonus, one_of = words.of(language).table
     readme = f"weeks/{week.folder}/README{glossary.suffix(language)}.md"
     names = []
     for entry in week.notebooks:
