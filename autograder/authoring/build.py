@@ -21,7 +21,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import exams, gradebook, settings, steps
+from autograder import exams, gradebook, settings, steps, words
 from autograder import files as files_
 from autograder import notebook as nb_
 from autograder.authoring import glossary, readme
@@ -168,17 +168,16 @@ def _nbgrader(
 
 def _header(text: Text, course: Course) -> list[NotebookNode]:
     """The badge and version stamp in each language, and the set-up cell for Colab."""
-    words = {"en": ("Open in Colab", "version"), "ru": ("Открыть в Colab", "версия")}
     cells = []
     for language in course.languages:
-        open_, version = words.get(language, words["en"])
+        said = words.of(language)
         path = f"release/{language}/{text.week}/{text.name}.ipynb"
         link = f"https://colab.research.google.com/github/{course.repository}/blob/main/{path}"
         badge = "https://colab.research.google.com/assets/colab-badge.svg"
         source = (
-            f"[![{open_}]({badge})]({link}) "
+            f"[![{said.open_in_colab}]({badge})]({link}) "
             f"{course.name} {course.version} · {text.week}/{text.name} · "
-            f"{version} `{text.digest}`"
+            f"{said.version} `{text.digest}`"
         )
         metadata = {nb_.KEY: {"lang": language}}
         cells.append(new_markdown_cell(source, id=f"badge-{language}", metadata=metadata))
@@ -199,7 +198,7 @@ def expand_prose(
 
     def task_line(match: re.Match[str]) -> str:
         cell = text.tests.get(match[1]) or next(iter(text.of("answer", match[1])), None)
-        return describe_task(cell.options, language) if cell else match[0]
+        return words.of(language).task_line(cell.options) if cell else match[0]
 
     def term(match: re.Match[str]) -> str:
         address = glossary.link(course.repository, terms, language, match[1])
@@ -207,39 +206,6 @@ def expand_prose(
 
     source = re.sub(r"\{\{task:(\w+)\}\}", task_line, source)
     return glossary.LINK.sub(term, source)
-
-
-def describe_task(options: Mapping[str, Any], language: str) -> str:
-    """A task's points, difficulty and minutes, in words."""
-    points, bonus = options.get("points", 0), bool(options.get("bonus"))
-    russian = language == "ru"
-    if russian:
-        # 1 бонусный балл, 2 бонусных балла, 5 бонусных баллов, 0,5 бонусного балла
-        form = _russian_plural(points, "балл", "балла", "баллов", "балла")
-        number = f"{points:g}".replace(".", ",")
-        kind = _russian_plural(points, "бонусный", "бонусных", "бонусных", "бонусного")
-        kind = f"{kind} " if bonus else ""
-        parts = [f"**{number} {kind}{form}**"]
-    else:
-        form = "point" if points == 1 else "points"
-        parts = [f"**{points:g} {'bonus ' if bonus else ''}{form}**"]
-    if "difficulty" in options:
-        level = int(options["difficulty"])
-        circles = "●" * level + "○" * (5 - level)
-        parts.append(f"{'сложность' if russian else 'difficulty'} {circles}")
-    if "minutes" in options:
-        minutes = int(options["minutes"])
-        parts.append(f"около {minutes} мин" if russian else f"about {minutes} min")
-    return " · ".join(parts)
-
-
-def _russian_plural(number: float, one: str, few: str, many: str, part: str) -> str:
-    if number != int(number):
-        return part
-    last, teens = int(number) % 10, int(number) % 100
-    if last == 1 and teens != 11:
-        return one
-    return few if last in (2, 3, 4) and teens not in (12, 13, 14) else many
 
 
 # -- One week ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from autograder import words
 from autograder.authoring.text import Text
 from autograder.course import Course, Week
 from autograder.errors import Problem
@@ -43,7 +44,7 @@ def anchor(heading: str) -> str:
 
 def suffix(language: str) -> str:
     """What stands before `.md` in the name of a file in a language: README.md, README.ru.md."""
-    return "" if language in ("en", "any") else f".{language}"
+    return "" if language == "any" else words.of(language).suffix
 
 
 def file_name(language: str) -> str:

@@ -72,8 +72,7 @@ class Job:
     """A notebook to run and all that its result depends on.
 
     notebook: nbformat 4 JSON. files: helper files by relative name. salt: what the generators of
-    `check.rng` are drawn from before each graded cell, "" leaves them alone. profile: the value
-    given to the notebook's parameter of that name, "small" leaves it alone. library: what it may
+    `check.rng` are drawn from before each graded cell, "" leaves them alone. library: what it may
     use of `practical_dl`.
     """
 
@@ -82,7 +81,6 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     controls: tuple[Control, ...] = ()
     salt: str = ""
-    profile: str = "small"
     exams: tuple[Exam, ...] = ()
     library: Library = CORE
 
@@ -323,8 +321,6 @@ class _Run:
             self._passed[control.task] = reply.seconds
             if self.careful:
                 self._try([control], self.job.salt)
-        if _is_parameters(cell):
-            self._set_profile()
         ename, evalue = clean(reply.ename, 200), clean(reply.evalue, 2000)
         return CellOutcome(name, reply.status, round(reply.seconds, 4), ename, evalue)
 
@@ -393,8 +389,6 @@ class _Run:
             if _is_graded(cells[index]):
                 self._prepare(fork=False)
             self.kernel.run(_source(cells[index]), self._seconds())
-            if _is_parameters(cells[index]):
-                self._set_profile()
             if not self.kernel.alive:
                 # It died this time: do without it, too.
                 self._ran.remove(index)
@@ -415,10 +409,6 @@ class _Run:
             cell["outputs"] = shown
             cell["execution_count"] = reply.execution_count if reply else None
         return self._notebook
-
-    def _set_profile(self) -> None:
-        if self.job.profile != "small":
-            self.kernel.run(f"profile = {self.job.profile!r}", self._seconds(), silent=True)
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
@@ -517,10 +507,6 @@ def _trial(answer: Mapping[str, Any], error: str) -> Trial:
     score = answer.get("score")
     share = min(1.0, max(0.0, score)) if isinstance(score, int | float) else 0.0
     return Trial(answer["again"], clean(str(answer.get("why", "")), 300), share)
-
-
-def _is_parameters(cell: Mapping[str, Any]) -> bool:
-    return "parameters" in cell.get("metadata", {}).get("tags", [])
 
 
 def _is_graded(cell: Mapping[str, Any]) -> bool:

@@ -217,10 +217,8 @@ class Kernel:
 
     # -- Running sources -------------------------------------------------------------------
 
-    def run(
-        self, source: str, seconds: float, outputs: Outputs | None = None, *, silent: bool = False
-    ) -> Reply:
-        """Run a source and wait for its end, at most so long. silent: leaves no trace in history.
+    def run(self, source: str, seconds: float, outputs: Outputs | None = None) -> Reply:
+        """Run a source and wait for its end, at most so long.
 
         What counts is the kernel's reply; outputs only gather what is shown.
         """
@@ -229,8 +227,8 @@ class Kernel:
         session = self._manager.session
         content = {
             "code": source,
-            "silent": silent,
-            "store_history": not silent,
+            "silent": False,
+            "store_history": True,
             "user_expressions": {},
             "allow_stdin": False,
             "stop_on_error": False,

@@ -2,17 +2,15 @@
 
 Found are copies of a hidden line, and of any part of a hidden region with at least 16 letters and
 digits: as they are, in another case, with other spaces and punctuation between (a `repr`, a
-traceback, one character a line), backwards, in rot13, base64, hexadecimal or as character codes.
-Not found are shorter pieces shown one at a time, compressed or encrypted copies, pictures of text,
-and values: code that hidden tests call can note their arguments. They are drawn anew for each
-source notebook, so that such a note is worth little.
+traceback, one character a line), or backwards. Not found are shorter pieces shown one at a time,
+encoded, compressed or encrypted copies, pictures of text, and values: code that hidden tests call
+can note their arguments. They are drawn anew for each source notebook, so that such a note is worth
+little.
 """
 
 from __future__ import annotations
 
 import ast
-import base64
-import codecs
 import functools
 import html
 import re
@@ -42,8 +40,9 @@ def _squeezed(text: str) -> str:
 
 @functools.lru_cache(64)
 def _grams(regions: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, list[tuple[int, int]]]]:
-    """Hidden regions in all forms that are looked for, and where each gram stands in them."""
-    forms = tuple(form for region in regions for form in map(_squeezed, _forms(region)))
+    """Hidden regions, forwards and backwards, and where each gram stands in them."""
+    plain = [_squeezed(region) for region in regions]
+    forms = tuple(form for region in plain for form in (region, region[::-1]))
     places: dict[str, list[tuple[int, int]]] = {}
     for number, form in enumerate(forms):
         for i in range(len(form) - _GRAM + 1):
@@ -51,18 +50,6 @@ def _grams(regions: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, list
             if len(found) < 20:
                 found.append((number, i))
     return forms, places
-
-
-def _forms(text: str) -> Iterator[str]:
-    yield text
-    yield text[::-1]
-    yield codecs.encode(text, "rot13")
-    content = text.encode()
-    yield content.hex()
-    yield "".join(str(ord(c)) for c in text)
-    for shift in range(3):  # the region may start anywhere in what was encoded
-        code = base64.b64encode(b"\0" * shift + content).decode()
-        yield code[4:-4]
 
 
 class Secrets:

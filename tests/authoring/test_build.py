@@ -38,6 +38,7 @@ from nbgrader.converters import GenerateAssignment
 from autograder import gradebook as gradebook_
 from autograder import notebook as nb_
 from autograder import steps
+from autograder import words as words_
 from autograder.authoring import build
 from autograder.authoring.text import Text
 from autograder.errors import CourseError
@@ -167,8 +168,8 @@ def test_a_task_line_in_words(notebooks: dict[str, NotebookNode]) -> None:
 )
 def test_points_in_words(points: float, bonus: bool, english: str, russian: str) -> None:
     options = {"points": points, "bonus": bonus}
-    assert build.describe_task(options, "en") == f"**{english}**"
-    assert build.describe_task(options, "ru") == f"**{russian}**"
+    assert words_.of("en").task_line(options) == f"**{english}**"
+    assert words_.of("ru").task_line(options) == f"**{russian}**"
 
 
 def test_a_solution_becomes_its_stub(notebooks: dict[str, NotebookNode]) -> None:

@@ -14,6 +14,7 @@ from nbformat import v4
 from autograder.execution.execute import Control, Job, Result, Trial, execute, job_key
 from autograder.execution.outputs import CUT
 from autograder.execution.sandbox import Limits
+from autograder.fingerprints import Library
 
 QUICK = Limits(cell_seconds=20, notebook_seconds=60)
 
@@ -226,15 +227,6 @@ def test_the_salt_reaches_the_generators_of_the_checks() -> None:
     assert text(first, 1) != text(first, 2)
     assert text(first, 2) == text(again, 2) != text(other, 2)
     assert first.notebook["cells"][2]["execution_count"] == 3, "the reseeding leaves no trace"
-
-
-def test_the_profile_is_set_after_the_parameters() -> None:
-    parameters = {"source": "profile = 'small'", "metadata": {"tags": ["parameters"]}}
-    cells = notebook(parameters, "print(profile)")
-    assert text(execute(Job(cells, limits=QUICK, profile="full")), 1) == "full\n"
-    result = execute(Job(cells, limits=QUICK))
-    assert text(result, 1) == "small\n"
-    assert len(result.notebook["cells"]) == 2
 
 
 SOLUTION = "def double(x):\n    return 2 * x"
@@ -469,7 +461,7 @@ def test_a_mutant_that_never_ends_is_killed() -> None:
 
 
 def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(notebook("1", "2"), {"a.py": b"x"}, QUICK, (CONTROL,), "salt", "small")
+    job = Job(notebook("1", "2"), {"a.py": b"x"}, QUICK, (CONTROL,), "salt")
     variants = [
         dataclasses.replace(job, notebook=notebook("1", "3")),
         dataclasses.replace(job, notebook=notebook("1", graded("2"))),
@@ -478,7 +470,7 @@ def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
         dataclasses.replace(job, limits=Limits(cell_seconds=21)),
         dataclasses.replace(job, controls=()),
         dataclasses.replace(job, salt="pepper"),
-        dataclasses.replace(job, profile="full"),
+        dataclasses.replace(job, library=Library("03")),
     ]
     keys = {job_key(j) for j in (job, *variants)}
     monkeypatch.setattr("autograder.execution.sandbox.versions", lambda: "python 4")
@@ -487,7 +479,7 @@ def test_every_ingredient_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_job_survives_json() -> None:
-    job = Job(notebook("1"), {"a.bin": bytes(range(256))}, QUICK, (CONTROL,), "salt", "full")
+    job = Job(notebook("1"), {"a.bin": bytes(range(256))}, QUICK, (CONTROL,), "salt")
     assert Job.from_json(job.to_json()) == job
     with pytest.raises(ValueError, match="not a job"):
         Job.from_json("{}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import codecs
 import re
 import time
 from collections.abc import Iterator
@@ -235,13 +233,6 @@ COPIES = {
     "between stars": lambda s: "*".join(s),
     "numbered lines": lambda s: "\n".join(f"---> {i} {t}" for i, t in enumerate(s.split("\n"))),
     "colours": lambda s: "".join(f"\x1b[38;5;{i % 99}m{c}\x1b[0m" for i, c in enumerate(s)),
-    "rot13": lambda s: codecs.encode(s, "rot13"),
-    "base64": lambda s: base64.b64encode(s.encode()).decode(),
-    "base64, lines": lambda s: base64.encodebytes(b"x" + s.encode()).decode(),
-    "base64, urlsafe": lambda s: base64.urlsafe_b64encode(b"xy" + s.encode()).decode(),
-    "hexadecimal": lambda s: s.encode().hex(),
-    "hexadecimal, spaced": lambda s: s.encode().hex(" ").upper(),
-    "codes": lambda s: str([ord(c) for c in s]),
 }
 
 
