@@ -37,11 +37,7 @@ def table(course: Course, language: str) -> str:
 
 def _row(week: Week, language: str) -> str:
     *_, bonus, one_of = words.of(language).table
-<<<<<<< HEAD
     readme = f"weeks/{week.folder}/README{words.of(language).suffix}.md"
-=======
-    readme = f"weeks/{week.folder}/README{glossary.suffix(language)}.md"
->>>>>>> rooms
     names = []
     for entry in week.notebooks:
         group = week.groups.get(entry.one_of, ())
