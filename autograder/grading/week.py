@@ -57,7 +57,7 @@ class Assignment:
                 repr(settings.limits),
                 settings.exam_profile,
                 repr((settings.unsafe, settings.trust_timestamps)),
-                repr([(n.name, n.files) for n in self.week.notebooks]),
+                repr([(n.name, n.files, n.required, n.one_of) for n in self.week.notebooks]),
             ]
         )
 
