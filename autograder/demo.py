@@ -3,25 +3,33 @@
 Each student shows one thing that happens in a class. What each must get is computed from the points
 in the source notebooks and the planted mutants, and for an exam from what the reference hands in
 when it runs outside the sandbox; grading is then compared with it.
+
+What students of one week alone do stands in weeks/WEEK/demo.py, which is released to nobody, and
+which a week need not have. Its function `students(one, notebook)` gives further students. It is
+called with each notebook of the week. one: a student who has all other notebooks right and of this
+one nothing but its exams and texts; no points are expected for it yet.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import pickle
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from autograder import course as course_
-from autograder import demo_networks, exams
+from autograder import exams
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
@@ -29,11 +37,18 @@ from autograder.course import Course, NotebookEntry, Week
 from autograder.errors import stop
 from autograder.exams import Private
 from autograder.execution.runall import run_all
-from autograder.results import FLAGGED, GRADED, REFUSED, TO_GRADE, SubmissionGrade
+from autograder.results import (
+    FLAGGED,
+    GRADED,
+    INCOMPLETE,
+    MISSING,
+    REFUSED,
+    TO_GRADE,
+    SubmissionGrade,
+)
 
 CELL_SECONDS = 20  # of the demo class: its endless loop should not keep anybody waiting
 PROFILE = "small"
-NETWORKS = "week03_convnets"  # the week whose exam is a network
 SEED = 0  # of the private inputs of its exams, so that it is the same class each time
 ANSWER = "I tried a smaller step first. The loss fell more slowly, and the result was the same."
 SILENCE_THE_CHECKS = """\
@@ -190,6 +205,7 @@ def make_class(course: Course, week: Week) -> list[Student]:
     course: the demo's own. The private inputs of the week's exams are made there, and the reference
     run: it takes as long as `autograder run`.
     """
+    own = _own(course, week)
     notebooks = {entry.name: read(course, week, entry) for entry in week.notebooks}
     full = {n.name: n.handed_in(n.reference()) for n in notebooks.values()}
     beside = {name: b for n in notebooks.values() for name, b in n.sitting.files.items()}
@@ -200,7 +216,7 @@ def make_class(course: Course, week: Week) -> list[Student]:
     graded = graded or [n for n in notebooks.values() if worth[n.name][1]]
     if not graded or not all(n.leaves() for n in graded):
         raise stop(week.file, "", "demo", "it has no task that stands by itself")
-    done = TO_GRADE if any(n.answers for n in notebooks.values()) else GRADED
+    done = _status(notebooks.values())
 
     def student(
         name: str,
@@ -266,14 +282,72 @@ def make_class(course: Course, week: Week) -> list[Student]:
 
     # What a browser saves of a notebook that is shown on a page.
     students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
-    for notebook in notebooks.values():
-        if notebook.exams and notebook.sitting.files:
-            # They have done nothing else in that notebook: what they hand in runs in no time.
-            one = student("", notebook, notebook.handed_in(notebook.exam_alone()))
-            students += _without_exam(one, notebook)
-            if week.folder == NETWORKS:
-                students += _networks(one, notebook)
+    students += _with_notebooks_left_out(week, notebooks, full)
+    # They have done nothing else in that notebook: what they hand in runs in no time.
+    alone = {n.name: student("", n, n.handed_in(n.exam_alone())) for n in notebooks.values()}
+    examined = [n for n in notebooks.values() if n.exams and n.sitting.files]
+    for notebook in examined:
+        ending = f"-{notebook.name}" if len(examined) > 1 else ""
+        for one in _without_exam(alone[notebook.name], notebook):
+            students.append(replace(one, name=one.name + ending))
+    if own is not None:
+        with _told(week):
+            for notebook in notebooks.values():
+                students += own.students(alone[notebook.name], notebook)
+            ((name, times),) = Counter(s.name for s in students).most_common(1)
+            if times > 1:
+                raise ValueError(f"{times} students of the class are called {name!r}")
     return students
+
+
+def _own(course: Course, week: Week) -> Any:
+    """The demo.py of a week, imported, or None. Raises CourseError."""
+    path = course.root / "weeks" / week.folder / build.DEMO_FILE
+    if not path.is_file():
+        return None
+    with _told(week):
+        return exams.imported(path)
+
+
+@contextlib.contextmanager
+def _told(week: Week) -> Iterator[None]:
+    """What is wrong with a week's demo.py becomes a CourseError. It may be anything."""
+    try:
+        yield
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"{why}; mend it or delete it, a week needs none"
+        raise stop(f"weeks/{week.folder}/{build.DEMO_FILE}", "", "demo", message) from error
+
+
+def _status(notebooks: Iterable[Notebook]) -> str:
+    """How a submission ends in which nothing is wrong."""
+    return TO_GRADE if any(n.answers for n in notebooks) else GRADED
+
+
+def _with_notebooks_left_out(
+    week: Week, notebooks: Mapping[str, Notebook], full: Mapping[str, NotebookNode]
+) -> list[Student]:
+    """Students who hand in not all notebooks, and have all right in those that they hand in."""
+
+    def student(name: str, out: set[str], status: str = "") -> Student:
+        left = [n for n in notebooks.values() if n.name not in out]
+        scores = {n.name: n.points() if n in left else (0.0, 0.0) for n in notebooks.values()}
+        return Student(
+            name,
+            _dumps({n.name: full[n.name] for n in left}),
+            Expected(scores, status or _status(left)),
+            {name: content for n in left for name, content in n.sitting.files.items()},
+        )
+
+    found = []
+    if week.groups:  # of each group they chose the last
+        others = {entry.name for group in week.groups.values() for entry in group[:-1]}
+        found.append(student("one-of-each", others))
+    required = [entry.name for entry in week.notebooks if entry.required]
+    if required and len(notebooks) > 1:
+        found.append(student("incomplete", {required[0]}, INCOMPLETE))
+    return found
 
 
 class _Malice:
@@ -285,49 +359,22 @@ class _Malice:
 
 def _without_exam(one: Student, notebook: Notebook) -> list[Student]:
     """Students who get nothing for the exams of a notebook. one: who did nothing else in it."""
-    name = next(iter(notebook.sitting.files))
+    own = notebook.sitting.files
+    name = next(iter(own))
+    others = {n: content for n, content in one.beside.items() if n not in own}
     report = notebook.handed_in(dict.fromkeys(notebook.answers, ANSWER))
+    malice = {**one.beside, name: pickle.dumps(_Malice())}
     return [
-        replace(one, name="no-file", beside={}, says=f"{name} was not handed in"),
-        replace(one, name="pickle", beside={name: pickle.dumps(_Malice())}, says="pickle|format"),
-        replace(one, name="empty-file", beside={name: b""}, says=f"{name} is empty"),
+        replace(one, name="no-file", beside=others, says=f"{name} was not handed in"),
+        replace(one, name="pickle", beside=malice, says="pickle|format"),
+        replace(one, name="empty-file", beside={**one.beside, name: b""}, says=f"{name} is empty"),
         replace(
             one,
             name="report-only",
             files={**one.files, **_dumps({notebook.name: report})},
-            beside={},
+            beside=others,
             says="[Nn]ot attempted",
         ),
-    ]
-
-
-def _networks(one: Student, notebook: Notebook) -> list[Student]:
-    """Students of the week whose exam is a network with its weights."""
-    from practical_dl import data
-
-    ((task, exam),) = notebook.exams.items()
-    ((name, weights),) = notebook.sitting.files.items()
-    cifar = data.load("cifar10", PROFILE, quiet=True)
-    table, answers = demo_networks.table(cifar.x_test, cifar.y_test)
-    handed = demo_networks.by_heart(exam, cifar.x_test, cifar.y_test)
-    share, _, flag = exam.judge(handed, exam.answers, PROFILE, table)
-
-    def student(who: str, says: str, weights: bytes, source: str = "") -> Student:
-        answers = notebook.exam_alone() | ({task: source} if source else {})
-        files = one.files | _dumps({notebook.name: notebook.handed_in(answers)})
-        return replace(one, name=who, files=files, beside={name: weights}, says=says)
-
-    peeps = notebook.solution(task).source + demo_networks.PEEPS
-    learned = student("by-heart", "by heart", answers, table)
-    points, bonus = one.expected.scores[notebook.name]
-    points += share * notebook.worth(task)
-    scores = {**one.expected.scores, notebook.name: (points, bonus)}
-    expected = Expected(scores, FLAGGED if flag else one.expected.status)
-    return [
-        student("nan", "not finite", demo_networks.spoilt(weights)),
-        student("untrained", "1?[0-9][.,0-9]* ?%", demo_networks.shuffled(weights)),
-        student("opens-files", "opens no files", weights, peeps),
-        replace(learned, expected=expected),
     ]
 
 
@@ -476,7 +523,8 @@ def differences(students: Iterable[Student], grades: Iterable[SubmissionGrade]) 
                     f"{student.name}: {notebook.name} got {got[0]:g} + {got[1]:g} bonus, "
                     f"expected {want[0]:g} + {want[1]:g}"
                 )
-            if notebook.status != REFUSED and notebook.language != expected.language:
+            read = notebook.status not in (MISSING, REFUSED)
+            if read and notebook.language != expected.language:
                 found.append(f"{student.name}: {notebook.name} was taken for {notebook.language}")
         if grade.status != expected.status:
             found.append(f"{student.name}: is {grade.status}, expected {expected.status}")

@@ -95,13 +95,18 @@ def module(folder: Path, where: str) -> Any:
     path = folder / FILE
     if not path.is_file():
         raise stop(where, "", "exam", "an exam needs it: it makes and marks the private inputs")
-    spec = importlib.util.spec_from_file_location(f"private_of_{folder.name}", path)
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(found)
+        return imported(path)
     except Exception as error:  # it is a program: whatever its mistake raises
         raise stop(where, "", "exam", f"{type(error).__name__}: {error}") from error
+
+
+def imported(path: Path) -> Any:
+    """A program in the folder of a week, such as private.py, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_{path.parent.name}", path)
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
     return found
 
 

@@ -26,11 +26,7 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path[:0] = [str(REPOSITORY)]
 
 from autograder import course as course_  # noqa: E402
-from autograder import (  # noqa: E402
-    demo,
-    demo_networks,
-    exams,
-)
+from autograder import demo, exams  # noqa: E402
 from autograder import notebook as nb_  # noqa: E402
 from autograder.exams import array_of  # noqa: E402
 from autograder.execution.execute import Job, execute  # noqa: E402
@@ -40,7 +36,7 @@ from autograder.grading.job import definitions, job_of  # noqa: E402
 from practical_dl import data  # noqa: E402
 from practical_dl.weeks import week03  # noqa: E402
 
-TASK = "network"
+WEEK, TASK = "week03_convnets", "network"
 CONSTANT = '''
 class Constant(nn.Module):
     """Says the same to every picture."""
@@ -127,7 +123,7 @@ def main() -> None:
 def handed_out(root: Path) -> demo.Notebook:
     """The notebook with the exam, in a course of its own, and the private part of it."""
     course = course_.load(REPOSITORY)
-    (week,) = course.select([demo.NETWORKS])
+    (week,) = course.select([WEEK])
     own = demo.make_course(course, week, root)
     name = next(e.name for e in week.notebooks if e.files)
     source = nb_.read(root / "source" / week.folder / f"{name}.ipynb")
@@ -140,6 +136,7 @@ def handed_out(root: Path) -> demo.Notebook:
 def kinds(notebook: demo.Notebook) -> dict[str, Callable[[], tuple[str, bytes]]]:
     """Networks by name: what makes their solution cells and weights."""
     cifar = data.load("cifar10", demo.PROFILE, quiet=True)
+    cheats = exams.imported(REPOSITORY / "weeks" / WEEK / "demo.py")
     train, test = (cifar.x_train, cifar.y_train), (cifar.x_test, cifar.y_test)
     code = [c.source for c in notebook.source.cells if c.cell_type == "code"]
     resnet = notebook.solution(TASK).source
@@ -160,7 +157,7 @@ def kinds(notebook: demo.Notebook) -> dict[str, Callable[[], tuple[str, bytes]]]
         "cheat: three convolutions, 24 epochs of the public test": lambda: fitted(
             SMALL, *test, 24, 4e-3
         ),
-        "table: the public test by heart": lambda: demo_networks.table(*test),
+        "table: the public test by heart": lambda: cheats.table(*test),
     }
 
 

@@ -1,13 +1,20 @@
-"""The students of week 03's demo class: networks that are handed in with their weights."""
+"""The students of week 03's own in the demo class: networks that are handed in with their weights."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import safetensors.torch
+import torch
 
+from autograder import notebook as nb_
+from autograder.demo import PROFILE, Expected, Notebook, Student
 from autograder.exams import Private
+from autograder.results import FLAGGED
+from practical_dl import data
 
 # What a student writes instead of the reference, or around it.
 PEEPS = """
@@ -47,6 +54,37 @@ def network() -> nn.Module:
 """
 
 
+def students(one: Student, notebook: Notebook) -> list[Student]:
+    """Who hands in a network that can't be right. one: who did nothing but the exam."""
+    if not notebook.exams:
+        return []
+    ((task, exam),) = notebook.exams.items()
+    ((name, weights),) = notebook.sitting.files.items()
+    cifar = data.load("cifar10", PROFILE, quiet=True)
+    source, table_weights = table(cifar.x_test, cifar.y_test)
+    handed = by_heart(exam, cifar.x_test, cifar.y_test)
+    share, _, flag = exam.judge(handed, exam.answers, PROFILE, source)
+
+    def student(who: str, says: str, weights: bytes, source: str = "") -> Student:
+        answers = notebook.exam_alone() | ({task: source} if source else {})
+        file = nb_.dumps(notebook.handed_in(answers)).encode()
+        files = {**one.files, notebook.name: file}
+        return replace(one, name=who, files=files, beside={name: weights}, says=says)
+
+    peeps = notebook.solution(task).source + PEEPS
+    learned = student("by-heart", "by heart", table_weights, source)
+    points, bonus = one.expected.scores[notebook.name]
+    points += share * notebook.worth(task)
+    scores = {**one.expected.scores, notebook.name: (points, bonus)}
+    expected = Expected(scores, FLAGGED if flag else one.expected.status)
+    return [
+        student("nan", "not finite", spoilt(weights)),
+        student("untrained", "1?[0-9][.,0-9]* ?%", shuffled(weights)),
+        student("opens-files", "opens no files", weights, peeps),
+        replace(learned, expected=expected),
+    ]
+
+
 def spoilt(weights: bytes) -> bytes:
     """A weights file with a NaN in it, as a training that diverged leaves it."""
     return _changed(weights, lambda tensor: tensor / 0 * 0)
@@ -54,8 +92,6 @@ def spoilt(weights: bytes) -> bytes:
 
 def shuffled(weights: bytes) -> bytes:
     """The same numbers in other places: as good as a network that was not trained."""
-    import torch
-
     random = torch.Generator().manual_seed(0)
 
     def shuffle(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,8 +103,6 @@ def shuffled(weights: bytes) -> bytes:
 
 def _changed(weights: bytes, change: Callable) -> bytes:
     """A weights file whose floating-point tensors were changed."""
-    import safetensors.torch  # here, as torch: slow to import, and only this week needs them
-
     tensors = safetensors.torch.load(weights)
     return safetensors.torch.save(
         {name: change(t) if t.is_floating_point() else t for name, t in tensors.items()}
@@ -80,9 +114,6 @@ def table(pictures: np.ndarray, labels: np.ndarray) -> tuple[str, bytes]:
 
     pictures: uint8 (n, 32, 32, 3), labels: (n,).
     """
-    import safetensors.torch
-    import torch
-
     source = TABLE.format(n=len(pictures))
     names: dict = {"nn": torch.nn, "torch": torch}
     exec(source, names)
