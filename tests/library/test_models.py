@@ -240,7 +240,8 @@ def best(model: nn.Module, picture: np.ndarray, size: int = 224) -> list[str]:
 
 
 def test_photographs_get_sensible_classes(model: nn.Module) -> None:
-    from sklearn.datasets import load_sample_image
+    from skimage.data import chelsea, coffee
+from sklearn.datasets import load_sample_image
 
     assert best(model, load_sample_image("flower.jpg"))[0] == "daisy"  # there is no dahlia
     for size in (128, 224):  # a Chinese palace, with turned-up roofs
@@ -249,9 +250,8 @@ def test_photographs_get_sensible_classes(model: nn.Module) -> None:
 
 
 def test_photographs_of_scikit_image(model: nn.Module) -> None:
-    skimage = pytest.importorskip("skimage.data")
-    assert {"tabby", "tiger cat", "Egyptian cat"} & set(best(model, skimage.chelsea()))
-    assert {"espresso", "cup", "eggnog"} & set(best(model, skimage.coffee()))
+    assert {"tabby", "tiger cat", "Egyptian cat"} & set(best(model, chelsea()))
+    assert {"espresso", "cup", "eggnog"} & set(best(model, coffee()))
 
 
 @pytest.mark.parametrize(("size", "cells"), [(224, 7), (128, 4), (100, 4), (33, 2)])
