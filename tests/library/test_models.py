@@ -240,8 +240,7 @@ def best(model: nn.Module, picture: np.ndarray, size: int = 224) -> list[str]:
 
 
 def test_photographs_get_sensible_classes(model: nn.Module) -> None:
-    from skimage.data import chelsea, coffee
-from sklearn.datasets import load_sample_image
+    from sklearn.datasets import load_sample_image
 
     assert best(model, load_sample_image("flower.jpg"))[0] == "daisy"  # there is no dahlia
     for size in (128, 224):  # a Chinese palace, with turned-up roofs
@@ -250,6 +249,8 @@ from sklearn.datasets import load_sample_image
 
 
 def test_photographs_of_scikit_image(model: nn.Module) -> None:
+    from skimage.data import chelsea, coffee
+
     assert {"tabby", "tiger cat", "Egyptian cat"} & set(best(model, chelsea()))
     assert {"espresso", "cup", "eggnog"} & set(best(model, coffee()))
 
