@@ -135,10 +135,10 @@ def current(course: Course, week: Week, text: Text) -> Receipt:
     cells = [repr((c.kind, c.task or c.source)) for c in own]
     folder = course.root / "weeks" / week.folder
     released = [name for name in build.released(course, week) if not name.endswith(".md")]
-    beside = fingerprints.of(fingerprints.sources(exams.FILE, *released, root=folder), folder)
+    beside = fingerprints.sources(exams.FILE, *released, root=folder)
     which = fingerprints.Library(week.number, week.data, week.models)
     return Receipt(
-        code=files.digest([*cells, beside])[:16],
+        code=files.digest([*cells, fingerprints.of(beside, root=folder)])[:16],
         library=fingerprints.of(fingerprints.library(which))[:16],
         prover=fingerprints.of(fingerprints.sources(*PROVER))[:16],
         versions=versions(),
