@@ -19,6 +19,7 @@ that a gate refuses has no receipt any more.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -322,7 +323,7 @@ def _run(course: Course, text: Text, variables: Mapping[Path, Mapping[str, str]]
         [path],
         output_dir=course.root / "runs" / "source" / PROFILE,
         profile=PROFILE,
-        jobs=1,
+        jobs=os.cpu_count() or 1,  # one thread: so it costs the same beside other notebooks
         variables=variables,
     )
     return report
