@@ -254,6 +254,7 @@ def run(
             variables=variables,
             on_done=lambda report: bar.update(running, advance=1),
         )
+    folder.mkdir(parents=True, exist_ok=True)  # there may be no notebook of that tier
     (folder / "junit.xml").write_text(runall.junit_xml(reports), encoding="utf-8")
     console.print(tables.runs(reports))
     console.print(f"Executed copies and junit.xml: {folder}")

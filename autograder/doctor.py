@@ -229,7 +229,9 @@ def data(root: Path) -> Finding:
     """The data sets that the course's weeks load are in the cache."""
     from practical_dl import data
 
-    missing, there = _split(root, "data", data.is_cached)
+    names = _loaded(root, "data")
+    missing = [name for name in names if name not in data.names() or not data.is_cached(name)]
+    there = [name for name in names if name not in missing]
     found = f"{data.cache_folder()}: {', '.join(there) or 'none'}"
     if missing:
         found += f"; missing: {', '.join(missing)}"
@@ -240,24 +242,26 @@ def models(root: Path) -> Finding:
     """The packages of the pretrained models that the course's weeks load are installed."""
     from practical_dl import models
 
-    missing, there = _split(root, "models", models.is_installed)
-    found = ", ".join(there) or "none is needed"
+    names = _loaded(root, "models")
+    remedy = f"run `{models.INSTALL}`, then `autograder fetch`"
+    try:
+        missing = [name for name in names if not models.is_installed(name)]
+    except models.ModelError as error:  # no such model
+        return Finding("models", False, str(error), remedy, needed=False)
+    found = ", ".join(names) or "none is needed"
     if missing:
         packages = dict.fromkeys(models.requirement(name) for name in missing)
         found = f"not installed: {', '.join(packages)}, for {', '.join(missing)}"
-    remedy = f"run `{models.INSTALL}`, then `autograder fetch`"
     return _finding("models", not missing, found, remedy, needed=False)
 
 
-def _split(root: Path, kind: str, is_there: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """What of a kind ("data", "models") the weeks load that is missing, and that is there."""
+def _loaded(root: Path, kind: str) -> list[str]:
+    """What of a kind ("data", "models") the weeks of a course load."""
     try:
         weeks = course_.load(root).weeks
     except CourseError:  # another check tells
-        return [], []
-    names = dict.fromkeys(name for week in weeks for name in getattr(week, kind))
-    there = [name for name in names if is_there(name)]
-    return [name for name in names if name not in there], there
+        return []
+    return list(dict.fromkeys(name for week in weeks for name in getattr(week, kind)))
 
 
 def ports(host: str = "127.0.0.1") -> Finding:

@@ -57,9 +57,26 @@ def test_weeks_changed(paths: list[str], weeks: list[str]) -> None:
     assert [week.folder for week in changes.weeks_changed(COURSE, paths)] == weeks
 
 
+@pytest.mark.parametrize(
+    ("paths", "machine"),
+    [
+        ([], False),
+        (["weeks/week01_one/a.py", "source/a.ipynb", "release/ru/a.ipynb", "docs/tasks.md"], False),
+        (["weeks/week01_one/a.py", "README.md"], True),
+        (["practical_dl/weeks/week02.py"], True),
+        (["tests/test_x.py"], True),
+        ([".github/workflows/ci.yml"], True),
+        (["a/new/thing"], True),
+        (["weeks"], False),
+    ],
+)
+def test_machine_changed(paths: list[str], machine: bool) -> None:
+    assert changes.machine_changed(paths) == machine
+
+
 def test_every_name_that_is_passed_over_exists() -> None:
     """A filter that matches nothing hides a renamed folder."""
-    for name in changes.HARMLESS:
+    for name in {*changes.HARMLESS, *changes.NO_MACHINE}:
         assert (REPOSITORY / name).exists(), name
 
 
@@ -116,9 +133,12 @@ def changed(folder: Path, *arguments: str) -> str:
 def test_the_command(repository: Path) -> None:
     commit(repository, "README.md", "text")
     assert changed(repository, "HEAD~1") == "\n"
+    assert changed(repository, "--machine", "HEAD~1") == "true\n"
     assert json.loads(changed(repository, "--json", "HEAD~1")) == []
     commit(repository, "weeks/week01_tiny/new.txt", "text")
     assert changed(repository, "HEAD~1") == "week01_tiny\n"
     assert json.loads(changed(repository, "--json", "HEAD~1")) == ["week01_tiny"]
+    assert changed(repository, "--machine", "HEAD~1") == "false\n"
     for unknown in ([], [""], ["0" * 40]):
+        assert changed(repository, "--machine", *unknown) == "true\n"
         assert json.loads(changed(repository, "--json", *unknown)) == ["week01_tiny"]

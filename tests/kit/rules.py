@@ -16,7 +16,7 @@ from autograder.authoring import build
 from autograder.authoring.text import Text, parse
 from autograder.course import Course
 from autograder.errors import Problem
-from practical_dl import data
+from practical_dl import data, models
 
 TINY = Path(__file__).parents[1] / "fixtures" / "tiny"
 WEEK = "week01_tiny"
@@ -50,8 +50,13 @@ def edit(root: Path, *edits: Edit) -> Path:
 
 
 def need_data(folder: str) -> None:
-    """Skip, with the sentence on how to get it, where data that a week loads can't be had."""
+    """Skip, with the sentence on how to get it, where what a week loads can't be had."""
     (week,) = course_.load(REPOSITORY).select([folder])
+    for name in week.models:
+        try:
+            models.load(name, quiet=True)
+        except models.ModelError as error:
+            pytest.skip(str(error))
     for name in week.data:
         if not data.is_cached(name):
             try:

@@ -99,6 +99,7 @@ def test_it_is_converted_once(
         f"source: the installed package tiny-model==1.0, converted and kept as {kept}",
         "licence: CC0",
     ]
+    assert models.is_installed("tiny") and models.requirement("tiny") == "tiny-model==1.0"
     package.file.unlink()  # it is not needed any more
     assert is_right(models.load("tiny"))
     source = f"source: {kept}, converted earlier from the package tiny-model==1.0\n"

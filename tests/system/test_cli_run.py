@@ -40,6 +40,15 @@ def test_every_tree_runs_without_network(built: Path, tree: str) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("1", "0")
 
 
+@pytest.mark.parametrize(("tier", "count"), [("cpu", "1"), ("gpu", "0")])
+def test_a_tier_s_notebooks_alone(built: Path, tier: str, count: str) -> None:
+    done = autograder(built, "run", "--tier", tier)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("week01_tiny/tiny" in done.stdout) == (count == "1")
+    suite = ElementTree.parse(built / "runs" / "source" / "small" / "junit.xml").getroot()
+    assert suite.get("tests") == count
+
+
 def test_a_failure_names_the_cell_and_the_exit_code_says_so(built: Path) -> None:
     path = built / "release" / "en" / "week01_tiny" / "tiny.ipynb"
     text = path.read_text()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from kit.cli import autograder
 from kit.rules import built
 
 from autograder.cli import app
@@ -84,7 +85,31 @@ def test_when_and_where_it_runs() -> None:
             ]
         for step in job["steps"]:
             if "upload-artifact" in step.get("uses", ""):
-                assert (step["if"], step["with"]["if-no-files-found"]) == ("always()", "error")
+                # Where a week's receipts hold, nothing runs.
+                none = "ignore" if name == "weeks" else "error"
+                assert (step["if"], step["with"]["if-no-files-found"]) == ("always()", none)
+
+
+def test_what_runs_when() -> None:
+    """A push is proven by receipt, a night all of it; and no step of a job is left out of both."""
+    steps = WORKFLOW["jobs"]["weeks"]["steps"]
+    when = {s["run"].strip(): s["if"] for s in steps if "autograder prove" in s.get("run", "")}
+    assert [w.removeprefix("github.event_name ") for w in when.values()] == [
+        "!= 'schedule'",
+        "== 'schedule'",
+    ]
+    assert ["--again" in line for line in when] == [False, True]
+    tests = [s for s in WORKFLOW["jobs"]["test"]["steps"] if "make test" in s.get("run", "")]
+    assert [s["if"] for s in tests] == [
+        "needs.lint.outputs.machine != 'false'",
+        "needs.lint.outputs.machine == 'false'",
+    ]
+    for step in tests:  # what is left out is run in other jobs
+        assert re.findall(r"--ignore=(\S+?)\"?$", step["run"]) == ["tests/weeks/test_weeks.py"]
+        named = re.findall(r"tests/[\w./]+", step["run"])
+        assert all((REPOSITORY / path).exists() for path in named)
+    full = WORKFLOW["jobs"]["full"]
+    assert re.findall(r"event_name == '(\w+)'", full["if"]) == ["schedule", "workflow_dispatch"]
 
 
 def lines() -> list[str]:
@@ -97,7 +122,7 @@ def lines() -> list[str]:
 @pytest.mark.parametrize("line", lines())
 def test_every_command_exists(line: str) -> None:
     """The real command line parses it, and runs nothing."""
-    values = {"$tree": "source", "$WEEK": "week01", "$BASE": "HEAD"}
+    values = {"$WEEK": "week01", "$BASE": "HEAD"}
     program, *arguments = [values.get(word, word) for word in shlex.split(line)]
     if program == "make":
         assert arguments[0] in TARGETS and all(a.startswith("ARGS=") for a in arguments[1:])
@@ -110,18 +135,19 @@ def test_every_command_exists(line: str) -> None:
 
 def test_it_runs_what_it_should() -> None:
     for line in (
-        "make test",
+        'make test ARGS="--ignore=tests/weeks/test_weeks.py"',
         ".venv/bin/ruff check",
         ".venv/bin/autograder build --check",
         '.venv/bin/autograder changed --json "$BASE"',
-        '.venv/bin/autograder lint "$WEEK"',
-        '.venv/bin/autograder mutants "$WEEK" --generate',
-        '.venv/bin/autograder run "$WEEK" --tree "$tree" --profile small --no-network',
-        ".venv/bin/autograder run --profile full",
+        '.venv/bin/autograder changed --machine "$BASE"',
+        '.venv/bin/autograder fetch "$WEEK"',
+        '.venv/bin/autograder prove "$WEEK" --check',
+        '.venv/bin/autograder prove "$WEEK" --again --check',
+        ".venv/bin/autograder run --tier cpu --profile full",
+        ".venv/bin/autograder run --tier gpu --profile full",
     ):
         assert line in lines(), lines()
-    loop = "for tree in source release/en release/ru; do"
-    assert any(loop in s.get("run", "") for s in WORKFLOW["jobs"]["weeks"]["steps"])
+    assert "practical_dl.data" not in TEXT  # which sets a week loads stands in its week.toml
 
 
 def step_of(job: str, word: str) -> dict[str, Any]:
@@ -159,7 +185,8 @@ def run_step(word: str, job: str, folder: Path, **variables: str) -> tuple[int, 
 
 
 def test_the_step_that_tells_the_weeks(tiny: Path) -> None:
-    assert run_step("changed", "lint", tiny, BASE="") == (0, 'weeks=["week01_tiny"]\n')
+    expected = 'weeks=["week01_tiny"]\nmachine=true\n'
+    assert run_step("changed", "lint", tiny, BASE="") == (0, expected)
 
 
 def test_it_fails_where_they_can_not_be_told(tiny: Path) -> None:
@@ -168,14 +195,24 @@ def test_it_fails_where_they_can_not_be_told(tiny: Path) -> None:
     assert code == 2 and "not valid TOML" in said
 
 
-def test_the_step_that_runs_a_week(tiny: Path) -> None:
-    code, table = run_step("--no-network", "weeks", built(tiny), WEEK="week01_tiny")
-    assert code == 0 and table.count("week01_tiny/tiny") == 3
-    assert (tiny / "runs" / "table.txt").read_text() == table
-    for tree in ("source", "release/en", "release/ru"):
-        assert (tiny / "runs" / tree / "small" / "junit.xml").is_file()
+def test_the_steps_that_prove_a_week(tiny: Path) -> None:
+    """A week without a receipt is proven, and refused; with one it is believed, or compared."""
+    folder = built(tiny)
+    push, night = 'prove "$WEEK" --check', 'prove "$WEEK" --again --check'
+    code, said = run_step(push, "weeks", folder, WEEK="week01_tiny")
+    assert code == 2 and "week01_tiny/tiny" in said
+    assert autograder(folder, "prove").returncode == 0
+    for step, last in ((push, "proven, 1 of them by receipt."), (night, "0 of them by receipt.")):
+        code, said = run_step(step, "weeks", folder, WEEK="week01_tiny")
+        assert code == 0 and said.endswith(f"{last}\n")
+
+
+def test_the_step_that_runs_in_full(tiny: Path) -> None:
+    code, table = run_step("--tier cpu", "full", built(tiny))
+    assert code == 0 and "week01_tiny/tiny" in table
+    assert (tiny / "runs" / "source" / "full" / "junit.xml").is_file()
 
 
 def test_a_notebook_that_fails_fails_the_step(tiny: Path) -> None:
-    code, _ = run_step("--no-network", "weeks", tiny, WEEK="week01_tiny")  # nothing is built
+    code, _ = run_step("--tier cpu", "full", tiny)  # nothing is built
     assert code != 0
