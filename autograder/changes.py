@@ -28,6 +28,8 @@ HARMLESS = (
     "scripts",
     "tests",
 )
+# What no test reads but those in tests/weeks, and the one that follows docs/authoring.md.
+NO_MACHINE = ("docs", "release", "source", "weeks")
 # The folders of a week: these, and a language's below release/.
 TREES = ("weeks", "source")
 
@@ -38,6 +40,11 @@ def weeks_changed(course: Course, paths: Iterable[str]) -> tuple[Week, ...]:
     for path in paths:
         found |= _concerned(course, PurePosixPath(path).parts)
     return tuple(week for week in course.weeks if week.folder in found)
+
+
+def machine_changed(paths: Iterable[str]) -> bool:
+    """Whether a change of these files concerns more than weeks and pages: then all tests run."""
+    return any(PurePosixPath(path).parts[0] not in NO_MACHINE for path in paths)
 
 
 def _concerned(course: Course, parts: tuple[str, ...]) -> set[str]:

@@ -68,21 +68,24 @@ def _load(root: Path | None, names: list[str] | None) -> tuple[course_.Course, t
 @app.command()
 def build(
     week: Weeks = None,
-    check: Annotated[bool, typer.Option(help="Only compare source/ and release/.")] = False,
+    check: Annotated[bool, typer.Option(help="Only compare, and write nothing.")] = False,
     root: Root = None,
 ) -> None:
-    """Build source/ and release/ from weeks/, and record the graded cells in the gradebook."""
+    """Build source/, release/ and the tables of weeks and tasks; record the graded cells."""
     from autograder.authoring import build as build_
+    from autograder.authoring import tasks
 
     course, weeks = _load(root, week)
     if check:
         files, folders = build_.build_weeks(course, weeks), build_.folders_of(course, weeks)
         found = build_.differences(course.root, folders, files)
-        if found := found + build_.strays(course) + build_.stale_readmes(course):
+        found += build_.strays(course) + build_.stale_readmes(course) + tasks.stale(course)
+        if found:
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return
     files = build_.build(course, weeks)
+    tasks.write(course)
     console.print(f"Built {len(files)} files of {len(weeks)} week(s).")
 
 
@@ -120,7 +123,9 @@ def mutants(
         for variant in proof.survived:
             console.print(f"\n{proof.text.file}: {proof.task}: {variant.kind} survivor")
             console.print(variant.text, markup=False)
-    problems += mutants_.too_few_killed(proofs)
+    for text in texts:
+        counts = [proof.count(mutants_.GENERATED) for proof in proofs if proof.text is text]
+        problems += mutants_.too_few_killed(text.file, counts)
     if problems:
         raise CourseError(problems)
 
@@ -203,6 +208,13 @@ class Tree(enum.StrEnum):
     russian = "release/ru"
 
 
+class Tier(enum.StrEnum):
+    """Where CI runs a notebook in full, as its week.toml tells."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
 @app.command()
 def run(
     week: Weeks = None,
@@ -210,6 +222,9 @@ def run(
     tree: Annotated[
         Tree, typer.Option(help="In a release only NotImplementedError may end a cell.")
     ] = Tree.source,
+    tier: Annotated[
+        Tier | None, typer.Option(help="Only those that CI runs in full there.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 1,
     network: Annotated[
         bool, typer.Option("--network/--no-network", help="Whether there is one.")
@@ -222,7 +237,8 @@ def run(
     from autograder.pages import tables
 
     course, weeks = _load(root, week)
-    notebooks = course_.notebooks_of(course, weeks, tree.value, excluded=False)
+    tiers = [tier.value] if tier else course_.TIERS
+    notebooks = course_.notebooks_of(course, weeks, tree.value, excluded=False, tiers=tiers)
     if not network:
         _go_offline([a for a in sys.argv[1:] if a != "--no-network"])
     folder = course.root / "runs" / tree.value / profile.value
@@ -334,6 +350,10 @@ def changed(
         str, typer.Argument(help="A commit; all weeks where it is unknown or empty.")
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="One list, not one a line.")] = False,
+    machine: Annotated[
+        bool,
+        typer.Option("--machine", help="Tell whether they concern the machine: true or false."),
+    ] = False,
     root: Root = None,
 ) -> None:
     """Tell which weeks the commits from BASE to HEAD concern."""
@@ -343,6 +363,9 @@ def changed(
 
     course, weeks = _load(root, None)
     paths = changes.paths_changed(course.root, base)
+    if machine:
+        print(dumps(paths is None or changes.machine_changed(paths)))
+        return
     if paths is not None:
         weeks = changes.weeks_changed(course, paths)
     folders = [week.folder for week in weeks]
@@ -352,7 +375,7 @@ def changed(
 @app.command()
 def fetch(week: Weeks = None, root: Root = None) -> None:
     """Bring the data and models that weeks load into the cache, so that they run offline."""
-    from practical_dl import data
+    from practical_dl import data, models
 
     _, weeks = _load(root, week)
     for name in dict.fromkeys(name for one in weeks for name in one.data):
@@ -360,7 +383,13 @@ def fetch(week: Weeks = None, root: Root = None) -> None:
             data.fetch(name)
         except data.DataError as error:
             raise stop("data", name, "data", str(error)) from None
-        console.print(f"{name} is there.")
+        console.print(f"The data set {name} is there.")
+    for name in dict.fromkeys(name for one in weeks for name in one.models):
+        try:
+            models.load(name, quiet=True)
+        except models.ModelError as error:
+            raise stop("models", name, "models", str(error)) from None
+        console.print(f"The model {name} is there.")
 
 
 @app.command()

@@ -172,17 +172,23 @@ def find_root(start: Path) -> Path:
 
 
 def notebooks_of(
-    course: Course, weeks: Sequence[Week], tree: str, *, excluded: bool = True
+    course: Course,
+    weeks: Sequence[Week],
+    tree: str,
+    *,
+    excluded: bool = True,
+    tiers: Sequence[str] = TIERS,
 ) -> list[Path]:
     """The built notebooks of some weeks in a tree: "source", "release/en" or "release/ru".
 
-    excluded: also those that CI does not run. Raises CourseError for one that is not built.
+    excluded: also those that CI does not run. tiers: of the others, where it runs them in full.
+    Raises CourseError for one that is not built.
     """
     found = [
         course.root / tree / week.folder / f"{entry.name}.ipynb"
         for week in weeks
         for entry in week.notebooks
-        if excluded or not entry.excluded
+        if (excluded if entry.excluded else entry.tier in tiers)
     ]
     problems = [
         Problem(f"{tree}/{p.parent.name}/{p.name}", "", "not-built", "run: autograder build")

@@ -56,7 +56,8 @@ def examine(root: Path) -> list[Finding]:
         ("built trees", lambda: built(root)),
         ("disk", lambda: disk(root)),
         ("memory", memory),
-        ("data", data),
+        ("data", lambda: data(root)),
+        ("models", lambda: models(root)),
         ("ports", ports),
         ("Chromium", chromium),
         ("Dask", dask),
@@ -224,17 +225,39 @@ def memory(available: int | None = None) -> Finding:
     return _finding("memory", gib >= MEMORY_GIB, f"{gib:.1f} GiB free", remedy, needed=False)
 
 
-def data() -> Finding:
-    """The data sets that have to be downloaded are in the cache."""
+def data(root: Path) -> Finding:
+    """The data sets that the course's weeks load are in the cache."""
     from practical_dl import data
 
-    missing = [name for name in data.names() if not data.is_cached(name)]
-    there = [name for name in data.names() if name not in missing]
-    found = f"{data.cache_folder()}: {', '.join(there)}"
+    missing, there = _split(root, "data", data.is_cached)
+    found = f"{data.cache_folder()}: {', '.join(there) or 'none'}"
     if missing:
         found += f"; missing: {', '.join(missing)}"
-    remedy = f"run `python -m practical_dl.data {' '.join(missing)}`"
-    return _finding("data", not missing, found, remedy, needed=False)
+    return _finding("data", not missing, found, "run `autograder fetch`", needed=False)
+
+
+def models(root: Path) -> Finding:
+    """The packages of the pretrained models that the course's weeks load are installed."""
+    from practical_dl import models
+
+    missing, there = _split(root, "models", models.is_installed)
+    found = ", ".join(there) or "none is needed"
+    if missing:
+        packages = dict.fromkeys(models.requirement(name) for name in missing)
+        found = f"not installed: {', '.join(packages)}, for {', '.join(missing)}"
+    remedy = f"run `{models.INSTALL}`, then `autograder fetch`"
+    return _finding("models", not missing, found, remedy, needed=False)
+
+
+def _split(root: Path, kind: str, is_there: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """What of a kind ("data", "models") the weeks load that is missing, and that is there."""
+    try:
+        weeks = course_.load(root).weeks
+    except CourseError:  # another check tells
+        return [], []
+    names = dict.fromkeys(name for week in weeks for name in getattr(week, kind))
+    there = [name for name in names if is_there(name)]
+    return [name for name in names if name not in there], there
 
 
 def ports(host: str = "127.0.0.1") -> Finding:

@@ -9,15 +9,17 @@ as it is stale:
 | what differs | is proven again |
 |---|---|
 | a task's solution, test, mutants or alternatives | this task's variants |
-| other code of the notebook, a file of the week | all variants |
+| other code of the notebook, the order of its cells, a file of the week | all variants |
 | `practical_dl`, the prover, versions | what authors planted; not what is made by rule |
 
-In each case the reference runs twice, with every test, and both runs above are made.
+In each case the reference runs twice, with every test, and both runs above are made. A notebook
+that a gate refuses has no receipt any more.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +44,7 @@ PINNED = ("torch", "numpy")
 PROVER = (
     *(f"autograder/authoring/{name}.py" for name in ("text", "mutants", "prover", "standard")),
     "autograder/exams.py",
+    "autograder/notebook.py",
     "autograder/execution/runall.py",
 )
 
@@ -73,16 +76,16 @@ class TaskProof:
 class Receipt:
     """What is known of a notebook. code, library, prover, versions: fingerprints and words.
 
-    cpu_seconds, memory_mib: of its run from top to bottom.
+    cpu_seconds, memory_mib: of its run from top to bottom, on one core.
     """
 
     code: str
     library: str
     prover: str
     versions: str
+    cpu_seconds: int = 0
+    memory_mib: int = 0
     tasks: Mapping[str, TaskProof] = field(default_factory=dict)
-    cpu_seconds: float = 0.0
-    memory_mib: float = 0.0
 
     def counts(self) -> dict[str, Any]:
         """All that must be the same when it is proven again; times are not."""
@@ -113,7 +116,7 @@ def _task_of(values: dict[str, Any]) -> TaskProof:
 
 def dumps(receipts: Mapping[str, Receipt]) -> bytes:
     """Receipts as a file: a line for each pair, so that changes are seen in a diff."""
-    text = json.dumps({n: asdict(r) for n, r in receipts.items()}, indent=1, sort_keys=True)
+    text = json.dumps({n: asdict(r) for n, r in receipts.items()}, indent=1)
     return (re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", text) + "\n").encode()
 
 
@@ -128,15 +131,15 @@ def versions() -> str:
 
 def current(course: Course, week: Week, text: Text) -> Receipt:
     """The receipt that a notebook would have now, with nothing proven."""
-    own = [c for c in text.cells if not c.is_markdown]
-    shared = [repr((c.kind, c.source)) for c in own if not c.task]
-    order = [c.task for c in own if c.kind == "solution"]
+    own = [c for c in text.cells if not c.is_markdown and c.kind not in ("mutant", "alternative")]
+    # A task's own cells count by their place alone.
+    cells = [repr((c.kind, c.task or c.source)) for c in own]
     folder = course.root / "weeks" / week.folder
-    beside = [n for n in (exams.FILE, *build.released(course, week)) if not n.endswith(".md")]
-    contents = [(folder / name).read_bytes() for name in beside if (folder / name).is_file()]
+    released = [name for name in build.released(course, week) if not name.endswith(".md")]
+    beside = fingerprints.sources(exams.FILE, *released, root=folder)
     which = fingerprints.Library(week.number, week.data, week.models)
     return Receipt(
-        code=files.digest([repr(order), *shared, *contents])[:16],
+        code=files.digest([*cells, fingerprints.of(beside, root=folder)])[:16],
         library=fingerprints.of(fingerprints.library(which))[:16],
         prover=fingerprints.of(fingerprints.sources(*PROVER))[:16],
         versions=versions(),
@@ -164,16 +167,14 @@ def _unproven(text: Text, task: str) -> TaskProof:
     )
 
 
-def _checks(lines: Sequence[str]) -> int:
+_CHECK = re.compile(
+    r"^assert\b|\bcheck\.(?:close|equal|gradient|hand_in|raises|score|stands_alone|that)\("
+)
+
+
+def _checks(lines: Iterable[str]) -> int:
     """How many checks hidden lines hold: calls of `check`, and asserts."""
-    found = 0
-    for line in lines:
-        found += line.startswith("assert ")
-        found += sum(line.count(f"check.{name}(") for name in _CHECKS)
-    return found
-
-
-_CHECKS = ("close", "equal", "that", "gradient", "raises", "hand_in", "score", "lines_run")
+    return sum(len(_CHECK.findall(line)) for line in lines)
 
 
 @dataclass(frozen=True)
@@ -198,16 +199,12 @@ def need(now: Receipt, kept: Receipt | None) -> Need | None:
     tasks = frozenset(now.tasks)
     if kept is None or kept.code != now.code:
         return Need(tasks, frozenset())
-    changed = {
-        task
-        for task, proof in now.tasks.items()
-        if task not in kept.tasks or kept.tasks[task].code != proof.code
-    }
-    others = ("library", "prover", "versions")
-    if any(getattr(now, name) != getattr(kept, name) for name in others):
-        return Need(frozenset(changed), tasks - changed)
-    if changed or kept.tasks.keys() - tasks or _worth(kept) != _worth(now):
-        return Need(frozenset(changed), frozenset())
+    before = {task: proof.code for task, proof in kept.tasks.items()}
+    changed = frozenset(t for t, proof in now.tasks.items() if before.get(t) != proof.code)
+    if (now.library, now.prover, now.versions) != (kept.library, kept.prover, kept.versions):
+        return Need(changed, tasks - changed)
+    if changed or _worth(kept) != _worth(now):
+        return Need(changed, frozenset())
     return None
 
 
@@ -247,48 +244,59 @@ def prove(
     each notebook that is through.
     """
     problems: list[Problem] = []
-    waiting: list[tuple[Week, Text, Receipt, Receipt | None]] = []
+    sound: dict[str, Week] = {}
     for week in weeks:
         found = lint.lint_week(course, week, run=False)
         problems += found
-        if found:
-            continue
-        kept = read(course, week)
-        for text in build.texts_of(course, [week], ""):
-            if notebook in ("", text.name):
-                waiting.append((week, text, current(course, week, text), kept.get(text.name)))
+        if not found:
+            sound[week.folder] = week
+    texts = build.texts_of(course, list(sound.values()), notebook) if sound else []
+    cases = []
+    for text in texts:
+        week = sound[text.week]
+        if not week.notebook(text.name).excluded:  # type: ignore[union-attr]
+            now, kept = current(course, week, text), read(course, week).get(text.name)
+            cases.append((text, now, kept, need(now, None if again else kept)))
+    stale = {text.week for text, _, _, todo in cases if todo}
+    # Here, before notebooks run at once: it may make the private inputs of a week.
+    variables = exams.variables(course, [sound[folder] for folder in sorted(stale)], PROFILE)
 
-    def one(case: tuple[Week, Text, Receipt, Receipt | None]) -> tuple[Outcome, list[Problem]]:
-        week, text, now, kept = case
-        todo = need(now, None if again else kept)
+    def one(
+        case: tuple[Text, Receipt, Receipt | None, Need | None],
+    ) -> tuple[Outcome, list[Problem]]:
+        text, now, kept, todo = case
         if todo is None:
             return Outcome(text, None, kept), []
-        outcome, found = _prove_one(course, week, text, now, kept, todo)
-        tell(f"{week.folder}/{text.name}")
+        outcome, found = _prove_one(course, text, now, kept, todo, variables)
+        tell(f"{text.week}/{text.name}")
         return outcome, found
 
     with mutants.workers(jobs) as pool:
-        results = list(pool.map(one, waiting))
-    outcomes = [outcome for outcome, _ in results]
+        results = list(pool.map(one, cases))
     problems += [problem for _, found in results for problem in found]
-    tried = [proof for outcome in outcomes for proof in outcome.proofs]
-    return outcomes, problems + mutants.too_few_killed(tried)
+    return [outcome for outcome, _ in results], problems
 
 
 def _prove_one(
-    course: Course, week: Week, text: Text, now: Receipt, kept: Receipt | None, todo: Need
+    course: Course,
+    text: Text,
+    now: Receipt,
+    kept: Receipt | None,
+    todo: Need,
+    variables: Mapping[Path, Mapping[str, str]],
 ) -> tuple[Outcome, list[Problem]]:
     proofs, problems = mutants.prove_one(text, course.root, todo.kinds)
     problems += lint.untouched(text, course)
-    report = _run(course, week, text)
+    report = _run(course, text, variables)
     problems += _limits(text, report)
     before = kept.tasks if kept else {}
     tasks = {p.task: _task_proof(now.tasks[p.task], p, todo, before.get(p.task)) for p in proofs}
+    problems += mutants.too_few_killed(text.file, (task.generated for task in tasks.values()))
     receipt = replace(
         now,
         tasks=tasks,
         cpu_seconds=round(report.cpu_seconds),
-        memory_mib=round(report.peak_memory_mib, -1),
+        memory_mib=10 * round(report.peak_memory_mib / 10),
     )
     return Outcome(text, todo, None if problems else receipt, proofs, report), problems
 
@@ -309,14 +317,14 @@ def _task_proof(
     )
 
 
-def _run(course: Course, week: Week, text: Text) -> RunReport:
-    path = course.root / "source" / week.folder / f"{text.name}.ipynb"
+def _run(course: Course, text: Text, variables: Mapping[Path, Mapping[str, str]]) -> RunReport:
+    path = course.root / "source" / text.week / f"{text.name}.ipynb"
     (report,) = run_all(
         [path],
         output_dir=course.root / "runs" / "source" / PROFILE,
         profile=PROFILE,
-        jobs=1,
-        variables=exams.variables(course, [week], PROFILE),
+        jobs=os.cpu_count() or 1,  # one thread: so it costs the same beside other notebooks
+        variables=variables,
     )
     return report
 
@@ -335,41 +343,50 @@ def _limits(text: Text, report: RunReport) -> Iterable[Problem]:
         yield Problem(text.file, "", "run", message)
 
 
-def write(course: Course, outcomes: Iterable[Outcome]) -> list[Path]:
-    """Write the receipts of what was proven, and drop those of notebooks that are gone."""
+def write(course: Course, outcomes: Iterable[Outcome]) -> None:
+    """Write the receipts of what was proven; drop those of what failed, or is gone."""
     by_week: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_week.setdefault(outcome.text.week, []).append(outcome)
-    written = []
     for folder, found in by_week.items():
         (week,) = course.select([folder])
-        names = {entry.name for entry in week.notebooks}
-        receipts = {n: r for n, r in read(course, week).items() if n in names}
-        receipts |= {o.text.name: o.receipt for o in found if o.receipt}
+        kept = read(course, week)
+        kept |= {outcome.text.name: outcome.receipt for outcome in found}
+        names = [entry.name for entry in week.notebooks]
+        content = dumps({name: kept[name] for name in names if kept.get(name)})
         path = course.root / "weeks" / folder / build.PROOF_FILE
-        content = dumps(receipts)
         if not path.is_file() or path.read_bytes() != content:
             files.write(path, content)
-            written.append(path)
-    return written
 
 
 def differences(course: Course, outcomes: Iterable[Outcome]) -> list[Problem]:
-    """Where the receipts on disk are stale, or tell other counts than were found now."""
+    """Where a receipt on disk is of another notebook, or tells other counts than were found now.
+
+    One that is stale because of `practical_dl`, the prover or versions is no problem: what it tells
+    was found again.
+    """
     problems = []
     for outcome in outcomes:
-        if outcome.receipt is None:
+        if outcome.receipt is None or outcome.need is None:
             continue
         (week,) = course.select([outcome.text.week])
         kept = read(course, week).get(outcome.text.name)
-        file = f"weeks/{week.folder}/{build.PROOF_FILE}"
-        again = f"run: autograder prove {week.folder}"
-        now = current(course, week, outcome.text)
-        if need(now, kept) is not None:
-            message = f"it was made of another state of things; {again}"
-            problems.append(Problem(file, outcome.text.name, "receipt", message))
-        elif kept is not None and kept.counts() != outcome.receipt.counts():
-            wrong = [t for t, p in outcome.receipt.counts().items() if kept.counts().get(t) != p]
-            message = f"it tells other counts than were found now ({', '.join(wrong)}); {again}"
+        now = outcome.receipt
+        message = ""
+        if kept is None:
+            message = f"there is none; run: autograder prove {week.folder}"
+        elif _written(kept) != _written(now):
+            message = f"the notebook is another one since; run: autograder prove {week.folder}"
+        elif kept.counts() != now.counts():
+            wrong = [task for task, found in now.counts().items() if kept.counts()[task] != found]
+            message = f"it tells other counts than were found now, of {', '.join(wrong)}; "
+            message += f"run: autograder prove {week.folder} --again"
+        if message:
+            file = f"weeks/{week.folder}/{build.PROOF_FILE}"
             problems.append(Problem(file, outcome.text.name, "receipt", message))
     return problems
+
+
+def _written(receipt: Receipt) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """What a receipt tells of the notebook as it is written."""
+    return receipt.code, _worth(receipt), {t: proof.code for t, proof in receipt.tasks.items()}

@@ -109,6 +109,7 @@ class _Shell:
         config.InteractiveShell.colors = "nocolor"
         self.shell = InteractiveShell.instance(config=config)
         self.scores: list[float] = []
+        self.error: BaseException | None = None  # of the last cell
         publish = self.shell.display_pub.publish
 
         def record(data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -135,7 +136,7 @@ class _Shell:
         start = time.perf_counter()
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             result = self.shell.run_cell(source, store_history=False)
-        error = result.error_before_exec or result.error_in_exec
+        self.error = error = result.error_before_exec or result.error_in_exec
         return {
             "ok": error is None,
             "ename": type(error).__name__ if error else "",
@@ -145,18 +146,23 @@ class _Shell:
         }
 
     def variant(self, variant: dict[str, Any], test: dict[str, Any], salt: str) -> dict[str, Any]:
-        """Run a variant's solution and its test. idle: whether it had nothing to change."""
+        """Run a variant's solution and its test.
+
+        idle: whether it had nothing to change, or failed by itself.
+        """
+        mistake = variant["mistake"]
         first = self.run(variant["source"])
         if not first["ok"]:
-            return {**first, "idle": False}
-        if variant["mistake"] == standard.BY_HEART:
+            return {**first, "idle": bool(mistake)}
+        if mistake == standard.BY_HEART:
             self.reseed(salt)
             standard.learn(True)
             self.run(test["public"])
             standard.learn(False)
         self.reseed(salt)
         ended = self.run(test["source"])
-        return {**ended, "idle": bool(variant["mistake"]) and not standard.active()}
+        counts = standard.active() and not standard.broke(self.error)
+        return {**ended, "idle": bool(mistake) and not counts}
 
 
 def _in_child(function: Callable[[], dict[str, Any]], limit: float) -> dict[str, Any]:

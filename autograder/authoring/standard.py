@@ -11,6 +11,8 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,20 +63,19 @@ def targets(solution: str) -> list[Target]:
     edges = [i for i, line in enumerate(solution.split("\n"), 1) if line.strip() in marks]
     hidden = list(zip(edges[::2], edges[1::2], strict=True))
 
-    def seen(node: ast.AST) -> bool:
-        return not any(a < node.lineno < b for a, b in hidden)  # type: ignore[attr-defined]
+    def functions(body: list[ast.stmt]) -> list[ast.FunctionDef]:
+        return [
+            node
+            for node in body
+            if isinstance(node, ast.FunctionDef)
+            and not any(a < node.lineno < b for a, b in hidden)
+            and (not node.name.startswith("_") or node.name == "__call__")
+        ]
 
     for node in ast.parse(solution).body:
-        if isinstance(node, ast.FunctionDef) and seen(node):
-            found.append(_target(node, "", False))
-        elif isinstance(node, ast.ClassDef) and seen(node):
-            methods = [
-                one
-                for one in node.body
-                if isinstance(one, ast.FunctionDef)
-                and seen(one)
-                and (not one.name.startswith("_") or one.name == "__call__")
-            ]
+        found += [_target(one, "", False) for one in functions([node])]
+        if isinstance(node, ast.ClassDef):
+            methods = functions(node.body)
             found += [_target(one, f"{node.name}.", one is methods[0]) for one in methods]
     return found
 
@@ -122,23 +123,63 @@ class _State:
 def spoil(names: dict[str, Any], kind: str, target: str, argument: str) -> None:
     """Put a mutant in the place of a function among these names."""
     holder, _, name = target.rpartition(".")
-    place = names[holder] if holder else None
-    function = inspect.getattr_static(place, name) if holder else names[name]
-    if isinstance(function, staticmethod | classmethod | property) or not callable(function):
-        return
     if kind == "class":
-        _keep_in_class(place)
-        return
-    spoilt = functools.wraps(function)(_MAKERS[kind](function, argument, 1 if holder else 0))
-    if holder:
-        setattr(place, name, spoilt)
+        _keep_in_class(names[holder])
+    elif holder:
+        found = inspect.getattr_static(names[holder], name)
+        form = type(found) if isinstance(found, staticmethod | classmethod) else None
+        function = found.__func__ if form else found
+        if not callable(function):  # a property
+            return
+        spoilt = _spoilt(kind, function, argument, skip=0 if form is staticmethod else 1)
+        setattr(names[holder], name, form(spoilt) if form else spoilt)
     else:
-        names[name] = spoilt
+        names[name] = _spoilt(kind, names[name], argument, skip=0)
+
+
+def _spoilt(
+    kind: str, function: Callable[..., Any], argument: str, skip: int
+) -> Callable[..., Any]:
+    """The mutant of a function. skip: how many arguments come first that callers do not give.
+
+    A test may count the lines that run (`check.lines_run`): ours are not traced.
+    """
+    trace = None
+
+    @functools.wraps(function)
+    def original(*args: Any, **kwargs: Any) -> Any:
+        sys.settrace(trace)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            sys.settrace(None)
+
+    mutant = _MAKERS[kind](original, argument, skip)
+
+    @functools.wraps(function)
+    def spoilt(*args: Any, **kwargs: Any) -> Any:
+        nonlocal trace
+        trace = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return mutant(*args, **kwargs)
+        finally:
+            sys.settrace(trace)
+
+    return spoilt
 
 
 def active() -> bool:
     """Whether the mutant of this process changed anything, or had to be noticed anyway."""
     return _State.active
+
+
+def broke(error: BaseException | None) -> bool:
+    """Whether the mutant failed by itself: then no test has noticed it."""
+    trace = error.__traceback__ if error else None
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == __file__
 
 
 def learn(learning: bool) -> None:
@@ -156,6 +197,8 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
         return type(value)(_changed(v, change) for v in value)
     if type(value) is dict:
         return {key: _changed(v, change) for key, v in value.items()}
+    if inspect.isgenerator(value):
+        return (_changed(v, change) for v in value)
     if not _is_numeric(value):
         return value
     new = change(value)
@@ -183,10 +226,18 @@ def _torch() -> Any:
     return torch
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(getattr(value, "shape", ()))
+
+
 def _numpy(value: Any) -> Any:
     import numpy as np
 
-    return value.detach().cpu().numpy() if _is_tensor(value) else np.asarray(value)
+    if not _is_tensor(value):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    # NumPy has no bfloat16.
+    return (value.float() if value.dtype == _torch().bfloat16 else value).numpy()
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -195,7 +246,7 @@ def _same(one: Any, other: Any) -> bool:
 
     if _is_tensor(one) != _is_tensor(other):
         return False
-    if _is_tensor(one) and one.requires_grad != other.requires_grad:
+    if _is_tensor(one) and (one.dtype, one.requires_grad) != (other.dtype, other.requires_grad):
         return False
     a, b = _numpy(one), _numpy(other)
     return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
@@ -214,22 +265,23 @@ def _other_shape(value: Any) -> Any:
     """A leading axis more; where there is one of length 1, without it."""
     import numpy as np
 
-    shape = tuple(getattr(value, "shape", ()))
+    shape = _shape(value)
     if 1 in shape and len(shape) > 1:
         return value.squeeze()
     return value[None] if shape else (np.asarray([value]) if not _is_tensor(value) else value[None])
 
 
 def _whole(value: Any) -> Any:
+    """Cut to integers; numbers that are whole stay as they are, for another type is no mistake."""
     import numpy as np
 
+    numbers = _numpy(value)
+    if numbers.dtype.kind != "f" or np.array_equal(numbers, np.trunc(numbers), equal_nan=True):
+        return value
     if _is_tensor(value):
-        return value.long() if value.is_floating_point() else value
-    if isinstance(value, float):
-        return int(value) if np.isfinite(value) else value
-    if getattr(value, "dtype", None) is not None and value.dtype.kind == "f":
-        return np.nan_to_num(value).astype(np.int64)
-    return value
+        return value.long()
+    whole = np.nan_to_num(numbers).astype(np.int64)
+    return whole if whole.shape else int(whole)
 
 
 def _single(value: Any) -> Any:
@@ -334,42 +386,46 @@ def _in_place(function: Callable[..., Any], argument: str, skip: int) -> Callabl
 
 def _fits(given: Any, result: Any) -> bool:
     """Whether a result can be written into an argument, and changes it."""
-    if not (_is_numeric(given) and _is_numeric(result)) or not getattr(result, "shape", ()):
+    if not (_is_numeric(given) and _is_numeric(result)) or not _shape(result):
         return False
-    if _is_tensor(given) != _is_tensor(result) or given.shape != result.shape:
+    if _is_tensor(given) != _is_tensor(result) or _shape(given) != result.shape:
         return False
     writable = _is_tensor(given) or given.flags.writeable
     return writable and given.dtype == result.dtype and not _same(given, result)
 
 
 def _default(function: Callable[..., Any], argument: str, skip: int) -> Callable[..., Any]:
-    _State.active = True  # a default that no test leaves to itself is a hole, too
     signature = inspect.signature(function)
-    other = _another(signature.parameters[argument].default)
+    default = signature.parameters[argument].default
+    other = _another(default)
+    # A default that no test leaves to itself is a hole, too.
+    _State.active = other is not default
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if argument not in signature.bind_partial(*args, **kwargs).arguments:
-            kwargs = {**kwargs, argument: other}
-        return function(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        if argument not in bound.arguments:
+            bound.apply_defaults()
+            bound.arguments[argument] = other
+        return function(*bound.args, **bound.kwargs)
 
     return call
 
 
 def _another(value: Any) -> Any:
-    """Another value of the same kind."""
+    """Another value of the same kind; the same one where none is known."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
-        return value / 2 if value else 0.5
-    if isinstance(value, tuple) and value:
+        return value / 2 if value and math.isfinite(value) else 0.5
+    if isinstance(value, tuple) and value and _another(value[-1]) is not value[-1]:
         return (*value[:-1], _another(value[-1]))
     return value
 
 
 def _option(function: Callable[..., Any], argument: str, skip: int) -> Callable[..., Any]:
-    _State.active = True
+    _State.active = True  # an option that no test gives is a hole, too
     signature = inspect.signature(function)
     default = signature.parameters[argument].default
 

@@ -10,12 +10,14 @@ from autograder import files
 from autograder.authoring import proofs, standard
 from autograder.authoring.proofs import Receipt, TaskProof
 from autograder.course import Course
+from autograder.errors import Problem
 
 PATH = Path("docs/tasks.md")
 _HEAD = """\
 # All tasks
 
-Made by `autograder prove` from the receipts in `weeks/*/proof.json`; a test holds it to them.
+Made from the receipts of `autograder prove`, `weeks/*/proof.json`; `autograder build --check` holds
+it to them.
 *Planted* mutants are mistakes that the authors wrote down, *generated* ones small changes of the
 reference, *standard* ones the mistakes of the last table. A pair is killed / all; *seconds* are
 those of a task's test. CPU seconds and memory are those of Restart & Run All in `small`, offline.
@@ -56,10 +58,19 @@ def build(course: Course) -> bytes:
 
 
 def write(course: Course) -> None:
-    """Write the page where the course has one."""
+    """Write the page, where it is not what the receipts tell."""
+    if stale(course):
+        files.write(course.root / PATH, build(course))
+
+
+def stale(course: Course) -> list[Problem]:
+    """Whether the page on disk is another one. A course without docs/ has none."""
     path = course.root / PATH
-    if path.parent.is_dir() and (not path.is_file() or path.read_bytes() != build(course)):
-        files.write(path, build(course))
+    if not path.parent.is_dir() or (path.is_file() and path.read_bytes() == build(course)):
+        return []
+    return [
+        Problem(str(PATH), "", "built", "is not what the receipts tell: run `autograder build`")
+    ]
 
 
 def _sums(tasks: Iterable[TaskProof]) -> Iterator[str]:

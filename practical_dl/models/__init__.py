@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # here, as in the functions: it is slow to import
     import torch
     from torch import nn
 
-__all__ = ["Card", "File", "ModelError", "load", "names", "register"]
+__all__ = [
+    *("Card", "File", "ModelError", "is_installed", "load", "names", "register", "requirement"),
+]
 
 INSTALL = 'python -m pip install "practical-dl[models]"'
 
@@ -90,11 +92,7 @@ def load(name: str, *, quiet: bool = False) -> nn.Module:
     import torch
 
     start = time.perf_counter()
-    if name not in names():
-        raise ModelError(f"there is no model {name!r}; there are {', '.join(names())}")
-    if name not in _cards:
-        importlib.import_module(f"{__name__}.{name}")
-    card = _cards[name]
+    card = _card(name)
     with torch.random.fork_rng(devices=[]):
         state, source = _state(name, card)
         model = card.build()
@@ -108,6 +106,24 @@ def load(name: str, *, quiet: bool = False) -> nn.Module:
             f"loaded in {seconds:.1f} s\nsource: {source}\nlicence: {card.licence}"
         )
     return model.eval()
+
+
+def requirement(name: str) -> str:
+    """The package that ships a model's weights, as pip takes it."""
+    return _card(name).requirement
+
+
+def is_installed(name: str) -> bool:
+    """Whether the package that ships a model's weights is there; it is not looked into."""
+    return all(importlib.util.find_spec(file.package) for file in _card(name).files)
+
+
+def _card(name: str) -> Card:
+    if name not in names():
+        raise ModelError(f"there is no model {name!r}; there are {', '.join(names())}")
+    if name not in _cards:
+        importlib.import_module(f"{__name__}.{name}")
+    return _cards[name]
 
 
 # -- The weights: converted once, then kept ----------------------------------------------------

@@ -249,9 +249,10 @@ def test_photographs_get_sensible_classes(model: nn.Module) -> None:
 
 
 def test_photographs_of_scikit_image(model: nn.Module) -> None:
-    skimage = pytest.importorskip("skimage.data")
-    assert {"tabby", "tiger cat", "Egyptian cat"} & set(best(model, skimage.chelsea()))
-    assert {"espresso", "cup", "eggnog"} & set(best(model, skimage.coffee()))
+    from skimage.data import chelsea, coffee
+
+    assert {"tabby", "tiger cat", "Egyptian cat"} & set(best(model, chelsea()))
+    assert {"espresso", "cup", "eggnog"} & set(best(model, coffee()))
 
 
 @pytest.mark.parametrize(("size", "cells"), [(224, 7), (128, 4), (100, 4), (33, 2)])
