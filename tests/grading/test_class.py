@@ -1,11 +1,13 @@
-"""The demo class of the tiny course, graded for real, and nbgrader's own commands on top of it."""
+"""The demo class of the tiny course, graded for real, and nbgrader's own commands on top of it.
+
+What holds for a class of any week is in tests/weeks/test_class.py.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from kit import formgrader as formgrader_
-from kit.backend import Fake, never
 from kit.cli import autograder
 from kit.rules import WEEK, copy_tiny
 
@@ -96,33 +97,6 @@ def test_every_graded_cell_has_its_row(tiny_class: Class) -> None:
                 "test-double",
                 "test-line",
             ]
-
-
-def test_an_unchanged_submission_is_not_run_again(tiny_class: Class) -> None:
-    course, names = tiny_class.course, ["full-en", "endless"]
-    before = {p: p.stat().st_mtime_ns for p in course.root.rglob("*.*")}
-    again = grade_.grade(course, course.weeks[0], names, backend=Fake(never))
-    assert again == [g for n in names for g in tiny_class.grades if g.student == n]
-    assert before == {p: p.stat().st_mtime_ns for p in course.root.rglob("*.*")}
-
-
-def test_feedback_shows_no_hidden_test_but_its_message(tiny_class: Class) -> None:
-    root = tiny_class.course.root
-    source = nb_.read(root / "source" / WEEK / "tiny.ipynb")
-    hidden = {line for c in source.cells for line in nb_.hidden_regions(c.source)}
-    public = "\n".join(nb_.without_hidden(c.source) for c in source.cells)
-    secret = {line for line in hidden if line not in public and len(line) > 8}
-    assert secret
-    pages = sorted((root / "feedback").glob(f"*/{WEEK}/tiny.html"))
-    assert len(pages) == len(tiny_class.students)
-    for page in pages:
-        text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
-        for line in secret:
-            assert line not in text.replace("&quot;", '"').replace("&#39;", "'"), page
-    wrong = (root / "feedback" / "mistake-1" / WEEK / "tiny.html").read_text(encoding="utf-8")
-    assert "Wrong: line" in wrong and "max-width: 100%" in wrong
-    russian = (root / "feedback" / "full-ru" / WEEK / "tiny.html").read_text(encoding="utf-8")
-    assert "Прямая" in russian and "A line" not in russian
 
 
 # -- nbgrader's own commands -------------------------------------------------------------------
