@@ -76,7 +76,7 @@ class TaskProof:
 class Receipt:
     """What is known of a notebook. code, library, prover, versions: fingerprints and words.
 
-    cpu_seconds, memory_mib: of its run from top to bottom, on one core.
+    cpu_seconds, memory_mib: of its run from top to bottom, with one thread.
     """
 
     code: str

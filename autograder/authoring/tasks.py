@@ -20,7 +20,8 @@ Made from the receipts of `autograder prove`, `weeks/*/proof.json`; `autograder 
 it to them.
 *Planted* mutants are mistakes that the authors wrote down, *generated* ones small changes of the
 reference, *standard* ones the mistakes of the last table. A pair is killed / all; *seconds* are
-those of a task's test. CPU seconds and memory are those of Restart & Run All in `small`, offline.
+those of a task's test. CPU seconds and memory are those of Restart & Run All in `small`, offline,
+with one thread.
 """
 
 
