@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import json
 import pickle
 import re
 import shutil
@@ -29,9 +30,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from autograder import course as course_
-from autograder import exams
+from autograder import exams, fingerprints
+from autograder import files as files_
 from autograder import notebook as nb_
-from autograder.authoring import build
+from autograder.authoring import build, proofs
 from autograder.authoring.text import BEGIN_SOLUTION, END_SOLUTION
 from autograder.course import Course, NotebookEntry, Week
 from autograder.errors import stop
@@ -529,3 +531,39 @@ def differences(students: Iterable[Student], grades: Iterable[SubmissionGrade]) 
         if grade.status != expected.status:
             found.append(f"{student.name}: is {grade.status}, expected {expected.status}")
     return found
+
+
+# -- The receipt of a class -------------------------------------------------------------------
+
+
+def fingerprint(course: Course, week: Week) -> str:
+    """Fingerprint of what decides how the class is graded: the week's code, and the grader.
+
+    Not of `practical_dl`, whose part in it the week's proof holds: else each of its changes would
+    have the classes of all weeks graded.
+    """
+    notebooks = [proofs.current(course, week, text) for text in build.texts_of(course, [week])]
+    codes = [n.code + "".join(task.code for task in n.tasks.values()) for n in notebooks]
+    own = fingerprints.sources(build.DEMO_FILE, root=course.root / "weeks" / week.folder)
+    ours = [*fingerprints.grader(), Path(__file__)]
+    parts = [*codes, fingerprints.of(ours), *(path.read_bytes() for path in own)]
+    return files_.digest(parts)[:16]
+
+
+def is_known(course: Course, week: Week) -> bool:
+    """Whether the class got what was computed when nothing of that was other than it is now."""
+    try:
+        kept = json.loads(_receipt(course, week).read_bytes())
+        return bool(kept["fingerprint"] == fingerprint(course, week))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def write_receipt(course: Course, week: Week, students: int) -> None:
+    """Keep that so many students got what was computed before."""
+    kept = {"fingerprint": fingerprint(course, week), "students": students}
+    files_.write(_receipt(course, week), (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def _receipt(course: Course, week: Week) -> Path:
+    return course.root / "weeks" / week.folder / build.CLASS_FILE

@@ -91,3 +91,43 @@ def test_a_broken_demo_py_is_one_sentence(tmp_path: Path, text: str, said: str) 
     (problem,) = error.value.problems
     assert (problem.file, problem.place, problem.rule) == (DEMO, "", "demo")
     assert said in problem.message and "a week needs none" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        ((NOTEBOOK, "# # Two functions", "# # Two small functions"), True),  # prose
+        ((NOTEBOOK, "print(line(np.arange(3.0)", "print(line(np.arange(4.0)"), False),
+        ((NOTEBOOK, "check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0"), False),
+        ((DEMO, None, OWN), False),
+    ],
+)
+def test_a_receipt_holds_while_grader_and_code_are_the_same(
+    tmp_path: Path, change: Edit, known: bool
+) -> None:
+    course = course_.load(copy_tiny(tmp_path / "tiny"))
+    (week,) = course.weeks
+    assert not demo.is_known(course, week)
+    demo.write_receipt(course, week, 11)
+    assert demo.is_known(course, week)
+    edit(course.root, change)
+    assert demo.is_known(course, week) == known
+
+
+def test_a_mended_grader_grades_the_class_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = course_.load(copy_tiny(tmp_path / "tiny"))
+    (week,) = course.weeks
+    demo.write_receipt(course, week, 11)
+    sources = demo.fingerprints.grader()
+    monkeypatch.setattr(demo.fingerprints, "grader", lambda: sources[1:])
+    assert not demo.is_known(course, week)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"fingerprint": 3}'])
+def test_a_damaged_receipt_counts_as_none(tmp_path: Path, content: str) -> None:
+    course = course_.load(copy_tiny(tmp_path / "tiny"))
+    (week,) = course.weeks
+    (course.root / "weeks" / WEEK / "class.json").write_text(content)
+    assert not demo.is_known(course, week)

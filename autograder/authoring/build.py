@@ -32,6 +32,7 @@ from autograder.errors import CourseError, Problem, stop
 Files = dict[Path, bytes]
 DEMO_FILE = "demo.py"  # what students of a week's own do in `autograder demo`
 PROOF_FILE = "proof.json"  # what `autograder prove` found
+CLASS_FILE = "class.json"  # what `autograder demo` found
 
 
 # -- One notebook, pure -----------------------------------------------------------------------
@@ -282,7 +283,7 @@ def own_files(course: Course, week: Week) -> set[str]:
     """The files by which a week is written, of which none is released as it is."""
     glossaries = {glossary.file_name(language) for language in course.languages}
     notebooks = {f"{entry.name}.py" for entry in week.notebooks}
-    return {WEEK_FILE, exams.FILE, DEMO_FILE, PROOF_FILE} | glossaries | notebooks
+    return {WEEK_FILE, exams.FILE, DEMO_FILE, PROOF_FILE, CLASS_FILE} | glossaries | notebooks
 
 
 def unlisted(course: Course, week: Week) -> Iterator[Problem]:
