@@ -105,7 +105,7 @@ def problems(course: Course, week: Week, texts: Iterable[Text]) -> Iterator[Prob
             yield problem(term, "is not explained")
         if (term.anchor, term.language) not in used:
             message = f"is linked by no cell of this week in {term.language!r}"
-            yield problem(term, f"{message}: [words](glossary:{term.heading})")
+            yield problem(term, f"{message}: [words](glossary:{term.anchor})")
     for before, after in itertools.pairwise(terms):
         if before.file == after.file and before.heading.casefold() > after.heading.casefold():
             yield problem(after, f"stands after {before.heading!r}: keep the alphabet")

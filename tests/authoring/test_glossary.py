@@ -105,5 +105,5 @@ def test_each_week_links_to_its_own_terms(two: Path) -> None:
     """A link of another week's notebook is none of this one."""
     edit(two, (NOTEBOOK, SEE, "See"))
     assert [line.partition(": ")[2] for line in said(two)] == [
-        "'Gradient' is linked by no cell of this week in 'en': [words](glossary:Gradient)"
+        "'Gradient' is linked by no cell of this week in 'en': [words](glossary:gradient)"
     ]

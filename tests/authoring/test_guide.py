@@ -106,7 +106,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_every_gate_is_green(followed: tuple[Path, str]) -> None:
     _, said = followed
-    assert "1 week(s) without a problem." in said
+    assert "1 notebook(s) proven, 0 of them by receipt." in said
     assert re.search(r"│ all .* 6/6 +100%", said), said
     assert "students got the score that was computed before" in said
 
@@ -142,7 +142,7 @@ def test_the_whole_class_is_graded(followed: tuple[Path, str]) -> None:
 
 def test_the_guide_names_every_gate() -> None:
     text = GUIDE.read_text(encoding="utf-8")
-    for command in ("build", "lint", "mutants", "private", "run", "grade", "demo"):
+    for command in ("build", "prove", "mutants", "private", "run", "grade", "demo"):
         assert any(f"autograder {command}" in b.content for b in blocks(text) if not b.file)
 
 

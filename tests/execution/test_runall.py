@@ -52,6 +52,20 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RunReport], list
     return reports, done, folder
 
 
+def test_cpu_seconds_are_the_kernel_s_and_of_what_it_starts(tmp_path: Path) -> None:
+    """A kernel that waits uses none; one that works, also in a child, uses as much as it does."""
+    spend = "import time\nwhile time.process_time() < 2.0: pass"
+    cells = {
+        "waits": "import time; time.sleep(2.0)",
+        "works": spend,
+        "child": f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spend!r}])",
+    }
+    notebooks = [write(tmp_path / "week99_topic" / f"{n}.ipynb", c) for n, c in cells.items()]
+    reports = run_all(notebooks, output_dir=tmp_path / "runs", profile="small", jobs=1)
+    waits, works, child = (report.cpu_seconds for report in reports)
+    assert waits > 0.1 and works > 2.0 and child > 2.0 + waits / 2
+
+
 def test_reports_come_in_order_and_as_they_end(ran: tuple) -> None:
     reports, done, _ = ran
     assert [r.notebook.stem for r in reports] == ["good", "bad", "dead"]
