@@ -9,6 +9,7 @@ cells that they added. Tests, points, order and all metadata are the instructor'
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
@@ -70,10 +71,12 @@ def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = T
                 cell.outputs = _copy(shown[-1]) if shown else []
 
     merged: list[NotebookNode] = []
+    # By kind: the names of code cells, which run, don't hang on texts beside them.
+    numbers = {kind: itertools.count() for kind in ("code", "markdown", "raw")}
     for key, cell in (("", None), *known.items()):
         merged += [cell] if cell else []
-        added = theirs.added.get(key, ())
-        merged += [_new_cell(each.cell, len(merged) + i) for i, each in enumerate(added)]
+        added = (each.cell for each in theirs.added.get(key, ()))
+        merged += [_new_cell(one, next(numbers[one.cell_type])) for one in added]
     notebook.cells = merged
     return Grafted(notebook, language, tuple(flags), tuple(notes))
 
@@ -464,7 +467,10 @@ def _language(student: NotebookNode | None) -> str:
 def _new_cell(cell: NotebookNode, number: int) -> NotebookNode:
     """A cell that a student added, with nothing but its source and the pictures of a text."""
     new = NotebookNode(
-        cell_type=cell.cell_type, id=f"{nb_.ADDED}{number}", metadata={}, source=cell.source
+        cell_type=cell.cell_type,
+        id=f"{nb_.ADDED}{cell.cell_type}-{number}",
+        metadata={},
+        source=cell.source,
     )
     if cell.cell_type == "code":
         new.update(execution_count=None, outputs=[])

@@ -80,7 +80,9 @@ def _exam(notebook: NotebookNode, private: Private) -> Exam:
 
 
 def _salt(source: NotebookNode) -> str:
-    return hashlib.sha256(nb_.dumps(source).encode()).hexdigest()[:16]
+    """Of the instructor's code, so that prose can be mended without a run."""
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    return hashlib.sha256(repr([(c.source, c.metadata) for c in code]).encode()).hexdigest()[:16]
 
 
 def _controls(source: NotebookNode) -> list[Control]:

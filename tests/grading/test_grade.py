@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from kit.backend import Fake, never, right
-from kit.rules import WEEK, copy_tiny
+from kit.rules import NOTEBOOK, WEEK, copy_tiny, edit
 from kit.wait import until
 from nbformat.v4 import new_code_cell
 from nbgrader.apps import NbGraderAPI
@@ -118,6 +118,28 @@ def test_only_what_changed_is_run(course: Course) -> None:
     assert grade(course, third) == before and third.ran == []
     again = Fake()
     assert grade(course, again, again=True) == before and len(again.ran) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "runs"),
+    [
+        ("# # Two functions", "# # Two small functions", 0),
+        ("# # Две функции", "# # Две маленькие функции", 0),
+        ("check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0", 4),
+        ("return 2 + x", "return 3 + x", 4),  # a mutant, which is the control
+    ],
+)
+def test_mended_prose_makes_pages_but_runs_nothing(
+    course: Course, old: str, new: str, runs: int
+) -> None:
+    grade(course)
+    edit(course.root, (NOTEBOOK, old, new))
+    build.build(course, course.weeks)
+    backend = Fake()
+    assert {g.score() for g in grade(course, backend).values()} == {3.0}
+    assert len(backend.ran) == runs
+    page = (course.root / "feedback" / "ann" / WEEK / "tiny.html").read_text("utf-8")
+    assert ("Two small functions" in page) == ("small" in new)
 
 
 @pytest.mark.parametrize(

@@ -874,12 +874,12 @@ def experiment(norm: bool, augmented: bool, lr: float) -> tuple[nn.Module, dict[
     torch.manual_seed(0)
     model = small_network(norm).to(device, memory_format=torch.channels_last)
     few, rounds = [part[: settings["pictures"]] for part in train], settings["rounds"]
-    half = [part[:1000] for part in valid]
+    unseen = [part[:500] for part in valid]
     steps = rounds * -(-len(few[0]) // 32)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     options = {"epochs": rounds, "batch_size": 32, "label": f"rate {lr}", "scheduler": falling}
-    return model, fit(model, optimizer, few, half, transform=augment if augmented else None, **options)
+    return model, fit(model, optimizer, few, unseen, transform=augment if augmented else None, **options)
 
 
 def curves(histories: dict[str, dict[str, list[float]]], title: str, ax: plt.Axes) -> None:
