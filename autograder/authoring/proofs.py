@@ -37,8 +37,8 @@ from autograder.errors import Problem
 from autograder.execution.runall import RunReport, run_all
 
 PROFILE = "small"
-# Of a notebook in `small`, from top to bottom: as much as two cores give in 90 s. It is measured with
-# one thread, and more of it is used where other processes share the cores.
+# Of a notebook in `small`, from top to bottom: as much as two cores give in 90 s. It runs with one
+# thread; where other processes share the cores, the same work takes more.
 CPU_SECONDS = 2 * 90
 MEMORY_MIB = 3 * 1024
 RUNS = 3  # of a notebook that takes longer, before it is believed to
