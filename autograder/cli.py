@@ -172,7 +172,13 @@ def prove(
     course, weeks = _load(root, week)
     with console.status("Proving...") as status:
         outcomes, problems = proofs_.prove(
-            course, weeks, notebook=notebook, again=again, jobs=jobs, tell=status.update
+            course,
+            weeks,
+            notebook=notebook,
+            again=again,
+            timed=not check,
+            jobs=jobs,
+            tell=status.update,
         )
     tried = [proof for outcome in outcomes for proof in outcome.proofs]
     if tried:

@@ -506,7 +506,6 @@ def with_line(**changes: Any) -> Callable[[Receipt], Receipt]:
         (with_line(points=5.0), "another one since"),
         (lambda receipt: replace(receipt, code="other"), "another one since"),
         (lambda receipt: replace(receipt, tasks={}), "another one since"),
-        (lambda receipt: None, "there is none; run: autograder prove week01_tiny"),
     ],
 )
 def test_a_receipt_that_tells_something_else(
@@ -521,6 +520,7 @@ def test_a_receipt_that_tells_something_else(
     "change",
     [
         lambda receipt: receipt,
+        lambda receipt: None,
         with_line(seconds=99.0),
         lambda receipt: replace(receipt, cpu_seconds=1, memory_mib=1),
         lambda receipt: replace(receipt, library="older", prover="older", versions="python 3.99"),
