@@ -333,8 +333,8 @@ def grade(
     """
     from autograder import settings as settings_
     from autograder.execution.cluster import Tls
+    from autograder.fingerprints import library_of
     from autograder.grading import grade as grade_
-    from autograder.grading.week import library_of
 
     course, (one,) = _load(root, [week])
     students = grade_.submissions(course, one, student or [])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autograder import files
+from autograder.course import Week
 
 HOUSE = Path(__file__).parents[1]  # what holds the packages `autograder` and `practical_dl`
 # Of `autograder`: what no outcome and no page depends on.
@@ -48,6 +49,11 @@ class Library:
 
 
 CORE = Library()
+
+
+def library_of(week: Week) -> Library:
+    """What a week's notebooks may use of `practical_dl`."""
+    return Library(week.number, week.data, week.models)
 
 
 def of(paths: Iterable[Path], root: Path = HOUSE) -> str:

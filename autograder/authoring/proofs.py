@@ -141,7 +141,7 @@ def current(course: Course, week: Week, text: Text) -> Receipt:
     folder = course.root / "weeks" / week.folder
     released = [name for name in build.released(course, week) if not name.endswith(".md")]
     beside = fingerprints.sources(exams.FILE, *released, root=folder)
-    which = fingerprints.Library(week.number, week.data, week.models)
+    which = fingerprints.library_of(week)
     return Receipt(
         code=files.digest([*cells, fingerprints.of(beside, root=folder)])[:16],
         library=fingerprints.of(fingerprints.library(which))[:16],

@@ -20,6 +20,7 @@ from autograder.errors import CourseError
 from autograder.exams import Private
 from autograder.execution.backend import Failed
 from autograder.execution.execute import Job, Result, job_key
+from autograder.fingerprints import library_of
 from autograder.gradebook import Marks, Recorder, Standing, Submission
 from autograder.grading import arrival, intake
 from autograder.grading import entry as entry_
@@ -29,7 +30,7 @@ from autograder.grading.folder import is_text
 from autograder.grading.graft import Grafted, graft
 from autograder.grading.job import apply_result, job_of, suspicions
 from autograder.grading.score import Verdict, marks_of, write_outputs
-from autograder.grading.week import Assignment, library_of
+from autograder.grading.week import Assignment
 from autograder.pages import sanitise
 from autograder.pages.feedback import week_page
 from autograder.results import FLAGGED, GRADED, MISSING, REFUSED, TO_GRADE, SubmissionGrade

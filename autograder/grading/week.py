@@ -13,16 +13,11 @@ from autograder import fingerprints
 from autograder import notebook as nb_
 from autograder.course import Course, Week
 from autograder.execution import sandbox
-from autograder.fingerprints import Library
+from autograder.fingerprints import library_of
 from autograder.settings import Settings
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-
-def library_of(week: Week) -> Library:
-    """What the week's notebooks may use of `practical_dl`."""
-    return Library(week.number, week.data, week.models)
 
 
 @dataclass(frozen=True)
