@@ -34,6 +34,17 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there with just this content."""
+    return path.is_file() and path.read_bytes() == content
+
+
+def update(path: Path, content: bytes) -> None:
+    """Write a file unless it holds just this content: its time then tells when it changed."""
+    if not holds(path, content):
+        write(path, content)
+
+
 def sweep(folder: Path) -> None:
     """Remove what processes of this machine that are no more left half written in a folder."""
     for part in folder.glob(f".{_HOST}-*.part"):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from autograder import files as files_
 from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem, stop
 
@@ -185,8 +186,7 @@ def record_week(course: Course, week: Week, files: Mapping[Path, bytes], db_url:
             recorded = {notebook.name for notebook in assignment.notebooks}
         for entry in week.notebooks:
             path = Path("source") / week.folder / f"{entry.name}.ipynb"
-            written = course.root / path
-            same = written.is_file() and written.read_bytes() == files[path]
+            same = files_.holds(course.root / path, files[path])
             if same and entry.name in recorded:
                 continue
             resources = {

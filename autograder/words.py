@@ -32,6 +32,11 @@ class Language:
     table: tuple[str, str, str, str, str]
     feedback: Mapping[str, str]
 
+    @property
+    def readme(self) -> str:
+        """The name of a README in the language."""
+        return f"README{self.suffix}.md"
+
     def number(self, value: float) -> str:
         """A number as it is written in the language."""
         return f"{value:g}".replace(".", self.comma)

@@ -271,7 +271,7 @@ def files_in(course: Course, week: Week) -> list[str]:
 
 def released(course: Course, week: Week) -> list[str]:
     """The files of a week that are released beside its notebooks: READMEs, and what it lists."""
-    readmes = {f"README{glossary.suffix(language)}.md" for language in course.languages}
+    readmes = {words.of(language).readme for language in course.languages}
     return [
         name
         for name in files_in(course, week)
@@ -382,16 +382,12 @@ def differences(root: Path, folders: Iterable[Path], files: Files) -> list[Probl
     return problems
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content
-
-
 def stale_readmes(course: Course) -> list[Problem]:
     """What is built besides the weeks and is not of today."""
     return [
         Problem(str(path), "", "built", "is not what weeks/ builds: run `autograder build`")
         for path, content in readme.build(course).items()
-        if not _holds(course.root / path, content)
+        if not files_.holds(course.root / path, content)
     ]
 
 
@@ -428,8 +424,7 @@ def build(course: Course, weeks: Sequence[Week]) -> Files:
         gradebook.record_week(course, week, files, url)
     write(course.root, folders_of(course, weeks), files)
     for path, content in readme.build(course).items():
-        if not _holds(course.root / path, content):
-            files_.write(course.root / path, content)
+        files_.update(course.root / path, content)
     return files
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from autograder import exams, rubric
+from autograder import exams, rubric, words
 from autograder import notebook as nb_
 from autograder.authoring import build, glossary
 from autograder.authoring.mutants import run_worker, workers
@@ -294,7 +294,7 @@ def week_files(course: Course, week: Week) -> Iterator[Problem]:
     """Every week has a README in every language, and its links resolve."""
     folder = course.root / "weeks" / week.folder
     for language in course.languages:
-        name = f"README{glossary.suffix(language)}.md"
+        name = words.of(language).readme
         file = f"weeks/{week.folder}/{name}"
         try:
             content = (folder / name).read_text(encoding="utf-8")

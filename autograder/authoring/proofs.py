@@ -369,8 +369,7 @@ def write(course: Course, outcomes: Iterable[Outcome]) -> None:
         names = [entry.name for entry in week.notebooks]
         content = dumps({name: kept[name] for name in names if kept.get(name)})
         path = course.root / "weeks" / folder / build.PROOF_FILE
-        if not path.is_file() or path.read_bytes() != content:
-            files.write(path, content)
+        files.update(path, content)
 
 
 def differences(course: Course, outcomes: Iterable[Outcome]) -> list[Problem]:

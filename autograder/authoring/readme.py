@@ -17,7 +17,7 @@ def build(course: Course) -> dict[Path, bytes]:
         agents = course.root / "weeks" / f"AGENTS{words.of(language).suffix}.md"
         if agents.is_file():
             found[Path("release") / language / "AGENTS.md"] = agents.read_bytes()
-        path = Path(f"README{words.of(language).suffix}.md")
+        path = Path(words.of(language).readme)
         if not (course.root / path).is_file():
             continue
         before, begin, rest = (course.root / path).read_text(encoding="utf-8").partition(BEGIN)
@@ -37,7 +37,7 @@ def table(course: Course, language: str) -> str:
 
 def _row(week: Week, language: str) -> str:
     *_, bonus, one_of = words.of(language).table
-    readme = f"weeks/{week.folder}/README{words.of(language).suffix}.md"
+    readme = f"weeks/{week.folder}/{words.of(language).readme}"
     names = []
     for entry in week.notebooks:
         group = week.groups.get(entry.one_of, ())

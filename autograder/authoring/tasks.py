@@ -67,7 +67,7 @@ def write(course: Course) -> None:
 def stale(course: Course) -> list[Problem]:
     """Whether the page on disk is another one. A course without docs/ has none."""
     path = course.root / PATH
-    if not path.parent.is_dir() or (path.is_file() and path.read_bytes() == build(course)):
+    if not path.parent.is_dir() or files.holds(path, build(course)):
         return []
     return [
         Problem(str(PATH), "", "built", "is not what the receipts tell: run `autograder build`")

@@ -469,7 +469,7 @@ def _refused(
 
 def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
     """One note for the files that nobody needs, and one for each archive."""
-    readmes = {f"README{language.suffix}.md" for language in words.LANGUAGES.values()}
+    readmes = {language.readme for language in words.LANGUAGES.values()}
     left = sorted({n for n in names if n not in expected and n not in readmes})
     ends = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
     archives = [n for n in left if n.casefold().endswith(ends)]

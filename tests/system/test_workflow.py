@@ -196,13 +196,13 @@ def test_it_fails_where_they_can_not_be_told(tiny: Path) -> None:
 
 
 def test_the_steps_that_prove_a_week(tiny: Path) -> None:
-    """A week without a receipt is proven, and refused; with one it is believed, or compared."""
+    """A week without a receipt is proven; one with a receipt is believed, or compared with it."""
     folder = built(tiny)
     push, night = 'prove "$WEEK" --check', 'prove "$WEEK" --again --check'
-    code, said = run_step(push, "weeks", folder, WEEK="week01_tiny")
-    assert code == 2 and "week01_tiny/tiny" in said
-    assert autograder(folder, "prove").returncode == 0
-    for step, last in ((push, "proven, 1 of them by receipt."), (night, "0 of them by receipt.")):
+    none, all_ = "0 of them by receipt.", "proven, 1 of them by receipt."
+    for receipt, step, last in ((False, push, none), (True, push, all_), (True, night, none)):
+        if receipt:
+            assert autograder(folder, "prove").returncode == 0
         code, said = run_step(step, "weeks", folder, WEEK="week01_tiny")
         assert code == 0 and said.endswith(f"{last}\n")
 
