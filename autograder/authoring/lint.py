@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from autograder import exams, rubric, words
 from autograder import notebook as nb_
 from autograder.authoring import build, glossary
+from autograder.authoring.contract import contract
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import WEEK_FILE, Course, Week
@@ -36,7 +37,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
     texts, form = build.read_texts(course, week)
     problems = [*form]
     for text in texts:
-        for rule in (tested, rubrics, twins, pictures, prose):
+        for rule in (tested, contract, rubrics, twins, pictures, prose):
             problems += rule(text, course)
     problems += points(texts, week)
     problems += private_parts(texts, course, week)

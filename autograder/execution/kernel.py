@@ -278,6 +278,10 @@ class Kernel:
             execution_count=count if isinstance(count, int) else None,
         )
 
+    def stop_listening(self) -> None:
+        """From here on nothing that the notebook shows is kept."""
+        self._sinks.clear()
+
     def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Give the referee in the kernel an order; its answer, with `error` where there is none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,40 @@ def job_of(
         salt=nb_.once(source, "salt", lambda: _salt(source)),
         exams=tuple(_exam(notebook, private) for private in exams.values()),
         library=library,
+        shields=nb_.once(source, "shields", lambda: _shields(source)),
     )
+
+
+def _shields(source: NotebookNode) -> dict[str, dict[str, list[str]]]:
+    """The instructor's cells by what runs of them: the names that they need and those they bind.
+
+    Needed are builtins, and what such cells import or define as functions and classes; but not what
+    is the student's to write.
+    """
+    trees = [(c, _parsed(c.source)) for c in source.cells if c.cell_type == "code"]
+    students = {n for c, tree in trees if nb_.is_solution(c) for n in _bound(tree)}
+    bound = {n for c, tree in trees if not nb_.is_solution(c) for n in _bound(tree)}
+    offered: set[str] = set(dir(builtins)) - bound
+    found = {}
+    for cell, tree in trees:
+        if nb_.is_solution(cell):
+            continue
+        text = nb_.without_hidden(cell.source) if nb_.is_graded(cell) else cell.source
+        tree = _parsed(text)
+        binds = set() if nb_.is_graded(cell) else _defined(tree) - students
+        needs = _loaded(tree) & offered
+        if needs or binds:
+            found[text] = {"needs": sorted(needs), "binds": sorted(binds)}
+        offered |= binds
+    return found
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """What code imports, and the functions and classes that it defines, at its top level."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {n.name for n in tree.body if isinstance(n, kinds)}
+    imported = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return names | {imported_as(alias) for n in imported for alias in n.names}
 
 
 def _exam(notebook: NotebookNode, private: Private) -> Exam:
@@ -176,22 +210,24 @@ def _for_kernel(cell: NotebookNode) -> dict[str, Any]:
     }
 
 
-def suspicions(result: Result) -> list[str]:
-    """What a person should look at, a sentence each."""
+def suspicions(result: Result, tests: Mapping[str, str]) -> list[str]:
+    """What a person should look at, a sentence each. tests: the ids of the test cells by task."""
     found = []
     survived = [task for task, ended in result.controls.items() if ended == "survived"]
     if survived:
         what = "pass on a planted mistake: they were tampered with"
         found.append(f"the checks of {', '.join(survived)} {what}")
+    shown = {outcome.cell_id: outcome.status for outcome in result.cells}
     for task, trial in result.trials.items():
-        if task in survived or trial.status == "passed":
-            continue
-        if trial.status == "failed":
+        if trial.status == "tampered":
             what = "passes in the notebook, but not when it is checked apart from it"
             found.append(f"{task} {what}: {trial.why}")
-        else:
-            what = "passes, but could not be checked a second time"
-            found.append(f"{task} {what} ({trial.why}); it got no points until you look at it")
+        elif trial.status == "error":
+            what = f"could not be checked ({trial.why}); it got no points until you look at it"
+            found.append(f"{task} {what}")
+        elif trial.visible and shown.get(tests.get(task, "")) == "ok":
+            what = "passes its visible checks in the notebook, but not apart from it; it got no "
+            found.append(f"{task} {what}points until you look at it")
     for task, ended in result.controls.items():
         if ended.startswith("error"):
             found.append(f"the negative control of {task} could not be tried ({ended[7:]})")
@@ -231,7 +267,7 @@ def apply_result(
             if files and not verdict.score and verdict.status != "not attempted":
                 verdict = replace(verdict, message=f"{verdict.message}\n{files}")
         else:
-            trial = result.trials.get(task, Trial("error", "it was not tried"))
+            trial = result.trials.get(task, Trial("skipped"))
             verdict = judge(cell, outcome, trial, result.controls.get(task, "killed"))
         write_outputs(cell, verdict)
         verdicts.append(verdict)

@@ -203,7 +203,8 @@ def _score(part: Part, exams: Mapping[str, Private]) -> None:
             unanswered = nb_.grade_id(cell) in part.marks.unanswered
             cell.metadata[nb_.KEY] = {"status": "not attempted" if unanswered else TO_GRADE}
     flags = [verdict.flag for verdict in verdicts if verdict.flag]
-    reasons = [*part.grafted.flags, *suspicions(part.result), *flags]
+    tests = {task: cell.id for task, cell in nb_.test_cells(part.notebook).items()}
+    reasons = [*part.grafted.flags, *suspicions(part.result, tests), *flags]
     part.reasons = [f"{part.name}: {reason}" for reason in reasons]
     part.status = FLAGGED if reasons else GRADED
     part.notes = [f"{part.name}: {note}" for note in part.notes]
