@@ -1,9 +1,9 @@
 """The contract of tests: what a student wrote is used through calls and plain values.
 
-So no object of the student's answers a question of the test's, and a test can run in another process
-than what it tests. The rule follows names through a test cell: what a task's function gives is the
-student's until `check.answer`, `check.plain` and the like make it plain. It sees what stands in the
-cell, and takes helpers of the notebook's at their word.
+So no object of the student's answers a question of the test's, and a test can run in another
+process than what it tests. The rule follows names through a test cell: what a task's function gives
+is the student's until `check.answer`, `check.plain` and the like make it plain. It sees what stands
+in the cell, and takes helpers of the notebook's at their word.
 """
 
 from __future__ import annotations
@@ -62,16 +62,17 @@ def _is_stored(node: ast.Name) -> bool:
 
 
 class _Walk:
-    """Goes through a test. theirs: names of the student's; helpers: of functions that may take them.
+    """Goes through a test. theirs: the student's names; helpers: functions that may take them.
 
     foreign: variables that hold what a student's code gave. held: those of the test's own that hold
-    such things, as a list of layers does.
+    such things, as a list of layers does. methods: attributes that are called, or handed on.
     """
 
     def __init__(self, theirs: set[str], helpers: set[str]) -> None:
         self.theirs, self.helpers = theirs, helpers
         self.foreign: set[str] = set()
         self.held: set[str] = set()
+        self.methods: set[int] = set()
 
     def problems(self, tree: ast.Module) -> set[tuple[int, str]]:
         """The places that ask something: (line, what)."""
@@ -157,7 +158,7 @@ class _Walk:
         if isinstance(node, ast.Call):
             return self._asked_by_call(node)
         if isinstance(node, ast.Attribute) and self._is_foreign(node.value):
-            return node if node.attr in REACHING_IN or not self._may_read(node) else None
+            return node if node.attr in REACHING_IN or id(node) not in self.methods else None
         parts: list[ast.expr | None] = []
         if isinstance(node, ast.BinOp):
             parts = [node.left, node.right]
@@ -177,24 +178,16 @@ class _Walk:
         asked = next((p for p in parts if p is not None and self._is_foreign(p)), None)
         return asked and (whole or asked)
 
-    def _may_read(self, node: ast.Attribute) -> bool:
-        """A method is read to be called, or to be handed on."""
-        return id(node) in self._methods
-
-    _methods: set[int] = set()
-
     def _asked_by_call(self, node: ast.Call) -> ast.expr | None:
         given = [*node.args, *(k.value for k in node.keywords)]
         function = node.func
         if isinstance(function, ast.Attribute):
             if self._is_foreign(function.value):
-                self._methods = self._methods | {id(function)}
+                self.methods.add(id(function))
                 return node if function.attr in REACHING_IN else None
             root = function.value
             if isinstance(root, ast.Name) and root.id == "check":
-                self._methods = self._methods | {
-                    id(a) for a in given if isinstance(a, ast.Attribute)
-                }
+                self.methods |= {id(a) for a in given if isinstance(a, ast.Attribute)}
                 return None
         elif isinstance(function, ast.Name) and (
             function.id in self.theirs | self.foreign | self.helpers or function.id in CARRIERS

@@ -156,8 +156,9 @@ class Result:
     notebook: the job's, with outputs: of a test cell those of its visible part. cells: the code
     cells in order. trials: by task, of those whose test was reached. controls: of those that
     passed, "killed" (the test noticed the mistake), "survived" or "error: why it could not be
-    tried". kernel: how it was started and what limited it, for a person. message: what a teacher should know, "" if all went well. handed: by task what
-    the test of an exam has handed in, as `check.hand_in` publishes it.
+    tried". kernel: how it was started and what limited it, for a person. message: what a teacher
+    should know, "" if all went well. handed: by task what the test of an exam has handed in, as
+    `check.hand_in` publishes it.
     """
 
     notebook: dict[str, Any]

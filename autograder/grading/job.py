@@ -120,7 +120,7 @@ def _salt(source: NotebookNode) -> str:
 
 
 def _controls(source: NotebookNode) -> list[Control]:
-    """What looks at each autograded task again: its first mutant and the names that its test uses.
+    """What each autograded task is tried with: its first mutant and the names that its test uses.
 
     Those names are the instructor's imports and helper functions before the test, which a student's
     code could have replaced.

@@ -219,7 +219,7 @@ def test_a_flood_is_cut_while_it_runs(source: str) -> None:
 
 def test_the_salt_reaches_the_generators_of_the_checks() -> None:
     """Of the tests that count, but not of what a student sees: that is as in their own notebook."""
-    draw = "check.rng('t').integers(10**9)"
+    draw = "int(check.rng('t').integers(10**9))"
     seen = "check.score(draw / 10**9, 'drawn')"
     cells = (IMPORTS, draw, graded(f"draw = {draw}\n{seen}"))
     first, again, other = (
@@ -229,7 +229,7 @@ def test_the_salt_reaches_the_generators_of_the_checks() -> None:
     assert text(first, 1) == text(other, 1)
     score = first.trials["t"].score
     assert score == again.trials["t"].score != other.trials["t"].score
-    assert round(score * 10**9) != int(text(first, 1).strip("np.int64()"))
+    assert round(score * 10**9) != int(text(first, 1))
 
 
 SOLUTION = "def double(x):\n    return 2 * x"
@@ -301,7 +301,8 @@ def test_hidden_tests_are_nowhere_while_outputs_are_made() -> None:
     """Neither in the history nor in memory nor in files, and outputs of later are not kept."""
     later = (
         "import gc, threading, time\n"
-        "def wait():\n    time.sleep(1); print([o for o in gc.get_objects() if 'dr' + 'aw' in str(o)])\n"
+        "def wait():\n    time.sleep(1)\n"
+        "    print([o for o in gc.get_objects() if 'dr' + 'aw' in str(o)])\n"
         "threading.Thread(target=wait).start()\n"
         "print(sum('dr' + 'aw' in s for s in In))"
     )
@@ -367,9 +368,10 @@ def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
 
 
 PEEKING = {
-    "through logging": "import logging\ndef double(x):\n    logging.currentframe()\n    return 2 * x",
-    "code of no file": "space = {}\n"
-    "exec(compile('import sys\\ndef f(): return sys._getframe(1)', '/usr/lib/x.py', 'exec'), space)\n"
+    "through logging": "import logging\n"
+    "def double(x):\n    logging.currentframe()\n    return 2 * x",
+    "code of no file": "space = {}; code = 'import sys\\ndef f(): return sys._getframe(1)'\n"
+    "exec(compile(code, '/usr/lib/x.py', 'exec'), space)\n"
     "def double(x):\n    space['f']()\n    return 2 * x",
     "hooks that forbid hooks": "import sys\n"
     "def no(event, arguments):\n    if event == 'sys.addaudithook': raise RuntimeError\n"
@@ -477,6 +479,8 @@ def test_builtins_of_the_notebook_are_no_builtins_of_the_test() -> None:
             "def double(x):\n    logging.info('x')\n"
             "    collections.namedtuple('P', 'a b')\n    return 2 * x",
         ),
+        ("np.seterr(all='raise'); import os; os.chdir('/')", SOLUTION),
+        ("import torch; torch.set_grad_enabled(False)", SOLUTION),
         ("%matplotlib inline\n%load_ext autoreload\n%autoreload 2", SOLUTION),
     ],
 )
