@@ -171,6 +171,7 @@ class _Trials:
         self.shell, self.alone = shell, alone
         self._forks: dict[str, _Fork] = {}
         self._ended: list[int] = []
+        self._silent = False
         self._threads = _threads()
         _usual.update(_settings())
 
@@ -194,11 +195,14 @@ class _Trials:
             elif what == "drop":
                 self._drop(task)
             elif what == "here":
-                _be_silent(self.shell)
+                if not self._silent:
+                    _be_silent(self.shell)
+                    self._silent = True
                 return _try(self.shell, order)
             elif task not in self._forks:
                 return {"error": "the fork had failed"}
             else:
+                restore()  # also what packs the answers
                 return _ask(self._forks[task], order)
             return {}
         except Exception as error:
@@ -283,8 +287,8 @@ def _ask(fork: _Fork, order: Mapping[str, Any]) -> dict[str, Any]:
         text = reading.next(order["seconds"])
     except OSError as error:
         return {"error": str(error)}
-    if text is None:
-        return {"error": "it took too long"}
+    if text is None:  # also what has blocked the alarm
+        return {"ended": "late"}
     try:
         return json.loads(text)
     except ValueError:
