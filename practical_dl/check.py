@@ -122,15 +122,15 @@ def equal(actual: Any, expected: Any, call: str, *, why: str = "") -> None:
 def that(condition: Any, sentence: str, *, details: str = "") -> None:
     """The condition holds. sentence: the property in words, shown after "should:".
 
-    condition: a truth value of Python's or NumPy's. What is anything else may answer for itself,
-    as an object of the student's would: it is no condition, and make it plain first (`plain`).
-    Raises CheckFailed.
+    condition: a truth value, or another plain value. An object of another class answers for itself
+    whether it is true: make it plain first. Raises CheckFailed.
     """
     if isinstance(condition, np.ndarray) and condition.size != 1:
         raise TypeError("check.that takes one truth value; say .all() or .any()")
     if hasattr(condition, "detach") or isinstance(condition, np.ndarray):
         condition = _raw(condition).item()
-    if type(condition) not in (bool, np.bool_):
+    kinds = (bool, np.bool_, int, float, str, list, tuple, dict, set, type(None))
+    if type(condition) not in kinds:
         raise TypeError(f"check.that takes a truth value, not a {type(condition).__name__}")
     if not condition:
         raise CheckFailed(f"should: {sentence}", details)
@@ -486,9 +486,10 @@ def _looked_at(
     """What a network gives, its gradients and its buffers, by names for a reader."""
     import torch
 
-    given = [x.detach().clone() for x in inputs]
-    asked = [x.requires_grad_() for x in given if x.is_floating_point()]
-    kept = [x.detach().clone() for x in given]
+    kept = [x.detach().clone() for x in inputs]
+    leaves = [x.clone() for x in kept]
+    asked = [x.requires_grad_() for x in leaves if x.is_floating_point()]
+    given = [x.clone() for x in leaves]  # which may be changed, as a leaf may not
     weights = [p for layer in layers for p in layer.parameters(recurse=False)]
     with torch.enable_grad():
         result = network(*given)

@@ -16,6 +16,8 @@ from autograder.course import Course
 from autograder.errors import Problem
 
 REACHING_IN = ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook")
+# What `check` offers that takes a function, which may be a method.
+TAKE_FUNCTIONS = ("answer", "gradient_of", "lines_run", "raises")
 # Builtins that hand on what they get, to a call or a check.
 CARRIERS = ("dict", "enumerate", "list", "tuple", "zip")
 
@@ -186,8 +188,14 @@ class _Walk:
                 self.methods.add(id(function))
                 return node if function.attr in REACHING_IN else None
             root = function.value
-            if isinstance(root, ast.Name) and root.id == "check":
+            if (
+                isinstance(root, ast.Name)
+                and root.id == "check"
+                and function.attr in TAKE_FUNCTIONS
+            ):
                 self.methods |= {id(a) for a in given if isinstance(a, ast.Attribute)}
+                return None
+            if isinstance(root, ast.Name) and root.id == "check":
                 return None
         elif isinstance(function, ast.Name) and (
             function.id in self.theirs | self.foreign | self.helpers or function.id in CARRIERS

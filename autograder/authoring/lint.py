@@ -101,7 +101,7 @@ def sentences(text: Text, course: Course) -> Iterator[Problem]:
             for node in said:
                 words = str(node.value) if isinstance(node, ast.Constant) else ""
                 if re.match(r"[A-Z][a-z]", words) or re.search(r"\bshould\b|\.$", words):
-                    message = f"line {call.lineno} of the test: {words!r} stands after \"should:\""
+                    message = f'line {call.lineno} of the test: {words!r} stands after "should:"'
                     yield Problem(text.file, test.place, "sentence", message)
 
 

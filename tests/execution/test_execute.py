@@ -307,7 +307,8 @@ def test_hidden_tests_are_nowhere_while_outputs_are_made() -> None:
         "print(sum('dr' + 'aw' in s for s in In))"
     )
     leaking = (
-        "def double(x):\n    print('leaked', x); open('/tmp/x', 'w').write('1')\n    return 2 * x"
+        "def double(x):\n    print('leaked', x)\n"
+        "    if type(x) is not int: open('/tmp/x', 'w').write('1')\n    return 2 * x"
     )
     last = f"import os; print(os.path.exists('/tmp/x'))\n{later}"
     result = looked_at(solution=leaking, last=last)

@@ -318,7 +318,7 @@ def test_that() -> None:
     check.that(np.array([True]), "one truth value")
     check.that(torch.tensor(True), "one truth value")
     assert failure(check.that, 0, "the loss falls", details="from 1 to 2") == (
-        "the loss falls\nfrom 1 to 2"
+        "should: the loss falls\nfrom 1 to 2"
     )
     failure(check.that, None, "the loss falls")
     with pytest.raises(TypeError, match=r"\.all\(\)"):
@@ -514,7 +514,7 @@ def test_the_tests_own_functions_are_not_the_students(shell: InteractiveShell) -
 
 def test_wrong(shell: InteractiveShell) -> None:
     assert outcome(shell, SOLUTION.format(body="return x"), TEST) == (
-        "Wrong: double(3.0): it doubles\n  got 3, expected 6\n"
+        "Wrong: double(3.0): should: it doubles\n  got 3, expected 6\n"
     )
 
 

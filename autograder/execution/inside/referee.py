@@ -23,6 +23,7 @@ import builtins
 import contextlib
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import re
@@ -46,6 +47,7 @@ CHECKS = "practical_dl.check"
 WATCHED = {
     *("builtins", "math", "operator", "functools", "itertools", "random", "statistics", "copy"),
     *("json", "json.encoder", "json.decoder", "importlib", "ast", "os", "signal", "select", "time"),
+    *("_frozen_importlib", "_frozen_importlib_external"),
     *("numpy", "numpy.linalg", "numpy.linalg._linalg", "numpy.random", "numpy.testing"),
     *("numpy.testing._private.utils", "numpy._core.numeric", "numpy._core.fromnumeric"),
     *("numpy._core.multiarray", "numpy._core._methods", "numpy.lib._function_base_impl"),
@@ -55,7 +57,8 @@ WATCHED = {
 }
 # The methods of these modules' classes are put back, too.
 CLASSES = {
-    *("builtins", "json.encoder", "numpy", "torch", "torch._tensor", "torch.nn", "torch.autograd")
+    *("builtins", "json.encoder", "_frozen_importlib", "_frozen_importlib_external"),
+    *("numpy", "torch", "torch._tensor", "torch.nn", "torch.autograd"),
 }
 # What no solution needs while it is being checked. Told by Python itself, through its audit hooks.
 PEEKING = {
@@ -98,7 +101,16 @@ def remember() -> None:
 
 
 def _read_checks() -> None:
-    """Read `practical_dl.check` from the disk; the notebook's own import reads it once more."""
+    """Read `practical_dl.check` from the disk; the notebook's own import reads it once more.
+
+    Without what the package does when it is imported, such as giving pictures a style.
+    """
+    name = CHECKS.partition(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(name)
+    if found is None:
+        return
+    sys.modules[name] = bare = types.ModuleType(name)
+    bare.__path__ = list(found.submodule_search_locations or ())
     with contextlib.suppress(ImportError):
         importlib.import_module(CHECKS)
         _note(CHECKS)
