@@ -28,7 +28,13 @@ from autograder.grading.cache import Cache
 from autograder.grading.entry import Seen
 from autograder.grading.folder import is_text
 from autograder.grading.graft import Grafted, graft
-from autograder.grading.job import apply_result, job_of, suspicions
+from autograder.grading.job import (
+    apply_result,
+    changed_cells,
+    job_of,
+    left_out,
+    suspicions,
+)
 from autograder.grading.score import Verdict, marks_of, write_outputs
 from autograder.grading.week import Assignment
 from autograder.pages import sanitise
@@ -138,7 +144,8 @@ def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> J
     """Graft a notebook of a submission; the job that runs it."""
     read, source = collected.notebooks[part.name], assignment.sources[part.name]
     grafted = graft(source, read.notebook, whole=read.whole)
-    flags, notes = (*read.flags, *grafted.flags), (*read.notes, *grafted.notes)
+    flags = (*read.flags, *grafted.flags)
+    notes = (*read.notes, *grafted.notes, *left_out(grafted.notebook))
     part.grafted = replace(grafted, flags=flags, notes=notes)
     part.notes = list(notes)
     own = {file.name for file in assignment.week.notebook(part.name).files}
@@ -162,7 +169,7 @@ def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -
     files: dict[Path, bytes] = {}
     for part in way.parts.values():
         try:
-            _score(part, assignment.exams[part.name])
+            _score(part, assignment.sources[part.name], assignment.exams[part.name])
             if part.notebook is not None and (lacks := _required(assignment, way)):
                 part.notebook.metadata[nb_.KEY]["lacks"] = lacks
         except Exception as error:
@@ -191,17 +198,20 @@ def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -
     return entry_.grade_of(way.student, assignment.week, entry, standing)
 
 
-def _score(part: Part, exams: Mapping[str, Private]) -> None:
+def _score(part: Part, source: NotebookNode, exams: Mapping[str, Private]) -> None:
     """Verdicts, marks and a notebook that is safe to look at."""
     if part.grafted is None or part.result is None:
         return
     part.notebook = part.grafted.notebook
-    verdicts = apply_result(part.notebook, part.result, exams, "\n".join(part.files))
+    part.notes += changed_cells(part.notebook, source, part.result)
+    handed = part.grafted.handed
+    verdicts = apply_result(part.notebook, part.result, exams, "\n".join(part.files), handed)
     part.marks = marks_of(part.notebook, verdicts)
     for cell in part.notebook.cells:
         if nb_.is_graded(cell) and nb_.is_solution(cell):
             unanswered = nb_.grade_id(cell) in part.marks.unanswered
-            cell.metadata[nb_.KEY] = {"status": "not attempted" if unanswered else TO_GRADE}
+            status = "not attempted" if unanswered else TO_GRADE
+            cell.metadata[nb_.KEY] = {**nb_.ours(cell), "status": status}
     flags = [verdict.flag for verdict in verdicts if verdict.flag]
     tests = {task: cell.id for task, cell in nb_.test_cells(part.notebook).items()}
     reasons = [*part.grafted.flags, *suspicions(part.result, tests), *flags]
@@ -350,7 +360,9 @@ def _entry_of(assignment: Assignment, part: Part) -> dict[str, Any]:
 def _answers(notebook: NotebookNode) -> dict[str, str]:
     """Fingerprints of the answers for a person to grade, by cell."""
     return {
-        nb_.grade_id(cell): files_.digest([repr((cell.source, cell.get("attachments")))])
+        nb_.grade_id(cell): files_.digest(
+            [repr((cell.source, cell.get("attachments"), nb_.ours(cell).get("below")))]
+        )
         for cell in notebook.cells
         if nb_.is_graded(cell) and nb_.is_solution(cell)
     }
