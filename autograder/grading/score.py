@@ -149,9 +149,10 @@ def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
     unanswered = set()
     for cell in notebook.cells:
         name = nb_.grade_id(cell)
-        if nb_.is_solution(cell) and "below" not in nb_.ours(cell):
-            if cell.metadata.nbgrader.get("checksum") == compute_checksum(cell):
-                unanswered.add(name)
+        handed_out = cell.metadata.get("nbgrader", {}).get("checksum")
+        is_empty = nb_.is_solution(cell) and "below" not in nb_.ours(cell)
+        if is_empty and handed_out == compute_checksum(cell):
+            unanswered.add(name)
         if nb_.is_graded(cell) and nb_.is_solution(cell):
             scores[name] = 0.0 if name in unanswered else None
         elif nb_.is_graded(cell):

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
 from autograder.execution.backend import BackendError, Failed
-from autograder.execution.execute import Job
+from autograder.execution.execute import Job, Trial
 from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
@@ -108,7 +109,7 @@ def state(root: Path) -> dict[str, Any]:
 def test_only_what_changed_is_run(course: Course) -> None:
     first = Fake()
     before = grade(course, first)
-    assert len(first.ran) == 4 and {g.score() for g in before.values()} == {3.0}
+    assert len(first.ran) == 5 and {g.score() for g in before.values()} == {3.0}
     hand_in(course.root, "bob", "name = 'Bob'")
     second = Fake()
     after = grade(course, second)
@@ -117,7 +118,7 @@ def test_only_what_changed_is_run(course: Course) -> None:
     third = Fake()
     assert grade(course, third) == before and third.ran == []
     again = Fake()
-    assert grade(course, again, again=True) == before and len(again.ran) == 4
+    assert grade(course, again, again=True) == before and len(again.ran) == 5
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,8 @@ def test_only_what_changed_is_run(course: Course) -> None:
     [
         ("# # Two functions", "# # Two small functions", 0),
         ("# # Две функции", "# # Две маленькие функции", 0),
-        ("check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0", 4),
-        ("return 2 + x", "return 3 + x", 4),  # a mutant, which is the control
+        ("check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0", 5),
+        ("return 2 + x", "return 3 + x", 5),  # a mutant, which is the control
     ],
 )
 def test_mended_prose_makes_pages_but_runs_nothing(
@@ -176,21 +177,21 @@ def test_what_is_kept_may_be_damaged(course: Course) -> None:
     want = state(course.root)
     results = sorted((course.root / ".grading").glob("*.json"))
     entries = sorted((course.root / ".grading" / WEEK).glob("*.json"))
-    assert (len(results), len(entries)) == (4, 4)
+    assert (len(results), len(entries)) == (5, 4)
     contents = [b"", b"{", b"\xff\xfe", b"[1, 2]"]
-    for path, content in zip([*results, *entries], contents * 2, strict=True):
+    for path, content in zip([*results, *entries], [b"", *contents * 2], strict=True):
         path.write_bytes(content)
     backend = Fake()
     assert grade(course, backend) == before
-    assert len(backend.ran) == 4 and state(course.root) == want
+    assert len(backend.ran) == 5 and state(course.root) == want
 
 
 @pytest.mark.parametrize(
     ("change", "runs"),
     [
         (lambda root: (root / "nbgrader_config.py").open("a").write("c.Grader.memory_mib = 1000\n"),
-         4),
-        (lambda root: (root / "source" / WEEK / "data.csv").write_text("1"), 4),
+         5),
+        (lambda root: (root / "source" / WEEK / "data.csv").write_text("1"), 5),
         (lambda root: (root / "source" / WEEK / "README.md").write_text("Other words"), 0),
         (lambda root: os.utime(root / "submitted" / "ann" / WEEK / "tiny.ipynb", (9, 9)), 0),
     ],
@@ -213,8 +214,35 @@ def test_equal_submissions_run_once(course: Course) -> None:
         hand_in(course.root, student, "name = 'ann'")
     backend = Fake()
     found = grade(course, backend)
-    assert len(backend.ran) == 4 and len(set(backend.ran)) == 4
+    assert len(backend.ran) == 5 and len(set(backend.ran)) == 5
     assert {g.score() for g in found.values()} == {3.0} and len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (
+            lambda result: replace(
+                result, trials={**result.trials, "line": Trial("wrong", message="line(1)")}
+            ),
+            "Wrong: line(1)",
+        ),
+        (lambda result: replace(result, controls={"line": "survived"}), "could not be trusted"),
+        (lambda result: Failed("its worker died"), "it could not be run (its worker died)"),
+    ],
+)
+def test_a_broken_machine_grades_nobody_and_keeps_nothing(
+    course: Course, break_it: Callable[[Any], Any], why: str
+) -> None:
+    first = Fake(lambda job: break_it(right(job)))
+    before = state(course.root)
+    with pytest.raises(CourseError, match="own solutions do not get all points") as raised:
+        grade(course, first)
+    assert why in str(raised.value) and len(first.ran) == 1
+    assert state(course.root) == before
+    second = Fake()
+    assert {g.score() for g in grade(course, second).values()} == {3.0}
+    assert len(second.ran) == 5
 
 
 def test_a_grade_that_a_person_gives_meanwhile_shows(course: Course) -> None:
@@ -398,7 +426,7 @@ def test_a_locked_gradebook_loses_no_result(
     assert told and "trying again" in told[0]
     other.rollback()
     assert len(grade(course, second)) == 4
-    assert len(first.ran) + len(second.ran) == 4
+    assert len(first.ran) + len(second.ran) == 5
 
 
 def test_cells_that_the_gradebook_does_not_know(course: Course) -> None:
