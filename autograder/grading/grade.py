@@ -30,6 +30,7 @@ from autograder.grading.cache import Cache
 from autograder.grading.entry import Seen
 from autograder.grading.folder import is_text
 from autograder.grading.week import Assignment
+from autograder.pages.maker import Pages
 from autograder.results import FLAGGED, REFUSED, SubmissionGrade
 from autograder.settings import Settings
 
@@ -124,8 +125,11 @@ def grade(
     settings, progress = settings or settings_.load(course), progress or Progress()
     notebooks_of(course, [week], "source")
     assignment, cache = Assignment(course, week, settings), Cache(settings.cache)
-    with Recorder(settings.db_url, week.folder, settings.config, tell=progress.tell) as recorder:
-        run = _Grading(assignment, cache, recorder, progress, again=again)
+    with (
+        Recorder(settings.db_url, week.folder, settings.config, tell=progress.tell) as recorder,
+        Pages() as pages,
+    ):
+        run = _Grading(assignment, cache, recorder, pages, progress, again=again)
         try:
             grades = run.through(students, backend)
         except OSError as error:  # of a submission it would be its status
@@ -176,12 +180,13 @@ class _Grading:
         assignment: Assignment,
         cache: Cache,
         recorder: Recorder,
+        pages: Pages,
         progress: Progress,
         *,
         again: bool,
     ) -> None:
         self._assignment, self._cache, self._recorder = assignment, cache, recorder
-        self._progress, self._again = progress, again
+        self._pages, self._progress, self._again = pages, progress, again
         self._starts = {BEST_START}
         self._flying: dict[str, Way | None] = {}  # by the key of a job that runs
         self._fresh: set[str] = set()  # keys of jobs that ran in this run
@@ -250,7 +255,7 @@ class _Grading:
         for name in [n for n, was in entry["shown"].items() if was != shown[n]]:
             from autograder.grading import submission
 
-            submission.feedback_again(assignment, student, entry, name, standing)
+            submission.feedback_again(assignment, student, entry, name, standing, self._pages)
             self._cache.put_entry(assignment.week.folder, student, entry)
         return entry_.grade_of(student, assignment.week, entry, standing), None
 
@@ -326,7 +331,10 @@ class _Grading:
         from autograder.grading import submission
 
         if not way.waiting:
-            self._done(submission.finish(self._assignment, way, self._cache, self._recorder))
+            found = submission.finish(
+                self._assignment, way, self._cache, self._recorder, self._pages
+            )
+            self._done(found)
 
     def _done(self, found: SubmissionGrade) -> None:
         self._grades[found.student] = found

@@ -13,7 +13,8 @@ from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.errors import CourseError
 from autograder.gradebook import Recorder
-from autograder.pages.feedback import week_page
+from autograder.pages import grades
+from autograder.pages.maker import PageError, Pages, bare
 
 
 class FeedbackExporter(HTMLExporter):
@@ -38,4 +39,11 @@ class FeedbackExporter(HTMLExporter):
             raise NbGraderException(f"{student} has no submission of {week}: autograde it first")
         resources = self._init_resources(resources)
         resources["output_extension"] = self.file_extension
-        return week_page(listed, sources, standing, name, nb), resources
+        options = grades.of_week(listed, sources, standing, name)
+        with Pages() as pages:
+            try:
+                page = pages.feedback(nb, **options)
+            except PageError as error:
+                self.log.error("%s of %s: shown without its outputs: %s", name, student, error)
+                page = pages.feedback(bare(nb), **options)
+        return page.decode(), resources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -38,12 +39,29 @@ from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
 from autograder.grading.arrival import received
-from autograder.pages import sanitise
+from autograder.pages.maker import PageError, Pages
 from autograder.plugin import autograde as autograde_
 from autograder.results import MISSING, SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENTS = ["ann", "bob", "cid", "dee"]
+
+
+@pytest.fixture(scope="module")
+def one_process() -> Iterator[Pages]:
+    with Pages() as pages:
+        yield pages
+
+
+@pytest.fixture(autouse=True)
+def pages_of_one_process(one_process: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each grading would start a process for its pages; a fork of this one has to."""
+    owner = os.getpid()
+
+    def pages() -> Any:
+        return contextlib.nullcontext(one_process) if os.getpid() == owner else Pages()
+
+    monkeypatch.setattr(grade_, "Pages", pages)
 
 
 @pytest.fixture(scope="module")
@@ -319,9 +337,10 @@ def test_only_a_few_submissions_are_in_memory(course: Course) -> None:
 def test_one_submission_never_stops_the_others(
     course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(notebook: Any) -> None:
+    def fail(pages: Any, notebook: Any) -> Any:
         if any(cell.source == "name = 'ann'" for cell in notebook.cells):
             raise RuntimeError("a mistake of ours")
+        return notebook
 
     def answer(job: Job) -> Any:
         if any(cell["source"] == "name = 'bob'" for cell in job.notebook["cells"]):
@@ -337,7 +356,7 @@ def test_one_submission_never_stops_the_others(
     (course.root / "submitted" / "link").mkdir()
     (course.root / "submitted" / "link" / WEEK).symlink_to("/etc")
     with monkeypatch.context() as patch:
-        patch.setattr(sanitise, "sanitise", fail)
+        patch.setattr(Pages, "sanitised", fail)
         found = grade(course, Fake(answer))
     (ann,), (bob,) = (found[s].notebooks[0].reasons for s in ("ann", "bob"))
     assert ann.startswith("tiny: the grader itself failed on it (RuntimeError: a mistake of ours")
@@ -359,6 +378,33 @@ def test_one_submission_never_stops_the_others(
     found = grade(course, backend)
     assert [found[s].status for s in STUDENTS] == ["graded"] * 4
     assert len(backend.ran) == 1  # ann's result was kept
+
+
+@pytest.mark.parametrize("step", ["sanitised", "feedback"])
+def test_a_page_that_can_not_be_made_is_made_without_outputs(
+    course: Course, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    whole = getattr(Pages, step)
+
+    def fail(pages: Any, notebook: Any, **options: Any) -> Any:
+        if any(cell.get("outputs") for cell in notebook.cells):
+            raise PageError("it took longer than 20 s")
+        return whole(pages, notebook, **options)
+
+    def answer(job: Job) -> Any:
+        shown = {"output_type": "stream", "name": "stdout", "text": "shown by ann"}
+        for cell in job.notebook["cells"]:
+            cell["outputs"] = [shown] * (cell["source"] == "name = 'ann'")
+        return right(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, step, fail)
+        found = grade(course, Fake(answer))
+    assert [found[s].status for s in STUDENTS] == ["flagged", "graded", "graded", "graded"]
+    (reason,) = found["ann"].notebooks[0].reasons
+    assert reason.startswith("tiny: what its cells show is left out (it took longer than 20 s)")
+    page = (course.root / "feedback" / "ann" / WEEK / "tiny.html").read_text("utf-8")
+    assert "shown by ann" not in page and "Correct: line" in page and found["ann"].score() == 3.0
 
 
 def state_rows(course: Course) -> dict[str, Any]:
@@ -593,7 +639,7 @@ def test_kill_9_at_any_moment(template: Path, tmp_path: Path) -> None:
         grade(course, backend)
         assert comparable(state(course.root)) == want, step
         # What had run did not run again.
-        assert len(backend.ran) == 4 - len(results)
+        assert len(backend.ran) == 5 - len(results)
         assert {p: p.stat().st_mtime_ns for p in results} == results
         if not came:
             break
