@@ -19,6 +19,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from autograder import files as files_
 from autograder import notebook as nb_
 from autograder import steps, words
 
@@ -371,7 +372,7 @@ def _below(cell: NotebookNode, theirs: _Matched, ready: _Prepared) -> list[str]:
     own = [one.cell.source for each in keys for one in theirs.added.get(each, ())]
     if not own:
         return []
-    cell.metadata[nb_.KEY] = {"below": own}
+    cell.metadata[nb_.KEY] = {"below": files_.digest(own)}
     return [f"the answer {key} was left empty, but there are cells of the student's own below it"]
 
 
