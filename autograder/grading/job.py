@@ -383,6 +383,7 @@ def apply_result(
     verdicts = []
     tests = {cell.id: task for task, cell in nb_.test_cells(notebook).items()}
     seen: list[str] = []
+    trained = [c.source for c in notebook.cells if nb_.is_training(c)]
     for cell in notebook.cells:
         if cell.cell_type != "code" or nb_.is_training(cell):
             continue
@@ -405,7 +406,7 @@ def apply_result(
         if verdict.status == "wrong":
             trial = None if task in exams else result.trials.get(task)
             before = [outcomes[i] for i in seen if i in outcomes and i not in tests]
-            verdict = unless_lacking(verdict, outcome, trial, before)
+            verdict = unless_lacking(verdict, outcome, trial, before, trained)
         write_outputs(cell, verdict)
         verdicts.append(verdict)
     return tuple(verdicts)

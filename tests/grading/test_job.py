@@ -141,9 +141,12 @@ WRONG = Trial("unusable", message="Wrong: line: a check could not use it: NameEr
         ("", "", "AssertionError: Torch not compiled with CUDA enabled", WRONG, "a GPU"),
         ("", "", "RuntimeError: Found no NVIDIA driver on your system.", WRONG, "a GPU"),
         ("", "", "FileNotFoundError: [Errno 2] No such file or directory: 'C:/x'", WRONG,
-         "a file that is not here"),
+         "a file or folder"),
         ("", "", "AttributeError: module 'numpy' has no attribute 'float'", WRONG,
          "another version of a package"),
+        ("", "SyntaxError: f-string: expecting '}' (1, 2)", "NameError: name 'line' is not defined",
+         WRONG, "a newer Python"),
+        ("", "", "NameError: name 'model' is not defined", WRONG, "model, which a cell makes"),
         # only in the hidden part
         ("", "", "", Trial("raised", message="Your code raised: line: ModuleNotFoundError\n  in "
          "this line:\n    import seaborn"), "a package"),
@@ -160,7 +163,8 @@ def test_what_fails_for_want_of_something_is_not_wrong(
     own: str, line: str, visible: str, trial: Trial, needs: str
 ) -> None:
     cells = [new_code_cell("...", id="own"), solution("..."), test_cell()]
-    notebook = new_notebook(cells=cells)
+    trains = new_code_cell("history, model = fit(3)", id="t", metadata={"tags": [nb_.TRAINING]})
+    notebook = new_notebook(cells=[trains, *cells])
     outcomes = []
     for cell, error in zip(cells, (own, line, visible), strict=True):
         ename, _, evalue = error.partition(": ")
