@@ -20,6 +20,8 @@ from autograder.pages.maker import PageError, Pages, bare
 class FeedbackExporter(HTMLExporter):
     """Makes `nbgrader generate_feedback`, and formgrader's button, write `page`."""
 
+    _pages = Pages()  # for all students; its process ends with this one
+
     def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: Any = None, **kw: Any
     ) -> tuple[str, Any]:
@@ -40,10 +42,9 @@ class FeedbackExporter(HTMLExporter):
         resources = self._init_resources(resources)
         resources["output_extension"] = self.file_extension
         options = grades.of_week(listed, sources, standing, name)
-        with Pages() as pages:
-            try:
-                page = pages.feedback(nb, **options)
-            except PageError as error:
-                self.log.error("%s of %s: shown without its outputs: %s", name, student, error)
-                page = pages.feedback(bare(nb), **options)
+        try:
+            page = self._pages.feedback(nb, **options)
+        except PageError as error:
+            self.log.error("%s of %s is shown without its outputs: %s", name, student, error)
+            page = self._pages.feedback(bare(nb), **options)
         return page.decode(), resources

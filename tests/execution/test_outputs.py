@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from jupyter_client.session import Session
+
+from autograder.execution.kernel import Kernel
 from autograder.execution.outputs import CUT, Outputs, Room
+from autograder.execution.sandbox import Limits
 
 Displays = dict[str, list[dict[str, Any]]]
 
@@ -58,3 +64,60 @@ def test_updates_do_not_grow_without_a_limit() -> None:
     for number in range(60):
         outputs.add("update_display_data", display("y" * 2_000, str(number)))
     assert 15_000 < size([outputs]) < 26_000 and room.left >= 0
+
+
+# -- Messages of a kernel ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    """A kernel that is not there, with whose messages it is asked what it makes of them."""
+    kernel = Kernel(Limits(), {}, sandboxed=False)
+    kernel._manager = SimpleNamespace(session=Session(key=b"a secret"))  # type: ignore[assignment]
+    return kernel
+
+
+def receive(kernel: Kernel, kind: str, content: dict[str, Any]) -> tuple[Outputs, list[bytes]]:
+    """What a cell keeps of a message; and the message."""
+    session, outputs = kernel._manager.session, Outputs(100_000, {})
+    parent = session.msg_header("execute_request")
+    kernel._sinks[parent["msg_id"]] = outputs
+    frames = session.serialize(session.msg(kind, content, parent=parent))
+    kernel._receive_output(frames, parent["msg_id"])
+    return outputs, frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "kept", "full"),
+    [
+        ("display_data", display("x" * 50_000), 1, False),
+        ("display_data", {"data": {"text/plain": [[]] * 1_000_000}, "metadata": {}}, 1, True),
+        ("update_display_data", display("x" * 1_000_000, "a"), 0, False),
+        ("stream", {"name": "stdout", "text": "x" * 1_000_000}, 2, True),
+        ("stream", {"name": "stdout", "text": "x" * 9_000_000}, 1, True),
+        ("clear_output", {"wait": False}, 0, False),
+    ],
+)
+def test_a_message_that_can_not_fit_is_not_parsed(
+    kernel: Kernel, kind: str, content: dict[str, Any], kept: int, full: bool
+) -> None:
+    outputs, _ = receive(kernel, kind, content)
+    assert (len(outputs.finished()), outputs.full) == (kept, full)
+    assert size([outputs]) < 110_000
+
+
+def test_a_reply_with_a_very_long_text_is_an_error(kernel: Kernel) -> None:
+    class Socket:
+        def recv_multipart(self) -> list[bytes]:
+            return frames
+
+    session = kernel._manager.session
+    parent = session.msg_header("execute_request")
+    kernel._shell = Socket()  # type: ignore[assignment]
+    for text, told in (("short", "short"), ("x" * 9_000_000, "an error with a very long text")):
+        content = {"status": "error", "ename": "ValueError", "evalue": text}
+        frames = session.serialize(session.msg("execute_reply", content, parent=parent))
+        reply = kernel._receive_reply(parent["msg_id"])
+        assert reply is not None and (reply["status"], reply["evalue"]) == ("error", told)
+        frames[1] = b"0" * 64  # a wrong signature
+        assert kernel._receive_reply(parent["msg_id"]) is None
