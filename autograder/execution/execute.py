@@ -15,7 +15,7 @@ from autograder import files as files_
 from autograder import fingerprints
 from autograder.execution import sandbox
 from autograder.execution.kernel import START_SECONDS, Kernel, Reply
-from autograder.execution.outputs import Outputs, clean, error_output
+from autograder.execution.outputs import Outputs, Room, clean, error_output
 from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
 from autograder.fingerprints import CORE, Library
@@ -273,6 +273,7 @@ class _Run:
         self._sandboxed = sandboxed
         self._notebook = copy.deepcopy(dict(job.notebook))
         self._outputs: dict[int, Outputs] = {}
+        self._room = Room(job.limits.shown_bytes)
         self._replies: dict[int, Reply] = {}
         self._counts: dict[int, int] = {}  # IPython's numbers of cells in this kernel
         self._forks: dict[str, bool] = {}  # whether a thread was lost, by task
@@ -331,7 +332,7 @@ class _Run:
         control = self._controls.get(name)
         if control:
             self._begin(control)
-        outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays)
+        outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays, self._room)
         self._outputs[index] = outputs
         reply = self._run(index, self._seconds(), outputs)
         self._replies[index] = reply

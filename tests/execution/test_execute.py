@@ -213,7 +213,7 @@ def test_a_flood_is_cut_while_it_runs(source: str) -> None:
     assert statuses(result) == ["error" if "raise" in source else "ok", "ok"]
     assert len(result.to_json()) < 200_000
     if "raise" not in source:
-        assert CUT.format(limit=100_000) in text(result, 0)
+        assert CUT.format(what="cell", limit=100_000) in text(result, 0)
     assert text(result, 1) == "after\n"
 
 
