@@ -52,7 +52,8 @@ def references(assignment: Assignment) -> dict[str, Reference]:
         notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
         cells = [cell for cell in job.notebook["cells"] if cell["id"] not in left_out]
         job = replace(job, notebook={**job.notebook, "cells": cells}, exams=())
-        found[job_key(job)] = Reference(name, notebook, job)
+        if job.controls:
+            found[job_key(job)] = Reference(name, notebook, job)
     return found
 
 
