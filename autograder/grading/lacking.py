@@ -27,7 +27,7 @@ _LACKS = {
     r"|urlopen|urlretrieve|requests\.get)": "the network",
     r"(?i:StdinNotImplementedError|input requests)": "somebody who answers input()",
     r"(?i:FileNotFoundError|NotADirectoryError|PermissionError|No such file or directory"
-    r"|Read-only file system)": "a file or folder that is not here",
+    r"|Read-only file system)": "a file or folder",
     r"(?i:No space left on device|File too large)": "more disk",
     r"(?i:MemoryError|can't allocate memory)": "more memory",
     r"(?i:InvalidCxxCompiler|BackendCompilerFailed|C\+\+ compiler)": "a compiler",

@@ -6,7 +6,7 @@ One that is broken would give everybody nothing, and keep it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nbformat import NotebookNode
 
@@ -40,16 +40,20 @@ def references(assignment: Assignment) -> dict[str, Reference]:
         )
         notebook = graft(source, student).notebook
         exams = assignment.exams[name]
-        tests = {cell.id for task, cell in nb_.test_cells(notebook).items() if task in exams}
-        notebook.cells = [cell for cell in notebook.cells if cell.id not in tests]
         job = job_of(
             notebook,
             source,
             assignment.files,
             assignment.settings.limits,
-            library=library_of(assignment.week),
+            exams,
+            library_of(assignment.week),
         )
-        found[job_key(job)] = Reference(name, notebook, job)
+        left_out = {exam.test for exam in job.exams}
+        notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
+        cells = [cell for cell in job.notebook["cells"] if cell["id"] not in left_out]
+        job = replace(job, notebook={**job.notebook, "cells": cells}, exams=())
+        if job.controls:
+            found[job_key(job)] = Reference(name, notebook, job)
     return found
 
 
