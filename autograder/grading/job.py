@@ -328,6 +328,14 @@ def suspicions(result: Result, tests: Mapping[str, str]) -> list[str]:
         what = "pass on a planted mistake: they were tampered with"
         found.append(f"the checks of {', '.join(survived)} {what}")
     shown = {outcome.cell_id: outcome.status for outcome in result.cells}
+    apart = [
+        task
+        for task, trial in result.trials.items()
+        if trial.visible and trial.status != "tampered" and shown.get(tests.get(task, "")) == "ok"
+    ]
+    if apart:
+        what = "pass their visible checks in the notebook, but not apart from it"
+        found.append(f"{', '.join(apart)} {what}; they got no points until you look at them")
     for task, trial in result.trials.items():
         if trial.status == "tampered":
             what = "passes in the notebook, but not when it is checked apart from it"
@@ -335,9 +343,6 @@ def suspicions(result: Result, tests: Mapping[str, str]) -> list[str]:
         elif trial.status == "error":
             what = f"could not be checked ({trial.why}); it got no points until you look at it"
             found.append(f"{task} {what}")
-        elif trial.visible and shown.get(tests.get(task, "")) == "ok":
-            what = "passes its visible checks in the notebook, but not apart from it; it got no "
-            found.append(f"{task} {what}points until you look at it")
     for task, ended in result.controls.items():
         if ended.startswith("error"):
             found.append(f"the negative control of {task} could not be tried ({ended[7:]})")

@@ -101,20 +101,20 @@ def _ends(message: str) -> str:
 def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
     """The verdict on a test cell that did not come to its end."""
     if outcome.status != "error":
-        return _stopped(task, outcome.status)
+        return _stopped(task, outcome.status, outcome.seconds)
     if outcome.ename == "NotImplementedError":
         return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
     message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
     return Verdict(task, 0.0, "wrong", message)
 
 
-def _stopped(task: str, status: str) -> Verdict:
+def _stopped(task: str, status: str, seconds: float = 0.0) -> Verdict:
     """The verdict where something ended a test before it ended itself."""
     why = {
         "died": "Python ended while this task was checked",
         "late": "the time limit was reached",
         "skipped": "not checked, since the notebook's time was used up before",
-        "timeout": "the time limit was reached",
+        "timeout": f"the time limit was reached ({seconds:.0f} s)",
     }[status]
     return Verdict(task, 0.0, "stopped", f"{task}: {why}.")
 
