@@ -691,17 +691,22 @@ def _watcher() -> Callable[[], list[str]]:
 
 
 def _honest() -> set[types.CodeType]:
-    """Functions of Python's own that look at frames, and what they are called through."""
+    """Functions of Python's own that look at frames for their own ends, and give none away."""
     import collections
     import dataclasses
     import enum
     import logging
+    import traceback
     import typing
     import warnings
 
     owners = [logging, logging.Logger, warnings, dataclasses, enum, typing, collections]
-    found = {v.__code__ for o in owners for v in vars(o).values() if hasattr(v, "__code__")}
-    return found - {logging.currentframe.__code__} if hasattr(logging, "currentframe") else found
+    owners += [traceback, traceback.TracebackException, traceback.StackSummary]
+    members = (getattr(v, "__func__", v) for owner in owners for v in vars(owner).values())
+    giving = ("currentframe", "walk_stack", "walk_tb")
+    codes = (getattr(member, "__code__", None) for member in members)
+    found = {code for code in codes if isinstance(code, types.CodeType)}
+    return {code for code in found if code.co_name not in giving}
 
 
 def _is_library(frame: types.FrameType) -> bool:
