@@ -703,10 +703,10 @@ def _honest() -> set[types.CodeType]:
     owners = [logging, logging.Logger, warnings, dataclasses, enum, typing, collections]
     owners += [traceback, traceback.TracebackException, traceback.StackSummary]
     members = (getattr(v, "__func__", v) for owner in owners for v in vars(owner).values())
-    giving = ("currentframe", "walk_stack", "walk_tb")
     codes = (getattr(member, "__code__", None) for member in members)
+    giving = (logging.currentframe, traceback.walk_stack, traceback.walk_tb)
     found = {code for code in codes if isinstance(code, types.CodeType)}
-    return {code for code in found if code.co_name not in giving}
+    return found - {function.__code__ for function in giving}
 
 
 def _is_library(frame: types.FrameType) -> bool:
