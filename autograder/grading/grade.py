@@ -30,7 +30,7 @@ from autograder.grading.cache import Cache
 from autograder.grading.entry import Seen
 from autograder.grading.folder import is_text
 from autograder.grading.week import Assignment
-from autograder.pages.maker import Pages
+from autograder.pages.maker import PageError, Pages
 from autograder.results import FLAGGED, REFUSED, SubmissionGrade
 from autograder.settings import Settings
 
@@ -301,6 +301,12 @@ class _Grading:
         new = dict(self._backend.run(iter(jobs.items()))) if jobs else {}
         if problems := reference.problems(self._assignment, found, {**results, **new}):
             raise CourseError(problems)
+        try:
+            for one in found.values():
+                self._pages.sanitised(one.notebook)
+        except PageError as error:
+            message = f"no page can be made on this machine: {error}. Nobody was graded"
+            raise stop("pages", "", "pages", message) from error
         for key, result in new.items():
             self._cache.put_result(key, result)
             self._fresh.add(key)

@@ -13,7 +13,7 @@ import io
 import itertools
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from autograder import files as files_
 from autograder import notebook as nb_
 from autograder import steps, words
+from autograder.grading.folder import printable
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,13 @@ class Grafted:
     handed: Mapping[str, list[NotebookNode]] = field(default_factory=dict)
 
 
-def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = True) -> Grafted:
+def graft(
+    source: NotebookNode,
+    student: NotebookNode | None,
+    *,
+    whole: bool = True,
+    documents: Sequence[str] = (),
+) -> Grafted:
     """Put a student's sources into the instructor's notebook.
 
     source: the source notebook, in all languages; what is worked out of it is kept as long as it
@@ -79,7 +86,7 @@ def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = T
         elif shown and cell.cell_type == "code" and (key in ready.tasks or not nb_.is_graded(cell)):
             handed[cell.id] = shown[-1]
     for key in ready.tasks:
-        notes += _below(known[key], theirs, ready)
+        notes += _elsewhere(known[key], theirs, ready, documents)
 
     merged: list[NotebookNode] = []
     # By kind: the names of code cells, which run, don't hang on texts beside them.
@@ -360,8 +367,10 @@ def _beside(key: str, theirs: _Matched, ready: _Prepared) -> list[_Loose]:
     return found
 
 
-def _below(cell: NotebookNode, theirs: _Matched, ready: _Prepared) -> list[str]:
-    """Have a person look at an answer left as it was, where the student wrote cells below it."""
+def _elsewhere(
+    cell: NotebookNode, theirs: _Matched, ready: _Prepared, documents: Sequence[str]
+) -> list[str]:
+    """Have a person look at an answer that was left empty, where it may stand elsewhere."""
     key = _key(cell)
     here = ready.place[key]
     if not nb_.is_graded(cell) or _differ(cell, ready.cell(key)) or "attachments" in cell:
@@ -369,11 +378,13 @@ def _below(cell: NotebookNode, theirs: _Matched, ready: _Prepared) -> list[str]:
     after = (i for i in range(here + 1, len(ready.keys)) if nb_.is_graded(ready.notebook.cells[i]))
     end = next(after, len(ready.keys))
     keys = ready.keys[here:end]
-    own = [one.cell.source for each in keys for one in theirs.added.get(each, ())]
-    if not own:
+    below = [one.cell.source for each in keys for one in theirs.added.get(each, ())]
+    if not below and not documents:
         return []
-    cell.metadata[nb_.KEY] = {"below": files_.digest(own)}
-    return [f"the answer {key} was left empty, but there are cells of the student's own below it"]
+    cell.metadata[nb_.KEY] = {"elsewhere": files_.digest([*below, *documents])}
+    where = ["cells of the student's own stand below it"] if below else []
+    where += [f"{', '.join(map(printable, documents[:3]))} was handed in"] if documents else []
+    return [f"the answer {key} was left empty, but {' and '.join(where)}"]
 
 
 def _is_another(cell: NotebookNode, wanted: frozenset[str], ready: _Prepared) -> bool:

@@ -140,7 +140,7 @@ def _own_line(cell: NotebookNode) -> str:
 def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
     """The marks of a notebook, the same as nbgrader's SaveAutoGrades would read off its outputs.
 
-    An answer waits for a person, unless it was left as it was handed out, with nothing below it.
+    An answer waits for a person, unless it was left as it was handed out, with nothing elsewhere.
     """
     from nbgrader.utils import compute_checksum
 
@@ -150,7 +150,7 @@ def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
     for cell in notebook.cells:
         name = nb_.grade_id(cell)
         handed_out = cell.metadata.get("nbgrader", {}).get("checksum")
-        is_empty = nb_.is_solution(cell) and "below" not in nb_.ours(cell)
+        is_empty = nb_.is_solution(cell) and "elsewhere" not in nb_.ours(cell)
         if is_empty and handed_out == compute_checksum(cell):
             unanswered.add(name)
         if nb_.is_graded(cell) and nb_.is_solution(cell):

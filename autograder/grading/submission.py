@@ -148,7 +148,8 @@ def _lacks(assignment: Assignment, name: str, collected: intake.Collected) -> li
 def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> Job:
     """Graft a notebook of a submission; the job that runs it."""
     read, source = collected.notebooks[part.name], assignment.sources[part.name]
-    grafted = graft(source, read.notebook, whole=read.whole)
+    documents = collected.documents
+    grafted = graft(source, read.notebook, whole=read.whole, documents=documents)
     flags = (*read.flags, *grafted.flags)
     notes = (*read.notes, *grafted.notes, *left_out(grafted.notebook))
     part.grafted = replace(grafted, flags=flags, notes=notes)
@@ -384,7 +385,7 @@ def _answers(notebook: NotebookNode) -> dict[str, str]:
     """Fingerprints of the answers for a person to grade, by cell."""
     return {
         nb_.grade_id(cell): files_.digest(
-            [repr((cell.source, cell.get("attachments"), nb_.ours(cell).get("below")))]
+            [repr((cell.source, cell.get("attachments"), nb_.ours(cell).get("elsewhere")))]
         )
         for cell in notebook.cells
         if nb_.is_graded(cell) and nb_.is_solution(cell)

@@ -380,6 +380,21 @@ def test_one_submission_never_stops_the_others(
     assert len(backend.ran) == 1  # ann's result was kept
 
 
+def test_a_machine_without_pages_grades_nobody(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(pages: Any, notebook: Any) -> Any:
+        raise PageError("the process that makes pages has ended")
+
+    before = state(course.root)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, "sanitised", fail)
+        with pytest.raises(CourseError, match="no page can be made on this machine"):
+            grade(course)
+    assert state(course.root) == before
+    assert len(grade(course)) == 4
+
+
 @pytest.mark.parametrize("step", ["sanitised", "feedback"])
 def test_a_page_that_can_not_be_made_is_made_without_outputs(
     course: Course, monkeypatch: pytest.MonkeyPatch, step: str

@@ -481,9 +481,19 @@ def test_an_empty_answer_with_cells_below_it_waits_for_a_person(
     student.cells += [code("above", id="a"), copy.deepcopy(stub), *cells]
     grafted = graft(essay, student)
     taken = any(cell.cell_type == "markdown" for cell in cells)  # a text beside it is the answer
-    assert ("below" in nb_.ours(find(grafted.notebook, "why"))) == (waits and not taken)
+    assert ("elsewhere" in nb_.ours(find(grafted.notebook, "why"))) == (waits and not taken)
     assert (marks_of(grafted.notebook, verdicts(grafted.notebook)).scores["why"] is None) == waits
     assert any("answer why was" in note for note in grafted.notes) == waits
+
+
+def test_an_empty_answer_beside_a_document_waits_for_a_person(
+    essay: NotebookNode, student: NotebookNode
+) -> None:
+    grafted = graft(essay, student, documents=["report.pdf"])
+    assert marks_of(grafted.notebook, verdicts(grafted.notebook)).scores["why"] is None
+    assert grafted.notes[-1] == "the answer why was left empty, but report.pdf was handed in"
+    student.cells.append(new_markdown_cell("So.", metadata={"nbgrader": {"grade_id": "why"}}))
+    assert graft(essay, student, documents=["report.pdf"]).notes == ()
 
 
 def verdicts(notebook: NotebookNode) -> list[Verdict]:
