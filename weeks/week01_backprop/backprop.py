@@ -331,14 +331,12 @@ for training in (True, False):
             check.answer(layer.forward, given, call=f"forward(x) {mode}"),
             given * passes,
             f"forward(x) {mode}",
-            rtol=1e-9,
             why="give max(0, x)",
         )
         check.close(
             check.answer(layer.backward, upstream, call=f"backward(grad_output) {mode}"),
             upstream * passes,
             f"backward(grad_output) {mode}",
-            rtol=1e-9,
             why="give grad_output where the x of the last forward is positive, 0 elsewhere",
         )
 given, ones = rng.choice([-1.0, 1.0], size=(5, 6)), np.ones((5, 6))
@@ -535,16 +533,16 @@ def agree(layer, given, upstream, what):
     forward, backward = f"{what}.forward(x)", f"{what}.backward(grad_output)"
     sums = [[sum(row * weight[:, j]) + bias[j] for j in range(len(bias))] for row in given]
     output = check.answer(layer.forward, given, call=forward)
-    check.close(output, sums, forward, rtol=1e-9, why="give x W + b")
+    check.close(output, sums, forward, why="give x W + b")
     grad_input = check.answer(layer.backward, upstream, call=backward)
     sums = [[sum(row * weight[a]) for a in range(len(weight))] for row in upstream]
     why = "return dL/dx: for each input a sum over the outputs"
-    check.close(grad_input, sums, backward, rtol=1e-9, why=why)
+    check.close(grad_input, sums, backward, why=why)
     grads = check.attribute(layer, "grads", what)
     sums = sum(np.outer(x, g) for x, g in zip(given, upstream, strict=True))
     why = "be a sum over the batch, no mean, and of the last backward alone"
-    check.close(grads["weight"], sums, f"{what}.grads['weight']", rtol=1e-9, why=why)
-    check.close(grads["bias"], sum(upstream), f"{what}.grads['bias']", rtol=1e-9, why=why)
+    check.close(grads["weight"], sums, f"{what}.grads['weight']", why=why)
+    check.close(grads["bias"], sum(upstream), f"{what}.grads['bias']", why=why)
     after = check.attribute(layer, "params", what)
     for name, array in kept.items():
         check.equal(
@@ -606,6 +604,27 @@ for n_in, n_out in ((400, 150), (30, 2000)):
     )  # fmt: skip
     other = check.attribute(Dense(n_in, n_out, np.random.default_rng(seed + 1)), "params", call)
     check.that((other["weight"] != weight).any(), "take all randomness from rng")
+layer, call = Dense(2, 3, rng), "Dense, to nine digits"
+given, upstream = np.array([[1 / 3, 1 / 7]]), np.array([[1 / 3, 1 / 7, 1 / 9]])
+weight = check.attribute(layer, "params", "Dense(2, 3, rng)")["weight"]
+output = check.answer(layer.forward, given, call=call)
+check.close(
+    output,
+    given @ weight,
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+grad_input = check.answer(layer.backward, upstream, call=call)
+check.close(
+    grad_input,
+    upstream @ weight.T,
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
 ### END HIDDEN TESTS
 
 # %% mutant="dense" why="averages over the batch a second time"
@@ -798,7 +817,7 @@ for p in (rng.uniform(0.15, 0.4), 0.85):
     mask = check.answer(layer.forward, given, call=what) / given
     dropped = mask == 0
     check.close(
-        mask, np.where(dropped, 0.0, 1 / (1 - p)), what, rtol=1e-9,
+        mask, np.where(dropped, 0.0, 1 / (1 - p)), what,
         why="divide what is kept by 1 - p",
     )  # fmt: skip
     for axis in range(3):
@@ -813,7 +832,6 @@ for p in (rng.uniform(0.15, 0.4), 0.85):
         check.answer(layer.backward, upstream, call="backward(grad_output)"),
         upstream * mask,
         "backward(grad_output)",
-        rtol=1e-9,
         why="be the mask of the last forward times grad_output",
     )
     again = check.answer(layer.forward, given[0], call=what) / given[0]
@@ -899,6 +917,21 @@ check.equal(
     other,
     "Dropout(0, rng).forward(x)",
     why="drop nothing for p = 0",
+)
+given, call = 1 / np.arange(3.0, 103.0), "Dropout(0.3, rng), to nine digits"
+layer = Dropout(0.3, rng)
+output = check.answer(layer.forward, given, call=call)
+exact = np.where(output == 0, 0, given / 0.7)
+check.close(
+    output, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+check.close(
+    check.answer(layer.backward, given, call=call),
+    exact,
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
 ### END HIDDEN TESTS
 
@@ -1147,7 +1180,7 @@ for n_rows, classes, kind in [(1, 2, int), (4, 4, np.int32), (7, 3, np.uint8), (
     value = check.answer(loss.forward, logits, labels, call="forward(logits, labels)")
     check.equal(np.shape(value), (), "shape of forward(logits, labels)", why="be one number")
     check.close(
-        value, slow_loss(logits, labels), "forward(logits, labels)", rtol=1e-9,
+        value, slow_loss(logits, labels), "forward(logits, labels)",
         why="be the mean over the batch of -log p of the true classes",
     )  # fmt: skip
     kept = logits.copy(), labels.copy()
@@ -1155,7 +1188,7 @@ for n_rows, classes, kind in [(1, 2, int), (4, 4, np.int32), (7, 3, np.uint8), (
     check.equal(logits, kept[0], "logits after backward()", why="stay as they were")
     check.equal(labels, kept[1], "labels after backward()", why="stay as they were")
     check.close(
-        grad, slow_gradient(logits, labels), "backward()", rtol=1e-9, atol=1e-12,
+        grad, slow_gradient(logits, labels), "backward()", atol=1e-12,
         why="be (p - one-hot) / n for the last forward",
     )  # fmt: skip
     again = check.answer(loss.backward, call="backward() once more")
@@ -1213,6 +1246,26 @@ for loss, logits, truth in zip(losses, batches, labels, strict=True):
         "backward() of one of two losses",
         why="belong to the loss's own forward: each has its own memory",
     )
+loss, call = SoftmaxCrossEntropy(), "forward and backward, to nine digits"
+logits, labels = np.array([[1 / 3, 1 / 7, 2.0]]), np.array([1])
+value = check.answer(loss.forward, logits, labels, call=call)
+check.close(
+    value,
+    slow_loss(logits, labels),
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+grad = check.answer(loss.backward, call=call)
+check.close(
+    grad,
+    slow_gradient(logits, labels),
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
 ### END HIDDEN TESTS
 
 # %% mutant="softmax_cross_entropy" why="overflows: no shift"
@@ -1455,13 +1508,11 @@ def agree(stack, layers, what):
         output, grad_input, params, grads = by_hand(layers, given, upstream)
         call = f"{what}.forward(x)"
         got = check.answer(stack.forward, given, call=call)
-        check.close(
-            got, output, call, rtol=1e-9, why="hand each layer the output of the one before"
-        )
+        check.close(got, output, call, why="hand each layer the output of the one before")
         call = f"{what}.backward(grad_output)"
         got = check.answer(stack.backward, upstream, call=call)
         why = "hand each layer the gradient that the one after it returned"
-        check.close(got, grad_input, call, rtol=1e-9, why=why)
+        check.close(got, grad_input, call, why=why)
         for method, wanted in (("parameters", params), ("gradients", grads)):
             call = f"{what}.{method}()"
             got = check.answer(getattr(stack, method), call=call)
@@ -1472,7 +1523,7 @@ def agree(stack, layers, what):
                 why = (
                     "list the layers' own, first layer first, a layer's in the order of its params"
                 )
-                check.close(one, array, f"array {number} of {call}", rtol=1e-9, why=why)
+                check.close(one, array, f"array {number} of {call}", why=why)
 
 
 def lines(count):
@@ -1545,6 +1596,35 @@ check.close(
     by_hand(layers, given[0], upstream[0])[1],
     "backward of one of two stacks",
     why="go through the stack's own layers",
+)
+layers, call = [Line([1 / 3], [1 / 7])], "Sequential, to nine digits"
+net, one = Sequential(*layers), np.array([[1 / 9]])
+output = check.answer(net.forward, one, call=call)
+check.close(
+    output,
+    [[1 / 27 + 1 / 7]],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+grad_input = check.answer(net.backward, one, call=call)
+check.close(
+    grad_input,
+    [[1 / 27]],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+lists = [*check.answer(net.parameters, call=call), *check.answer(net.gradients, call=call)]
+check.close(
+    lists,
+    [[1 / 3], [1 / 7], [1 / 81], [1 / 9]],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
 ### END HIDDEN TESTS
 
@@ -1893,14 +1973,14 @@ for n_examples, batch_size, epochs in [(20, 4, 2), (23, 5, 3), (9, 40, 4), (6, 1
         expected.append(np.mean(residual**2))
         theta = theta - lr * 2 * inputs.T @ residual / len(rows)
     check.close(
-        np.concatenate([weight, bias]), theta, "parameters after train", rtol=1e-8,
+        np.concatenate([weight, bias]), theta, "parameters after train",
         why="move by -lr * gradient at every batch, a smaller one too, with the labels of its rows",
     )  # fmt: skip
     check.equal(
         len(history), len(sizes), "len of the returned history", why="be one for each batch"
     )
     check.close(
-        history, np.array(expected).tolist(), "the returned history", rtol=1e-9,
+        history, np.array(expected).tolist(), "the returned history",
         why="hold the loss of each batch, computed before its step",
     )  # fmt: skip
     if n_examples == 23:
