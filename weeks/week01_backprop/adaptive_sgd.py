@@ -249,16 +249,19 @@ w, x, y = np.array([2, -1, 3]), np.array([[1, 2, 0], [0, 3, -1]]), np.array([-1,
 call = "logistic_loss of whole numbers"
 loss = check.answer(logistic_loss, w, x, y, 0.5, call=call)
 check.close(loss, np.log1p(np.exp([0, 6])).mean() + 3.5, call, why="be the same formula")
+call = "logistic_loss([1e8], [[1e-8]], [1]), l2 left out"
+loss = check.answer(logistic_loss, np.array([1e8]), np.array([[1e-8]]), np.ones(1), call=call)
+check.close(loss, np.log1p(np.exp(-1)), call, why="have no penalty at all: l2 is 0 unless told")
+w, x, y = np.array([1 / 3, 1 / 7]), np.array([[1.0, 1.0], [2.0, -1.0]]), np.array([-1.0, 1.0])
+call, exact = "logistic_loss, to nine digits", np.log1p(np.exp([10 / 21, -11 / 21])).mean()
+loss = check.answer(logistic_loss, w, x, y, call=call)
+check.close(loss, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
 with np.errstate(over="raise", invalid="raise"):
     for size in (1e4, 1e300):
         x, y = np.array([[size], [size]]), np.array([1.0, -1.0])
         call = f"logistic_loss at margins {size:.0e} and -{size:.0e}"
         loss = check.answer(logistic_loss, np.ones(1), x, y, call=call)
         check.close(loss, size / 2, call, why="be finite: 0 for the one, the size of the other")
-w, x, y = np.array([1 / 3, 1 / 7]), np.array([[1.0, 1.0], [2.0, -1.0]]), np.array([-1.0, 1.0])
-call, exact = "logistic_loss, to nine digits", np.log1p(np.exp([10 / 21, -11 / 21])).mean()
-loss = check.answer(logistic_loss, w, x, y, call=call)
-check.close(loss, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
 ### END HIDDEN TESTS
 
 # %% mutant="logistic_loss" why="the formula as it stands: overflows"
@@ -413,6 +416,10 @@ w, x, y = np.array([2, -1, 3]), np.array([[1, 2, 0], [0, 3, -1]]), np.array([-1,
 call = "logistic_gradient of whole numbers"
 got = check.answer(logistic_gradient, w, x, y, 0.5, call=call)
 check.close(got, slow(w, x, y, 0.5), call, why="be the same formula")
+call = "logistic_gradient([1e8], [[1e-8]], [1]), l2 left out"
+got = check.answer(logistic_gradient, np.array([1e8]), np.array([[1e-8]]), np.ones(1), call=call)
+why = "have no penalty at all: l2 is 0 unless told"
+check.close(got, [-1e-8 / (1 + np.e)], call, atol=0, why=why)
 with np.errstate(over="raise", invalid="raise"):
     call = "logistic_gradient at margins 1e4 and -2e4"
     x, y = np.array([[1e4], [2e4]]), np.array([1.0, -1.0])
@@ -1730,8 +1737,8 @@ for t in range(1, 16):
         "weigh past gradients by 0.9^age, their squares by 0.999^age, over the sums of the weights"
     )
     check.close(other - before, -0.3 * mean / (np.sqrt(square) + 0.2), call, why=why)
-for steps in (40, 999, 1000, 5000, 9999):
-    m, v, g, call = 0.3, 0.7, 0.5, f"adam from the zero point after {steps} steps: w"
+for steps in (40, 99, 120, 999, 1000, 5000, 9999):
+    m, v, g, call = 0.3, 0.7, 0.5, f"adam with {steps} steps behind it: w"
     done = (np.array([m]), np.array([v]), steps)
     w, _ = check.answer(adam, np.zeros(1), lambda point: point + 0.5, done, 0.1, eps=0.2, call=call)
     m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
@@ -2251,6 +2258,20 @@ for state in (("kept",), {"t": 3}):
     check.equal(len(asked), 1, f"how often {call} asks for a gradient", why="be once a step")
     check.close(w, goal, call, why="reach the minimum in one step")
     check.equal(after, state, f"the state after {call}", why="be the state that was given")
+call = "newton on a nearly flat quadratic, damping left out"
+flat, _ = check.answer(
+    newton,
+    start,
+    lambda point: 1e-9 * (point - goal),
+    (),
+    1.0,
+    lambda point: 1e-9 * np.eye(d),
+    call=call,
+)
+check.close(flat, goal, call, why="have no damping at all: it is 0 unless told")
+call = "logistic_hessian([0], [[1e-5]]), l2 left out"
+h = check.answer(logistic_hessian, np.zeros(1), np.array([[1e-5]]), call=call)
+check.close(h, [[1e-10 / 4]], call, atol=0, why="have no penalty at all: l2 is 0 unless told")
 values, vectors = np.linalg.eigh(matrix)
 for lr, damping in zip(rng.uniform(0.2, 0.8, size=2), rng.uniform(0.5, 2.0, size=2), strict=True):
     call = f"newton(w, gradient, (), {lr:.2f}, hessian)"

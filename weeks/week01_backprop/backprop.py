@@ -324,7 +324,7 @@ layer = ReLU()
 for training in (True, False):
     layer.train(training)
     mode = "in training mode" if training else "in eval mode"
-    for shape in [(6,), (1, 1), (4, 7), (3, 2, 5)]:  # one layer: each time another shape
+    for shape in [(6,), (1, 1), (4, 7), (4, 7), (3, 2, 5)]:  # one layer for all
         given, upstream = 3 * rng.normal(size=shape), rng.normal(size=shape)
         passes = np.array([v > 0 for v in given.ravel()]).reshape(shape)
         check.close(
@@ -554,7 +554,7 @@ for n_rows, n_in, n_out in [(1, 1, 1), (4, 3, 2), (3, 3, 3), tuple(rng.integers(
     layer = Dense(n_in, n_out, rng)
     check.fill(layer, "params", "bias", value=rng.normal(size=n_out), call="the bias")
     # The later passes show whether something of the first one is still in there.
-    for rows, training in ((n_rows, True), (n_rows + 2, True), (n_rows, False)):
+    for rows, training in ((n_rows, True), (n_rows, True), (n_rows + 2, True), (n_rows, False)):
         layer.train(training)
         given, upstream = rng.normal(size=(rows, n_in)), rng.normal(size=(rows, n_out))
         agree(layer, given, upstream, "Dense" if training else "Dense in eval mode")
@@ -912,7 +912,7 @@ for mode in ("eval mode", "training mode again"):
 mask = check.answer(layer.forward, given, call="forward after train()") / given
 check.that((mask == 0).any(), "drop again after train()")
 other = rng.normal(size=(3, 2, 4))
-check.equal(
+check.close(
     check.answer(Dropout(0.0, rng).forward, other, call="Dropout(0, rng).forward(x)"),
     other,
     "Dropout(0, rng).forward(x)",
@@ -1173,8 +1173,9 @@ def slow_gradient(logits, labels):
     return np.array(rows) / len(rows)
 
 
-loss = SoftmaxCrossEntropy()  # one for all: each time other sizes
-for n_rows, classes, kind in [(1, 2, int), (4, 4, np.int32), (7, 3, np.uint8), (5, 11, np.int64)]:
+loss = SoftmaxCrossEntropy()  # one for all
+kinds = [(1, 2, int), (4, 4, np.int32), (4, 4, int), (7, 3, np.uint8), (7, 3, int), (5, 11, int)]
+for n_rows, classes, kind in kinds:
     logits = rng.normal(scale=2.0, size=(n_rows, classes))
     labels = rng.integers(classes, size=n_rows).astype(kind)
     value = check.answer(loss.forward, logits, labels, call="forward(logits, labels)")
@@ -1546,6 +1547,8 @@ def own_arrays(stack, layers, what):
         wanted = [getattr(layer, kind)[name] for layer in layers for name in layer.params]
         call = f"{what}.{method}() after the layers' arrays have changed"
         check.close(held, wanted, call, why="hold the layers' own arrays, not copies")
+    layers[0].params["slope"] = rng.uniform(0.3, 0.7, 3)  # a new array in the old one's place
+    agree(stack, layers, what)
 
 
 def modes(stack, layers, what):
@@ -1927,7 +1930,8 @@ def trained(x, y, source, epochs, batch_size, lr):
     return model, check.answer(train, model, SquaredError(), x, y, call=call, **options)
 
 
-for n_examples, batch_size, epochs in [(20, 4, 2), (23, 5, 3), (9, 40, 4), (6, 1, 2), (15, 7, 0)]:
+sizes_tried = [(20, 4, 2), (23, 5, 3), (9, 4, 2), (9, 40, 4), (6, 1, 2), (15, 7, 0)]
+for n_examples, batch_size, epochs in sizes_tried:
     x_all = np.column_stack([np.arange(n_examples), rng.normal(size=(n_examples, 2))])
     x_all[:, 0] = (1 + x_all[:, 0]) / n_examples  # tells the examples apart
     # Among the gradients there are long ones: a step is as long as they say.
@@ -2252,6 +2256,14 @@ for hidden_layers in (1, 2):
             output[~dropped], np.full((~dropped).sum(), 3 / left), f"outputs that are left of {call}",
             why="show dropout on hidden layers only, not on inputs or logits",
         )  # fmt: skip
+call = "mlp([60, 200, 300, 100], rng)"
+weights, biases = check.plain(parts(mlp([60, 200, 300, 100], rng)), call)
+for weight, inputs in zip(weights, (60, 200, 300), strict=True):
+    check.close(
+        weight.var() * inputs, 2.0, f"variance of weights × inputs in {call}", rtol=0,
+        atol=14 * math.sqrt(2 / weight.size), why="be 2, as Dense starts",
+    )  # fmt: skip
+check.that(not any(bias.any() for bias in biases), "start with biases of 0, as Dense does")
 given, seed = rng.normal(size=(50, 3)), int(rng.integers(1_000_000))
 quiet = mlp([3, 40, 40], rng)
 call = "mlp(sizes, rng).forward(x) in training mode, twice"

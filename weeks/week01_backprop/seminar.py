@@ -652,6 +652,12 @@ def threshold(x_fit, y_fit, x_new):
     return (first > x_fit.reshape(len(x_fit), -1)[:, 0].mean()) + y_fit.min()
 
 
+def rows(*arrays):
+    """Rows side by side, in an order of their own: theirs does not matter."""
+    flat = np.column_stack([array.reshape(len(array), -1) for array in arrays])
+    return sorted(flat.tolist())
+
+
 for n, cuts, shape in [(11, [2, 7], (3,)), (30, [4, 9, 21], (2, 2))]:
     x, y = rng.normal(size=(n, *shape)), rng.integers(0, 3, size=n)
     parts = np.split(rng.permutation(n), cuts)
@@ -663,12 +669,10 @@ for n, cuts, shape in [(11, [2, 7], (3,)), (30, [4, 9, 21], (2, 2))]:
     call = "cross_validate(predict, x, y, splits)"
     given.clear()
     scores = check.answer(cross_validate, threshold, x, y, splits, call=call)
-    for got, (fit, held) in zip(given, splits, strict=False):
-        for array, wanted, what in zip(
-            got, (x[fit], y[fit], x[held]), ("x", "y", "new x"), strict=True
-        ):
-            why = "be the rows of its part, in the order of the split"
-            check.equal(array, wanted, f"the {what} that predict gets", why=why)
+    for (x_fit, y_fit, x_new), (fit, held) in zip(given, splits, strict=False):
+        why = "be the training rows with their labels, as the split says"
+        check.equal(rows(x_fit, y_fit), rows(x[fit], y[fit]), "what predict learns from", why=why)
+        check.equal(rows(x_new), rows(x[held]), "what predict is asked", why="be the held-out rows")
     first = x.reshape(n, -1)[:, 0]
     want = [np.mean((first[h] > first[t].mean()) + y[t].min() == y[h]) for t, h in splits]
     check.close(
@@ -1189,14 +1193,14 @@ with np.errstate(over="raise", divide="raise", invalid="raise"):
 want = [[0, -800], [-2e4, 0], [-3 - np.log1p(np.exp(-3)), -np.log1p(np.exp(-3))]]
 why = "shift each row by its own largest logit, and keep the logarithm of tiny probabilities"
 check.close(got, want, call, why=why)
-call = "log_softmax([[1e300, 0]])"
-with np.errstate(over="raise", divide="raise", invalid="raise"):
-    got = check.answer(log_softmax, np.array([[1e300, 0.0]]), call=call)
-check.close(got, [[0, -1e300]], call, why="be finite, however large the logits are")
 call, logits = "log_softmax, to nine digits", np.array([[1 / 3, 1 / 7]])
 got = check.answer(log_softmax, logits, call=call)
 exact = logits - np.log(np.exp(logits).sum())
 check.close(got, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
+call = "log_softmax([[1e300, 0]])"
+with np.errstate(over="raise", divide="raise", invalid="raise"):
+    got = check.answer(log_softmax, np.array([[1e300, 0.0]]), call=call)
+check.close(got, [[0, -1e300]], call, why="be finite, however large the logits are")
 ### END HIDDEN TESTS
 
 # %% mutant="log_softmax" why="no shift: overflows"
@@ -1326,12 +1330,6 @@ whole, labels = np.array([[3, 1, -2], [0, 4, 1]]), np.array([1, 0])  # nobody is
 call = "cross_entropy of whole numbers"
 got = check.answer(cross_entropy, whole, labels, call=call)
 check.close(got, slow(whole, labels), call, why="agree with the loss of each example taken alone")
-for size in (1e4, 1e300):
-    call = f"cross_entropy of a sure right and a sure wrong answer, logits of {size:.0e}"
-    logits = size * np.array([[1.0, 0.0, -1.0], [0.0, -1.0, 1.0]])
-    with np.errstate(over="raise", divide="raise", invalid="raise"):
-        got = check.answer(cross_entropy, logits, np.array([0, 0]), call=call)
-    check.close(got, size / 2, call, why="cost 0 for the one, its logit gap for the other")
 call, logits = "cross_entropy, to nine digits", np.array([[1 / 3, 1 / 7]])
 got = check.answer(cross_entropy, logits, np.array([1]), call=call)
 check.close(
@@ -1342,6 +1340,12 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+for size in (1e4, 1e300):
+    call = f"cross_entropy of a sure right and a sure wrong answer, logits of {size:.0e}"
+    logits = size * np.array([[1.0, 0.0, -1.0], [0.0, -1.0, 1.0]])
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        got = check.answer(cross_entropy, logits, np.array([0, 0]), call=call)
+    check.close(got, size / 2, call, why="cost 0 for the one, its logit gap for the other")
 ### END HIDDEN TESTS
 
 # %% mutant="cross_entropy" why="sums instead of averaging"
