@@ -1672,13 +1672,13 @@ w, (m, v, t) = check.answer(
     lr=0.1,
     beta1=0.8,
     beta2=0.9,
-    eps=1.0,
+    eps=0.3,
     call=call,
 )
 check.close([*m, *v, t], [4, 15.4, 2], f"m, v and t after {call}, beta1 0.8, beta2 0.9")
-moved = 1 - 0.1 * (4 / 0.36) / (np.sqrt(15.4 / 0.19) + 1)
+moved = 1 - 0.1 * (4 / 0.36) / (np.sqrt(15.4 / 0.19) + 0.3)
 check.close(
-    w, [moved], f"w after {call}, lr 0.1, eps 1", why="divide m by 1 - 0.8^2, v by 1 - 0.9^2"
+    w, [moved], f"w after {call}, lr 0.1, eps 0.3", why="divide m by 1 - 0.8^2, v by 1 - 0.9^2"
 )
 ### BEGIN HIDDEN TESTS
 import torch

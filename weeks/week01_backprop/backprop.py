@@ -1816,6 +1816,8 @@ plots.curves(
     {name: (range(1, depth + 1), v[::2]) for name, v in gradient_norms.items()},
     "Backward: norm of dL/dx of each layer", "layer", "norm", log_y=True, ax=axes[1],
 )  # fmt: skip
+for ax in axes:
+    ax.set_yticks(10.0 ** np.arange(-30, 11, 10))
 axes[1].legend().remove()
 axes[0].legend(title="deviation of weights", frameon=False, fontsize=8, title_fontsize=8)
 plots.show(
