@@ -340,6 +340,10 @@ for training in (True, False):
             why="give grad_output where the x of the last forward is positive, 0 elsewhere",
         )
 given, ones = rng.choice([-1.0, 1.0], size=(5, 6)), np.ones((5, 6))
+layer = ReLU()
+held = layer.forward(given)
+layer.forward(-given)
+check.close(held, given * (given > 0), "forward(x), kept", why="stay as it was at the next forward")
 first, second = ReLU(), ReLU()
 first.forward(given)
 second.forward(-given)
@@ -559,6 +563,11 @@ for n_rows, n_in, n_out in [(1, 1, 1), (4, 3, 2), (3, 3, 3), tuple(rng.integers(
         given, upstream = rng.normal(size=(rows, n_in)), rng.normal(size=(rows, n_out))
         agree(layer, given, upstream, "Dense" if training else "Dense in eval mode")
 agree(Dense(2, 3, rng), np.array([[3, -2]]), np.array([[1, 0, -4]]), "Dense of whole numbers")
+layer, given = Dense(3, 2, rng), rng.normal(size=(4, 3))
+held = layer.forward(given)
+exact = check.plain(held, "Dense.forward(x)")
+layer.forward(-given)
+check.close(held, exact, "Dense.forward(x), kept", why="stay as it was at the next forward")
 first, second = Dense(3, 2, rng), Dense(3, 2, rng)
 given, upstream = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 4, 2))
 for layer, batch in ((first, given[0]), (second, given[1])):
