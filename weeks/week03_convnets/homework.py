@@ -7,13 +7,13 @@
 # # Convolutions from the inside, and what is built of them
 # First you write the operations that a convolutional network is made of, forward and backward, and see what each does to a real picture. Then parts that help deep networks learn: residual blocks, mixup, label smoothing. Then two whole systems on microscope pictures: a U-Net that finds the nuclei of cells, and a detector of white blood cells, with its boxes, its duplicates removed and its average precision measured.
 #
-# Thirteen tasks, all for bonus points. The checks that you see are public ones: passing them is no promise of full marks.
+# Thirteen tasks, all for bonus points. The checks that you see are public ones: passing them is no promise of full marks. Where a docstring does not say otherwise, your functions leave their arguments as they were, return arrays of their own, and compute in float64 if they get float64 or whole numbers.
 
 # %% [markdown] lang="ru"
 # # Свёртка изнутри и то, что из неё строят
 # Сначала вы напишете операции, из которых сделана свёрточная сеть, — прямой и обратный проход — и посмотрите, что каждая делает с настоящей картинкой. Затем то, что помогает глубоким сетям учиться: остаточные блоки, mixup, сглаживание меток. Затем две целые системы на снимках с микроскопа: U-Net, которая находит ядра клеток, и детектор лейкоцитов, белых клеток крови, — с рамками, удалением дубликатов и измеренной средней точностью.
 #
-# Тринадцать задач, все на бонусные баллы. Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл.
+# Тринадцать задач, все на бонусные баллы. Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл. Если в описании функции не сказано иначе, она не меняет свои аргументы, возвращает собственные массивы и считает в float64, когда получила float64 или целые числа.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -57,7 +57,7 @@ settings = {
 
 # %% [markdown]
 # ## 1. Convolution: one tap at a time
-# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns. In sections 1–3 you use NumPy alone, and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
+# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns; of floats or of whole numbers, such as bytes. In sections 1–3 you write in NumPy (SciPy will do, too), and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -69,7 +69,7 @@ settings = {
 
 # %% [markdown] lang="ru"
 # ## 1. Свёртка: отвод за отводом
-# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы. В разделах 1–3 вы пользуетесь только NumPy, а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
+# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы; числа в них вещественные или целые, например байты. В разделах 1–3 вы пишете на NumPy (можно и SciPy), а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -126,9 +126,9 @@ figure, axes = plt.subplots(1, 4, figsize=(11, 3.4))
 for ax, (name, (stride, padding, dilation)) in zip(axes, cases.items(), strict=True):
     canvas = pad(np.full((7, 8), 0.2), padding)
     size = output_size((7, 8), (3, 3), stride, padding, dilation)
-    tap(canvas, 1, 2, size, stride, dilation)[...] += 0.3  # all pixels that one tap meets
+    tap(canvas, 1, 2, size, stride, dilation)[...] = 0.5  # all pixels that one tap meets
     for i, j in np.ndindex(3, 3):
-        tap(canvas, i, j, size, stride, dilation)[0, 0] += 0.5  # the taps of the first output
+        tap(canvas, i, j, size, stride, dilation)[0, 0] = 0.9  # the taps of the first output
     ax.imshow(canvas, cmap="Blues", vmin=0, vmax=1)
     ax.set_xticks(np.arange(canvas.shape[1] + 1) - 0.5, [])
     ax.set_yticks(np.arange(canvas.shape[0] + 1) - 0.5, [])
@@ -167,7 +167,7 @@ def conv2d(
     """Convolution as networks have it: the kernel is not flipped.
 
     x: (n, c, h, w), weight: (f, c / groups, kh, kw), bias: (f,) -> (n, f, oh, ow).
-    Example: x = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], weight = [[1, 2], [0, -1]], no bias:
+    Example: x = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], weight = [[1, 2], [0, -1]], bias = [0]:
     the first output is 1 * 1 + 2 * 2 + 0 * 4 - 1 * 5 = 0, all are [[0, 2], [6, 8]].
     """
     ### BEGIN SOLUTION
@@ -186,10 +186,10 @@ def conv2d(
 
 
 # %% [markdown]
-# The hidden checks draw cases with different numbers for rows and columns. While your function runs in one, torch is out of order.
+# The hidden checks draw cases with different numbers for rows and columns. While your function runs in them, torch's functions raise an error, and it may start no threads.
 
 # %% [markdown] lang="ru"
-# Скрытые проверки берут случаи, где числа для строк и столбцов разные. Пока в них работает ваша функция, torch отключён.
+# Скрытые проверки берут случаи, где числа для строк и столбцов разные. Пока в них работает ваша функция, функции torch вызывают ошибку, а запускать потоки нельзя.
 
 
 # %%
@@ -212,7 +212,7 @@ def conv_case(rng: np.random.Generator, kernel=None, stride=None, padding=None, 
 # %% test="conv2d" points=1 bonus=true difficulty=3 minutes=25
 x, weight = np.arange(1.0, 10).reshape(1, 1, 3, 3), np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
 check.close(
-    conv2d(x, weight, np.zeros(1)),
+    conv2d(x.copy(), weight.copy(), np.zeros(1)),
     [[[[0, 2], [6, 8]]]],
     "conv2d of the docstring's example",
     why="add up kernel times window, the kernel as it is, not flipped",
@@ -233,7 +233,7 @@ def judge_conv2d(x, weight, bias, call, why, **options):
     want = F.conv2d(*doubles, **options)
     with week03.without_torch():
         got = check.answer(conv2d, x, weight, bias, call=call, **options)
-    check.close(got, want, call, rtol=1e-4, atol=1e-4, why=why)  # it may compute in float32
+    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -375,7 +375,9 @@ plots.show(
 # ### Backward
 # Where a value is used many times its gradients add up. Weight $w[i, j]$ meets `tap(x, i, j)` in every output, so its gradient is the sum of output gradient times tap, over pictures and places. And what an output took from a pixel by a tap, the gradient returns **by the same tap**: write it into `tap(grad_x, i, j)`, a view, and the sum is done where windows overlap.
 #
-# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d],$$
+#
+# $$\frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j].$$
 #
 # The gradient of the padding goes nowhere: cut it off.
 #
@@ -385,7 +387,9 @@ plots.show(
 # ### Обратный проход
 # Если значение использовано много раз, его градиенты складываются. Вес $w[i, j]$ встречает `tap(x, i, j)` в каждом выходе, поэтому его градиент — сумма произведений градиента выхода на отвод по всем картинкам и местам. А то, что выход взял у пикселя через отвод, градиент возвращает **через тот же отвод**: пишите в `tap(grad_x, i, j)` — это представление (view), и там, где окна перекрываются, сумма получится сама.
 #
-# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d],$$
+#
+# $$\frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j].$$
 #
 # Градиент дополнения никому не нужен: отрежьте его.
 #
@@ -456,7 +460,7 @@ def judge_conv2d_backward(x, weight, call, why, **options):
     three = isinstance(found, tuple | list) and len(found) == 3
     check.that(three, "return three gradients: of x, weight and bias")
     for name, got, want in zip(("grad_x", "grad_weight", "grad_bias"), found, wanted, strict=True):
-        check.close(got, want, f"{name} of {call}", rtol=1e-4, atol=1e-4, why=why)
+        check.close(got, want, f"{name} of {call}", rtol=1e-9, atol=1e-9, why=why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -580,7 +584,7 @@ plots.show("The loss falls and the learned kernel becomes equal to the secret ke
 # ## 2. Pooling
 # [Pooling](glossary:Pooling) slides a window over each channel and keeps one number: the largest or the mean. It has no weights. In max pooling the padding must never win, so it is $-\infty$; in average pooling it is zero, and it is a question of taste whether those zeros count in the mean (torch: `count_include_pad`).
 #
-# Backward, the maximum passes its gradient to the winner alone. If several pixels of a window are equally large, one is the winner: the first in reading order, as in torch.
+# Backward, the maximum passes its gradient to the winner alone. If several pixels of a window are equally large, one is the winner: the first in reading order, as in torch. Padding is at most half of the kernel, so that every window holds a pixel.
 #
 # {{task:pooling}}
 
@@ -588,7 +592,7 @@ plots.show("The loss falls and the learned kernel becomes equal to the secret ke
 # ## 2. Пулинг
 # [Пулинг](glossary:Pooling) (pooling) ведёт окно по каждому каналу и оставляет одно число: наибольшее или среднее. Весов у него нет. В пулинге по максимуму дополнение не должно побеждать никогда, поэтому оно равно $-\infty$; в усредняющем оно нулевое, а считать ли эти нули в среднем — дело вкуса (в torch — `count_include_pad`).
 #
-# На обратном пути максимум отдаёт свой градиент одному лишь победителю. Если в окне несколько одинаково больших пикселей, победитель всё равно один: первый в порядке чтения, как в torch.
+# На обратном пути максимум отдаёт свой градиент одному лишь победителю. Если в окне несколько одинаково больших пикселей, победитель всё равно один: первый в порядке чтения, как в torch. Дополнение не больше половины ядра, поэтому в каждом окне есть хотя бы один пиксель.
 #
 # {{task:pooling}}
 
@@ -640,7 +644,7 @@ def avg_pool2d(
 # %% test="pooling" points=0.5 bonus=true difficulty=3 minutes=25
 x = np.array([[[[1.0, 5, 2], [4, 5, 0], [3, -1, -6]]]])
 check.close(
-    max_pool2d(x, (2, 2), (1, 1), (0, 0)),
+    max_pool2d(x.copy(), (2, 2), (1, 1), (0, 0)),
     [[[[5, 5], [5, 5]]]],
     "max_pool2d(x, 2 x 2, stride 1)",
     why="take the largest pixel of each window",
@@ -653,13 +657,13 @@ check.close(
 )
 grad = np.array([[[[1.0, 10], [100, 1000]]]])
 check.close(
-    max_pool2d_backward(grad, x, (2, 2), (1, 1), (0, 0)),
+    max_pool2d_backward(grad, x.copy(), (2, 2), (1, 1), (0, 0)),
     [[[[0, 11, 0], [0, 1100, 0], [0, 0, 0]]]],
     "max_pool2d_backward(grad, x, 2 x 2, stride 1)",
     why="give the whole gradient to the first of the largest pixels in the window",
 )
 check.close(
-    avg_pool2d(x, (2, 2), (2, 2), (1, 1)),
+    avg_pool2d(x.copy(), (2, 2), (2, 2), (1, 1)),
     [[[[0.25, 1.75], [1.75, -0.5]]]],
     "avg_pool2d(x, 2 x 2, stride 2, padding 1)",
     why="divide by four pixels in every window, zeros of the padding among them",
@@ -679,7 +683,7 @@ def judge_max(x, kernel, stride, padding, why):
     want = F.max_pool2d(torch.tensor(x), kernel, stride, padding)
     with week03.without_torch():
         got = check.answer(max_pool2d, x, kernel, stride, padding, call=call)
-    check.close(got, want, call, why=why)
+    check.close(got, want, call, rtol=1e-9, why=why)
 
 
 def judge_back(x, kernel, stride, padding, why):
@@ -690,7 +694,7 @@ def judge_back(x, kernel, stride, padding, why):
     (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad))
     with week03.without_torch():
         got = check.answer(max_pool2d_backward, grad, x, kernel, stride, padding, call=call)
-    check.close(got, want, call, rtol=1e-4, atol=1e-4, why=why)
+    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 def judge_mean(x, kernel, stride, padding, why, **options):
@@ -698,7 +702,7 @@ def judge_mean(x, kernel, stride, padding, why, **options):
     want = F.avg_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding, **options)
     with week03.without_torch():
         got = check.answer(avg_pool2d, x, kernel, stride, padding, call=call, **options)
-    check.close(got, want, call, rtol=1e-4, why=why)
+    check.close(got, want, call, rtol=1e-9, atol=1e-12, why=why)
 
 
 def below_zero(*shape):
@@ -769,16 +773,25 @@ for _ in range(8):
     for yes in (True, False):
         why = "do all of this together, as torch does"
         judge_mean(x, *knobs, why, count_include_pad=yes)
-x, knobs = below_zero(2, 3, 4, 6), ((2, 3), (2, 3), (0, 0))
-grad = rng.normal(size=(2, 3, 2, 2))
-for name, pool in {
-    "max_pool2d": lambda x: max_pool2d(x, *knobs),
-    "max_pool2d_backward": lambda x: max_pool2d_backward(grad, x, *knobs),
-    "avg_pool2d": lambda x: avg_pool2d(x, *knobs),
-}.items():
-    first, want = pool(x), check.array(pool(x), name)
-    pool(x[..., ::-1] / 2)
-    check.close(first, want, f"{name}, looked at after a second call", why="be an array of its own")
+for kernel in [(2, 3), (1, 1)]:
+    x = below_zero(2, 3, 4, 6)
+    knobs = kernel, kernel, (0, 0)
+    grad = rng.normal(size=(2, 3, 4 // kernel[0], 6 // kernel[1]))
+    for name, pool in {
+        "max_pool2d": lambda x, knobs=knobs: max_pool2d(x, *knobs),
+        "max_pool2d_backward": lambda x, knobs=knobs, grad=grad: max_pool2d_backward(
+            grad, x, *knobs
+        ),
+        "avg_pool2d": lambda x, knobs=knobs: avg_pool2d(x, *knobs),
+    }.items():
+        first, want = pool(x), check.array(pool(x), name)
+        pool(x[..., ::-1] / 2)
+        x -= 1
+        grad -= 1
+        call = (
+            f"{name} with kernel {kernel}, looked at after its arguments changed and a second call"
+        )
+        check.close(first, want, call, why="be an array of its own")
 ### END HIDDEN TESTS
 
 # %% mutant="pooling" why="pads with zeros: they beat negative pixels"
@@ -890,7 +903,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 3. Транспонированная свёртка
-# Свёртка с шагом уменьшает картинки; кто их снова увеличит? Свёртка линейна, $y = A x$, и её обратный проход умножает на $A^\top$: превращает малый массив в большой. Применённый как прямой, это и есть [транспонированная свёртка](glossary:Transposed-convolution) (transposed convolution; в старых статьях «деконволюция», хотя ничего она не обращает). Каждый входной пиксель ставит на выход оттиск ядра, умноженного на его значение, на расстоянии $s$ от соседнего. Это **сопряжённый** оператор к свёртке с теми же числами:
+# Свёртка с шагом уменьшает картинки; кто их снова увеличит? Свёртка линейна, $y = A x$, и её обратный проход умножает на $A^\top$: превращает малый массив в большой. Если применить его как прямой, получится [транспонированная свёртка](glossary:Transposed-convolution) (transposed convolution; в старых статьях «деконволюция», хотя ничего она не обращает). Каждый входной пиксель ставит на выход оттиск ядра, умноженного на его значение, на расстоянии $s$ от соседнего. Это **сопряжённый** оператор к свёртке с теми же числами:
 #
 # $$\langle \mathrm{conv}(y),\, x \rangle = \langle y,\, \mathrm{convT}(x) \rangle, \qquad o = (\text{size} - 1)\, s - 2p + k + p_{\text{out}}.$$
 #
@@ -927,7 +940,7 @@ def conv_transpose2d(
 # %% test="conv_transpose2d" points=1 bonus=true difficulty=3 minutes=25
 x, weight = np.array([[[[1.0, 2.0]]]]), np.array([[[[1.0, 10.0, 100.0]]]])
 check.close(
-    conv_transpose2d(x, weight, (1, 2)),
+    conv_transpose2d(x.copy(), weight.copy(), (1, 2)),
     [[[[1, 10, 102, 20, 200]]]],
     "conv_transpose2d of the docstring's example",
     why="stamp the kernel twice, two pixels apart, and add up where the stamps overlap",
@@ -948,7 +961,7 @@ def judge_transposed(x, weight, call, why, **options):
     want = F.conv_transpose2d(*doubles, **options)
     with week03.without_torch():
         got = check.answer(conv_transpose2d, x, weight, call=call, **options)
-    check.close(got, want, call, rtol=1e-4, atol=1e-4, why=why)
+    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -1053,10 +1066,10 @@ def conv_transpose2d(x, weight, stride=(1, 1), padding=(0, 0), output_padding=(0
 
 
 # %% [markdown]
-# Where the stride does not divide the kernel, some output pixels get more stamps than others. Even a constant input with a constant kernel comes out as a **checkerboard** (Odena et al., 2016): generated pictures show it as a fine texture. With a kernel of 4 and a stride of 2 every pixel gets equally many stamps, but of different weights: random ones, as before training, bring the pattern back, and the network must learn it away. Repeat the pixels, then use an ordinary convolution, and there is no pattern at all.
+# Where the stride does not divide the kernel, some output pixels get more stamps than others. Even a constant input with a constant kernel comes out as a **checkerboard** (Odena et al., 2016): generated pictures show it as a fine texture. With a kernel of 4 and a stride of 2 every pixel gets equally many stamps, but of different weights: random ones, as before training, bring the pattern back, and the network must learn it away. Repeat the pixels, then use an ordinary convolution, and there is no pattern, but for a darker border where the kernel meets padding.
 
 # %% [markdown] lang="ru"
-# Если шаг не делит размер ядра, одним выходным пикселям достаётся больше оттисков, чем другим. Даже постоянный вход с постоянным ядром превращается в **шахматную доску** (checkerboard; Odena и др., 2016): на сгенерированных картинках она видна как мелкая текстура. При ядре 4 и шаге 2 всем пикселям достаётся оттисков поровну, но с разными весами: со случайными, как до обучения, узор возвращается, и сети приходится от него отучаться. А если повторить пиксели и применить обычную свёртку, узора нет вовсе.
+# Если шаг не делит размер ядра, одним выходным пикселям достаётся больше оттисков, чем другим. Даже постоянный вход с постоянным ядром превращается в **шахматную доску** (checkerboard; Odena и др., 2016): на сгенерированных картинках она видна как мелкая текстура. При ядре 4 и шаге 2 всем пикселям достаётся оттисков поровну, но с разными весами: со случайными, как до обучения, узор возвращается, и сети приходится от него отучаться. А если повторить пиксели и применить обычную свёртку, узора нет — только тёмная кайма там, где ядро задевает дополнение.
 
 # %%
 rng, flat = np.random.default_rng(0), np.ones((1, 1, 9, 9))
@@ -1072,13 +1085,14 @@ for row, name in enumerate(["constant", "random"]):
             y = conv_transpose2d(flat.repeat(2, 2).repeat(2, 3), kernel, (1, 1), (1, 1))
         else:
             y = conv_transpose2d(flat, kernel, (2, 2), (1, 1))
-        drawn = ax.imshow(y[0, 0] / kernel.mean(), vmin=0)
+        drawn = ax.imshow(y[0, 0] / kernel.mean(), vmin=0, vmax=1.3 * y.max() / kernel.mean())
         figure.colorbar(drawn, ax=ax, shrink=0.8)
         ax.set_title(f"{how}\n{name} weights", fontsize=10)
         ax.axis("off")
 plots.show(
     "A constant picture enlarged in three ways: a checkerboard with kernel 3 and stride 2, with "
-    "kernel 4 and stride 2 for random weights alone, and an even surface for repeated pixels"
+    "kernel 4 and stride 2 for random weights alone, and an even surface with a darker border for "
+    "repeated pixels"
 )
 
 # %% [markdown]
@@ -1122,8 +1136,8 @@ def input_gradient(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The gradient of the central outputs with respect to the pictures.
 
     The central outputs are those at row oh // 2, column ow // 2; take their sum over all
-    channels and pictures. The network's parameters keep their own gradients as they were.
-    x: (n, c, h, w) -> (n, c, h, w).
+    channels and pictures. The network stays as it was: its modes, its parameters and their
+    gradients; it may be in either mode. x: (n, c, h, w) -> (n, c, h, w) of x's dtype.
     """
     ### BEGIN SOLUTION
     x = x.detach().requires_grad_()
@@ -1324,10 +1338,10 @@ def input_gradient(network, x):
 
 
 # %% [markdown]
-# Theory says where the gradient *can* be. How much of it is there? The border of the field is reached by one path, the middle by very many: the **effective** receptive field is a soft blob that grows like the square root of the depth, far smaller than the square (Luo et al., 2016). Random weights are enough to see it; dilation is a way out.
+# Theory says where the gradient *can* be. How much of it is there? The border of the field is reached by one path, the middle by very many: the **effective** receptive field is a soft blob that grows like the square root of the depth, far smaller than the square (Luo et al., 2016). Random weights are enough to see it. Dilation is a way out, but leaves a grid: some pixels have many more paths than their neighbours.
 
 # %% [markdown] lang="ru"
-# Теория говорит, где градиент *может* быть. А сколько его там? До края поля ведёт один путь, до середины — очень много: **эффективное** рецептивное поле — размытое пятно, которое растёт как корень из глубины и намного меньше квадрата (Luo и др., 2016). Чтобы это увидеть, хватит случайных весов; дилатация — один из выходов.
+# Теория говорит, где градиент *может* быть. А сколько его там? До края поля ведёт один путь, до середины — очень много: **эффективное** рецептивное поле — размытое пятно, которое растёт как корень из глубины и намного меньше квадрата (Luo и др., 2016). Чтобы это увидеть, хватит случайных весов. Дилатация — один из способов это исправить, но она оставляет решётку: к одним пикселям ведёт гораздо больше путей, чем к соседним.
 
 # %%
 seed_everything(0)
@@ -1345,18 +1359,16 @@ for ax, (name, layers) in zip(axes, stacks.items(), strict=True):
         nn.init.kaiming_normal_(conv.weight)
         parts += [conv, nn.ReLU()]
     gradient = input_gradient(nn.Sequential(*parts[:-1]), torch.randn(24, 1, 41, 41))
-    ax.imshow(gradient.abs().mean(dim=(0, 1)).sqrt(), cmap="magma")
+    ax.imshow(gradient.abs().mean(dim=(0, 1)), cmap="magma")
     size, _ = receptive_field(layers)
     corner = 20 - size // 2 - 0.5
     ax.add_patch(plt.Rectangle((corner, corner), size, size, fill=False, ec="white", lw=1.5))
     ax.set_title(f"{name}\nformula: {size} × {size}", fontsize=10)
     ax.axis("off")
-figure.suptitle(
-    "White: the receptive field by formula. Bright: where the gradient is (square root)"
-)
+figure.suptitle("White: the receptive field by formula. Bright: where the gradient is")
 plots.show(
-    "Measured gradients of a central output for 4, 8 and 16 layers and for dilated layers: soft "
-    "blobs in the middle of the squares that the formula gives"
+    "Measured gradients of a central output: for 4, 8 and 16 layers soft blobs, smaller and smaller "
+    "against the squares that the formula gives; for dilated layers a wide blob with a grid in it"
 )
 
 # %% [markdown]
@@ -1370,12 +1382,12 @@ plots.show(
 # {{task:soft_targets}}
 
 # %% [markdown] lang="ru"
-# ## 5. Менее уверенные ответы
-# С этого места вы пишете на torch, и градиенты считает он. Перекрёстная энтропия с one-hot-меткой не бывает довольна: потери убывают, пока верный [логит](glossary:Logit) растёт до бесконечности. [Сглаживание меток](glossary:Label-smoothing) (label smoothing; Szegedy и др., 2016) просит чуть меньше. При $K$ классах
+# ## 5. Менее уверенные метки
+# С этого места вы пишете на torch, и градиенты считает он. С one-hot-меткой перекрёстную энтропию всегда можно уменьшить ещё: она убывает, пока верный [логит](glossary:Logit) растёт до бесконечности. [Сглаживание меток](glossary:Label-smoothing) (label smoothing; Szegedy и др., 2016) просит чуть меньше. При $K$ классах
 #
 # $$q = (1 - \varepsilon)\; \text{onehot}(y) + \frac{\varepsilon}{K}, \qquad L = -\frac1n \sum_{i} \sum_k q_{ik} \log p_{ik}, \quad p = \mathrm{softmax}(z).$$
 #
-# Заметьте: долю $\varepsilon / K$ получает и верный класс. Такая $L$ принимает в качестве ответа любое распределение $q$; это понадобится в следующей задаче.
+# Заметьте: долю $\varepsilon / K$ получает и верный класс. Такая $L$ принимает в качестве метки любое распределение $q$; это понадобится в следующей задаче.
 #
 # {{task:soft_targets}}
 
@@ -1394,7 +1406,8 @@ def smooth_labels(labels: torch.Tensor, classes: int, epsilon: float) -> torch.T
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy with distributions as targets; large logits don't overflow.
 
-    logits: (n, k), targets: (n, k), rows that add up to 1 -> a scalar with a gradient.
+    logits: (n, k), targets: (n, k), rows that add up to 1, of the same dtype -> a scalar of it, with
+    a gradient by the logits.
     """
     ### BEGIN SOLUTION
     return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
@@ -1543,7 +1556,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ### Mixup
-# [Mixup](glossary:Mixup) (Zhang и др., 2018) обучает на смесях: каждый пример смешивают с партнёром из того же батча, картинки и ответы — в одних и тех же долях.
+# [Mixup](glossary:Mixup) (Zhang и др., 2018) обучает на смесях: каждый пример смешивают с партнёром из того же батча, картинки и метки — в одних и тех же долях.
 #
 # $$\tilde x = \lambda x_i + (1 - \lambda)\, x_j, \qquad \tilde y = \lambda y_i + (1 - \lambda)\, y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha)$$
 #
@@ -1558,8 +1571,8 @@ def mixup(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix every example of a batch with a partner: one share and one random permutation.
 
-    x: (n, ...), targets: (n, k), alpha >= 0, rng: draws the share and the permutation
-    -> mixed x and mixed targets in the same shapes; the arguments stay as they were.
+    x: (n, ...), targets: (n, k), both of floats, alpha >= 0, rng: draws the share and the permutation
+    -> mixed x and mixed targets in the same shapes; where alpha is 0, x and targets themselves will do.
     """
     ### BEGIN SOLUTION
     share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
@@ -1630,12 +1643,21 @@ for alpha, n, why in [(0.0, 5, "mix nothing where alpha is 0"), (1.0, 1, "leave 
     mixed, soft = mix(x, eye, alpha, rng)
     check.close(mixed, x, f"mixup of {n}, alpha = {alpha:g}", why=why)
     check.close(soft, eye, f"the targets of mixup of {n}, alpha = {alpha:g}", why=why)
+found = [mix(torch.eye(5), torch.eye(5), 0.01, rng)[1] for _ in range(60)]
+mixed = any(abs(soft - np.eye(5)).max() > 0.01 for soft in found)
+check.that(mixed, "mix for a small alpha, too: half of the time with a share near 0")
 x, eye = torch.tensor(rng.normal(size=(30, 2))), torch.eye(30)
+torch.rand(1), np.random.rand()
+state, torchs = np.random.get_state()[1].copy(), torch.get_rng_state()
 generator = np.random.default_rng(7)
 (first, _), (second, _) = (mix(x, eye, 1.0, generator) for _ in range(2))
 again, _ = mix(x, eye, 1.0, np.random.default_rng(7))
 check.close(again, first, "mixup with an equal generator", why="draw all from rng")
 check.that(not np.allclose(first, second), "draw others from the same rng the next time")
+same = np.array_equal(state, np.random.get_state()[1]) and torch.equal(
+    torchs, torch.get_rng_state()
+)
+check.that(same, "leave NumPy's and torch's own generators as they were")
 # What many batches show. Seven standard deviations: by chance once in 10 ** 11.
 n, draws, x, eye = 4, 2000, torch.arange(4.0)[:, None], torch.eye(4, dtype=torch.float64)
 for alpha in (0.4, 1.0, 4.0):
@@ -1760,7 +1782,7 @@ def mixup(x, targets, alpha, rng):
 # The pictures are single blood cells of three kinds, cut out of microscope pictures (BCCD): red cells, white cells and platelets. Below, six cells and the same six mixed with their partners; the bars are the soft targets.
 
 # %% [markdown] lang="ru"
-# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже шесть клеток и они же, смешанные с партнёрами; столбики — мягкие ответы.
+# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже шесть клеток и они же, смешанные с партнёрами; столбики — мягкие метки.
 
 # %%
 blood = data.load("bccd", profile)
@@ -1828,7 +1850,7 @@ plots.show(
 #
 # $$y = \mathrm{ReLU}\bigl(F(x) + \text{shortcut}(x)\bigr), \qquad F = \mathrm{BN}_2 \circ \mathrm{conv}_2 \circ \mathrm{ReLU} \circ \mathrm{BN}_1 \circ \mathrm{conv}_1$$
 #
-# Обе свёртки — $3 \times 3$, дополнение 1, без сдвига (он есть у нормализации); шаг — у первой. Следите за порядком: последний ReLU стоит *после* суммы. Обходной путь (shortcut) там, где можно, не делает ничего. Там, где меняется число каналов или размер, это свёртка $1 \times 1$ с тем же шагом и без сдвига и собственный BatchNorm.
+# Обе свёртки — $3 \times 3$, дополнение 1, без смещения (оно есть у нормализации); шаг — у первой. Следите за порядком: последний ReLU стоит *после* суммы. Обходной путь (shortcut) там, где можно, не делает ничего. Там, где меняется число каналов или размер, это свёртка $1 \times 1$ с тем же шагом, без смещения, и собственный BatchNorm.
 #
 # {{task:basic_block}}
 #
@@ -1875,7 +1897,7 @@ check.close(
     "BasicBlock(3, 3) with bn2.weight = 0",
     why="let the input pass by, since F(x) is 0, and have ReLU come last",
 )
-found = check.answer(BasicBlock(3, 8, stride=2), x, call="BasicBlock(3, 8, stride=2)(x)")
+found = check.answer(BasicBlock(3, 8, stride=2).forward, x, call="BasicBlock(3, 8, stride=2)(x)")
 check.equal(found.shape, (2, 8, 3, 3), "the shape of BasicBlock(3, 8, stride=2)(x), x 5 x 6")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("basic_block")
@@ -1917,8 +1939,8 @@ def judge_block(inputs, outputs, why, *given):
     check.equal(shapes, wanted, f"the shapes of the weights of {call}", why=why)
     drawn = {}
     for name, value in state.items():
-        low = -0.5 if value.ndim == 4 else 0.2
-        numbers = rng.uniform(low, 1, value.shape) if value.dtype.kind == "f" else value
+        low, high = (-1, 1) if value.ndim == 4 or "bias" in name else (0.5, 4)
+        numbers = rng.uniform(low, high, value.shape) if value.dtype.kind == "f" else value
         drawn[name] = torch.tensor(numbers)
     ours.double().load_state_dict(drawn)
     x = torch.tensor(rng.normal(size=(3, inputs, 7, 6)))
@@ -2052,10 +2074,10 @@ class BasicBlock(nn.Module):
 
 
 # %% [markdown]
-# Why it helps: follow the gradient. Thirty layers are fifteen blocks, with shortcuts or without, the same weights at the start. Left: the norm of the gradient at the input of each block, before training. Without shortcuts it is a straight line on the logarithmic axis: every block multiplies by about the same factor (with BatchNorm it is larger than 1, see Yang et al., 2019; without, it may as well be smaller), so depth means explosion or extinction. With shortcuts the gradient has a way with hardly a factor on it, only the ReLU after each sum: it grows far less. Right: both learn to tell three kinds of blood cells.
+# Why it helps: follow the gradient. Thirty layers are fifteen blocks, with shortcuts or without, the same weights at the start. Left: the norm of the gradient at the input of each block, before training. Without shortcuts it is a straight line on the logarithmic axis: every block multiplies by about the same factor (with BatchNorm it is larger than 1, see Yang et al., 2019; without, it may as well be smaller), so depth means explosion or extinction. With shortcuts the gradient has a way past the layers, with only the ReLU after each sum on it: it grows, too, but several times less, and ever more slowly; the cell prints both ratios. Right: both learn to tell three kinds of blood cells apart.
 
 # %% [markdown] lang="ru"
-# Почему это помогает: проследите за градиентом. Тридцать слоёв — это пятнадцать блоков, с обходными путями или без, начальные веса одинаковы. Слева — норма градиента на входе каждого блока до обучения. Без обходных путей на логарифмической оси получается прямая: каждый блок умножает примерно на одно и то же число (с BatchNorm оно больше 1, см. Yang и др., 2019; без него может быть и меньше), так что глубина означает взрыв или затухание. С обходными путями у градиента есть дорога почти без множителей — только ReLU после каждой суммы: он растёт куда меньше. Справа обе сети учатся различать три вида клеток крови.
+# Почему это помогает: проследите за градиентом. Тридцать слоёв — это пятнадцать блоков, с обходными путями или без, начальные веса одинаковы. Слева — норма градиента на входе каждого блока до обучения. Без обходных путей на логарифмической оси получается прямая: каждый блок умножает примерно на одно и то же число (с BatchNorm оно больше 1, см. Yang и др., 2019; без него может быть и меньше), так что глубина означает взрыв или затухание. С обходными путями у градиента есть дорога мимо слоёв, где его меняет только ReLU после каждой суммы: он тоже растёт, но в несколько раз меньше и всё медленнее; оба отношения напечатаны. Справа обе сети учатся различать три вида клеток крови.
 
 
 # %%
@@ -2108,11 +2130,11 @@ plots.show(
 
 # %% [markdown]
 # ## 7. Which pixels? Dice and IoU
-# Now every pixel gets an answer: nucleus or not. Nuclei cover less than a tenth of a picture, so "nothing anywhere" is right for more than nine pixels in ten; the share of right pixels says little. Compare the *sets* of pixels, predicted $A$ and true $B$:
+# Now every pixel gets an answer: nucleus or not. On average nuclei cover less than a tenth of a picture, so "nothing anywhere" is right for more than nine pixels in ten; the share of right pixels says little. Compare the *sets* of pixels, predicted $A$ and true $B$:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
 #
-# [Intersection over union](glossary:Intersection-over-union) is for people, and for hard masks. For training, put probabilities $p = \sigma(z)$ in the place of the set $A$, and the [Dice coefficient](glossary:Dice-coefficient) becomes a loss with a gradient (the idea of Milletari et al., 2016, who square the terms below):
+# [Intersection over union](glossary:Intersection-over-union) is for people, and for masks of yes and no. For training, put probabilities $p = \sigma(z)$ in the place of the set $A$, and the [Dice coefficient](glossary:Dice-coefficient) becomes a loss with a gradient (the idea of Milletari et al., 2016, who square the terms below):
 #
 # $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
 #
@@ -2122,11 +2144,11 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 7. Какие пиксели? Dice и IoU
-# Теперь ответ получает каждый пиксель: ядро или нет. Ядра занимают меньше десятой доли картинки, так что ответ «нигде ничего» верен больше чем для девяти пикселей из десяти; доля верных пикселей мало о чём говорит. Сравнивайте *множества* пикселей, предсказанное $A$ и истинное $B$:
+# Теперь ответ получает каждый пиксель: ядро или нет. Ядра занимают в среднем меньше десятой доли картинки, так что ответ «нигде ничего» верен больше чем для девяти пикселей из десяти; доля верных пикселей мало о чём говорит. Сравнивайте *множества* пикселей, предсказанное $A$ и истинное $B$:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
 #
-# [Пересечение к объединению](glossary:Intersection-over-union) (intersection over union, IoU) — для людей и для готовых масок. Для обучения поставьте на место множества $A$ вероятности $p = \sigma(z)$, и [коэффициент Дайса](glossary:Dice-coefficient) (Dice) превратится в потери с градиентом (идея Milletari и др., 2016; у них слагаемые внизу в квадрате):
+# [Отношение пересечения к объединению](glossary:Intersection-over-union) (intersection over union, IoU) — для людей и для бинарных масок. Для обучения поставьте на место множества $A$ вероятности $p = \sigma(z)$, и [коэффициент Дайса](glossary:Dice-coefficient) (Dice) превратится в потери с градиентом (идея Milletari и др., 2016; у них слагаемые внизу в квадрате):
 #
 # $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
 #
@@ -2139,7 +2161,7 @@ plots.show(
 def dice_loss(logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
     """Soft Dice loss: of each picture, then the mean.
 
-    logits: (n, 1, h, w), target: (n, 1, h, w) of 0 and 1 -> a scalar with a gradient.
+    logits: (n, 1, h, w), target: (n, 1, h, w) of 0.0 and 1.0 -> a scalar with a gradient.
     """
     ### BEGIN SOLUTION
     p, pixels = logits.sigmoid(), (1, 2, 3)
@@ -2189,11 +2211,11 @@ def judge_dice(logits, target, call, why, *smooth):
         return 1 - sum(parts) / len(parts)
 
     found = check.answer(dice_loss, logits, target, *smooth, call=call)
-    check.close(found, wanted(logits), call, why=why)
+    check.close(found, wanted(logits), call, rtol=1e-9, why=why)
     (want,) = check.gradient_of(wanted, logits, call=call)
     (found,) = check.gradient_of(lambda z: dice_loss(z, target, *smooth), logits, call=call)
     check.close(
-        found, want, f"the gradient of {call}", rtol=1e-4, atol=1e-9, why="be that of the loss"
+        found, want, f"the gradient of {call}", rtol=1e-6, atol=1e-9, why="be that of the loss"
     )
 
 
@@ -2227,10 +2249,10 @@ check.close(
     found, 6 / 7, f"{call}: all of 6 pixels answered, nothing there", why="be 1 - s / (6 + s)"
 )
 for n, h, w in [(2, 3, 5), (4, 6, int(rng.integers(2, 6)))]:
-    logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)), dtype=torch.float32)
+    logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)))
     smooth = float(rng.uniform(0.1, 3))
     why = "do all of this together"
-    judge_dice(logits, pictures(n, h, w, 0.4).float(), f"{call} of {n} pictures", why, smooth)
+    judge_dice(logits, pictures(n, h, w, 0.4), f"{call} of {n} pictures", why, smooth)
 a, b = pictures(3, 4, 7, 0.5) > 0, pictures(3, 4, 7, 0.4) > 0
 a[:, :, 1, 2], b[:, :, 1, 2], b[0, :, 2] = True, True, False
 call = "mask_iou(predicted, target)"
@@ -2341,13 +2363,13 @@ plots.show(
 # - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
 # - at the end a $1 \times 1$ convolution from $c_1$ to one channel of logits (no sigmoid: the losses have it).
 #
-# Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width divide by $2^{m-1}$.
+# Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width are divisible by $2^{m-1}$.
 #
 # {{task:unet}}
 
 # %% [markdown] lang="ru"
 # ## 8. U-Net
-# Сети, отвечающей за пиксели, нужно знать, *что* (широкий обзор, то есть малые карты) и *где* (каждый пиксель, то есть большие). [U-Net](glossary:U-Net) (Ronneberger, Fischer, Brox, 2015) спускается вниз пулингом, поднимается обратно транспонированными свёртками и на каждом уровне передаёт карту с пути вниз на путь вверх, рядом с его каналами.
+# Сети, которая отвечает для каждого пикселя, нужно знать, *что* (широкий обзор, то есть малые карты) и *где* (каждый пиксель, то есть большие). [U-Net](glossary:U-Net) (Ronneberger, Fischer, Brox, 2015) спускается вниз пулингом, поднимается обратно транспонированными свёртками и на каждом уровне передаёт карту с пути вниз на путь вверх, рядом с его каналами.
 #
 # При каналах $(c_1, \dots, c_m)$, начиная с самой большой карты:
 #
@@ -2421,27 +2443,6 @@ def probabilities(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([network(part).sigmoid() for part in x.split(10)])
 
 
-# %%
-def shapes(n: int, side: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up to three ellipses and rectangles a picture, brighter or darker, in noise; and their masks.
-
-    -> (n, 1, side, side) each.
-    """
-    rows, columns = np.mgrid[:side, :side]
-    x, y = rng.normal(size=(n, side, side)), np.zeros((n, side, side))
-    for picture, mask in zip(x, y, strict=True):
-        for _ in range(rng.integers(1, 4)):
-            (r, c), (a, b) = rng.uniform(6, side - 6, 2), rng.uniform(4, 9, 2)
-            turn = rng.uniform(0, np.pi)
-            u = ((rows - r) * np.cos(turn) + (columns - c) * np.sin(turn)) / a
-            v = ((columns - c) * np.cos(turn) - (rows - r) * np.sin(turn)) / b
-            inside = np.hypot(u, v) < 1 if rng.random() < 0.5 else np.maximum(abs(u), abs(v)) < 0.85
-            inside &= mask == 0
-            mask[inside] = 1
-            picture[inside] += rng.choice([-2, 2])
-    return tuple(torch.tensor(part, dtype=torch.float32)[:, None] for part in (x, y))
-
-
 # %% solution="unet"
 class UNet(nn.Module):
     """(n, 1, h, w) -> logits (n, 1, h, w). channels: of each level, the largest map first."""
@@ -2470,13 +2471,13 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# The check that you see counts weights. The hidden one follows the maps through your network, level by level; then it trains it for 80 steps on drawn shapes in noise, ellipses and rectangles, brighter or darker than the rest: on new drawings it must reach an IoU of 0.8. The real nuclei come right after.
+# The check that you see counts weights. The hidden one gives your network random weights and compares it with another one of these layers, whatever yours are called: its answers, its gradients, what its normalisations have noted, in training and in eval mode. So nothing but these layers may act. The real nuclei come right after.
 
 # %% [markdown] lang="ru"
-# Видимая проверка считает веса. Скрытая прослеживает карты через вашу сеть, уровень за уровнем, а затем обучает её 80 шагов на нарисованных фигурах в шуме — эллипсах и прямоугольниках светлее или темнее фона: на новых рисунках нужно получить IoU 0,8. Настоящие ядра — сразу после этого.
+# Видимая проверка считает веса. Скрытая даёт вашей сети случайные веса и сравнивает её с другой сетью из таких же слоёв, как бы ваши ни назывались: ответы, градиенты и то, что запомнили нормализации, в режимах обучения и проверки. Значит, кроме этих слоёв, ничто действовать не должно. Настоящие ядра — сразу после этого.
 
 # %% test="unet" points=1 bonus=true difficulty=3 minutes=30
-found = check.answer(UNet(), torch.rand(2, 1, 16, 24), call="UNet()(x)")
+found = check.answer(UNet().forward, torch.rand(2, 1, 16, 24), call="UNet()(x)")
 check.equal(found.shape, (2, 1, 16, 24), "the shape of UNet()(x)", why="stay")
 state = check.parameters_of(UNet((2, 3)), "UNet((2, 3))")
 count = sum(value.size for name, value in state.items() if name.endswith(("weight", "bias")))
@@ -2744,7 +2745,7 @@ plots.show(
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of every box of a with every box of b; 0 where both have no area.
 
-    a: (n, 4), b: (m, 4) of x0, y0, x1, y1 -> (n, m).
+    a: (n, 4), b: (m, 4) of x0, y0, x1, y1, floats or whole numbers; n and m may be 0 -> (n, m).
     Example: [0, 0, 2, 2] with [1, 0, 3, 1]: 1 / (4 + 2 - 1).
     """
     ### BEGIN SOLUTION
@@ -2760,7 +2761,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Indices of the boxes to keep, the highest score first.
 
-    boxes: (n, 4), scores: (n,) -> (k,) of integers.
+    boxes: (n, 4), scores: (n,); n may be 0 -> (k,) of integers, none of them among no boxes.
     """
     ### BEGIN SOLUTION
     left, kept = np.argsort(-scores, kind="stable"), []
@@ -2838,7 +2839,7 @@ judge_box_iou(big, np.array([[2.0, 1, 5, 4]]), "a box in a box", "divide by both
 judge_box_iou(big, aside, "boxes that touch in a corner", "be 0 where nothing is common")
 far = 1e4 + np.array([[0.0, 0, 5, 3], [20, 0, 24, 8], [0, 30, 9, 33], [40, 50, 43, 51]])
 judge_box_iou(far, far, "boxes far apart", "see no area in a product of two negative sides")
-judge_box_iou(small / 50, big / 50, "small boxes", "hang on ratios alone")
+judge_box_iou(small / 5000, big / 5000, "small boxes", "hang on ratios alone")
 points = np.array([[1.0, 1, 1, 1], [0, 0, 3, 2], [2, 1, 2, 1]])
 judge_box_iou(points, points, "boxes without area", "be 0 where both have no area")
 judge_box_iou(some_boxes(3), some_boxes(5), "shapes (3, 4) and (5, 4)", "compare each with each")
@@ -3067,7 +3068,7 @@ plots.show(
 def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """The codes tx, ty, tw, th of boxes against their anchors.
 
-    boxes, anchors: (n, 4) of x0, y0, x1, y1 -> (n, 4).
+    boxes, anchors: (n, 4) of x0, y0, x1, y1, floats or whole numbers -> (n, 4) of floats.
     Example: [2, 0, 6, 2] against [0, 0, 4, 8]: [0.5, -0.375, 0, -log 4].
     """
     ### BEGIN SOLUTION
@@ -3078,7 +3079,7 @@ def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def decode(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1."""
+    """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1, floats."""
     ### BEGIN SOLUTION
     anchor = anchors[:, 2:] - anchors[:, :2]
     centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
@@ -3311,7 +3312,7 @@ plots.show(
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
-# This is VOC's definition since 2010 ("all points"). Without the maximum it is the one of scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Equal scores keep their order.
+# This is VOC's definition since 2010 ("all points"). Without the maximum, $\sum_k (r_k - r_{k-1})\, p_k$, it is the one of scikit-learn where no scores are equal: scikit-learn takes equal scores together, here they keep their order.
 #
 # {{task:average_precision}}
 
@@ -3323,7 +3324,7 @@ plots.show(
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
-# Так AP определена в VOC с 2010 года («по всем точкам»). Без максимума получается определение scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Равные оценки сохраняют свой порядок.
+# Так AP определена в VOC с 2010 года («по всем точкам»). Без максимума, $\sum_k (r_k - r_{k-1})\, p_k$, получается определение scikit-learn — если равных оценок нет: scikit-learn берёт равные оценки вместе, а здесь они сохраняют свой порядок.
 #
 # {{task:average_precision}}
 
@@ -3332,7 +3333,7 @@ plots.show(
 def match(ious: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """Which boxes of one picture are hits, in the order in which they were given.
 
-    ious: (n, m) of n found and m true boxes, scores: (n,) -> (n,) of bool. m may be 0.
+    ious: (n, m) of n found and m true boxes, scores: (n,) -> (n,) of bool. n and m may be 0.
     """
     ### BEGIN SOLUTION
     hits, taken = np.zeros(len(scores), dtype=bool), set()
@@ -3351,8 +3352,8 @@ def average_precision(
 ) -> float:
     """Average precision of a list of found boxes.
 
-    scores: (n,), hits: (n,) of bool, positives: number of true boxes, > 0 -> a number.
-    interpolate: VOC's definition, else scikit-learn's.
+    scores: (n,), hits: (n,) of bool, positives: number of true boxes, > 0 -> a number; 0 for n = 0.
+    interpolate: VOC's definition, else the sum without the maximum. Equal scores keep their order.
     Example: miss, hit, hit by falling score, 4 true boxes: (2/3 + 2/3) / 4, else (1/2 + 2/3) / 4.
     """
     ### BEGIN SOLUTION
@@ -3634,7 +3635,7 @@ cells = []
 for i in (7, 14):
     boxes, _ = detect(violet(blood.x_test[i : i + 1])[0], "corrected, NMS")
     truth = white_cells(blood.y_test[i])
-    cells.append((blood.x_test[i], boxes[: len(truth)], truth))
+    cells.append((blood.x_test[i], boxes, truth))
 tissue = [
     (nuclei.x_test[i], cut[i][0], cut[i][1] * settings["scale"], frames(nuclei.y_test[i]))
     for i in (1, 22)
@@ -3646,12 +3647,12 @@ plots.show(
 )
 
 # %% [markdown]
-# **What to take along.** Convolution, its gradient and its transpose are the same taps, read in other directions. Measure what a formula promises, as you did with the receptive field. A number says little without its definition: two AP on the same boxes differ by the rule for duplicates alone. And before a large network, try what simple parts can do: your detector is a grid, a linear regression and NMS.
+# **What to take along.** Convolution, its gradient and its transpose are the same taps, read in other directions. Measure what a formula promises, as you did with the receptive field. A number says little without its definition: an AP hangs on what counts as a hit, and above on duplicates most of all. And before a large network, try what simple parts can do: your detector is a grid, a linear regression and NMS.
 #
 # Where nuclei touch, one piece covers several: the U-Net's answer has no borders between them. Ronneberger et al. gave those pixels a larger weight in the loss; it would be your next step.
 
 # %% [markdown] lang="ru"
-# **Что запомнить.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: два значения AP на одних и тех же рамках могут различаться из-за одного лишь правила о дубликатах. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
+# **Что запомнить.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: AP зависит от того, что считать попаданием, а выше — сильнее всего от дубликатов. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
 #
 # Там, где ядра соприкасаются, один кусок накрывает несколько: в ответе U-Net между ними нет границ. Ronneberger и соавторы дали таким пикселям больший вес в функции потерь; это был бы ваш следующий шаг.
 

@@ -186,8 +186,8 @@ def filter2d(
 ) -> torch.Tensor:
     """Slide a filter over a grey picture, with a frame of zeros around it.
 
-    x: (h, w), kernel: (k, l) -> (output_size(h, k, ...), output_size(w, l, ...)), both left as
-    they are. No use of torch's own convolutions.
+    x: (h, w), kernel: (k, l), of floats -> (output_size(h, k, ...), output_size(w, l, ...)); x and
+    kernel stay as they are. No use of torch's own convolutions, nor of threads.
     filter2d([[1, 2, 3]], [[-1, 1]]) -> [[1, 1]]
     """
     ### BEGIN SOLUTION
@@ -307,7 +307,7 @@ def filter2d(x, kernel, stride=1, padding=0):
 # **Four questions to a photograph.** A blur asks for the mean around; the two edge filters for the slope to the right and downwards (Sobel's); the last compares a pixel with its neighbours. The same 9 or 49 numbers work at every place of the picture. torch's own `F.conv2d` gives the same.
 
 # %% [markdown] lang="ru"
-# **Четыре вопроса к фотографии.** Размытие спрашивает о среднем вокруг; два фильтра границ — о наклоне вправо и вниз (фильтры Собеля); последний сравнивает пиксель с соседями. Одни и те же 9 или 49 чисел работают в каждом месте картинки. `F.conv2d` из torch даёт то же самое.
+# **Четыре фильтра и одна фотография.** Размытие берёт среднее вокруг каждого места; два фильтра границ показывают, как быстро светлеет вправо и вниз (фильтры Собеля); последний сравнивает пиксель с соседями. Одни и те же 9 или 49 чисел работают в каждом месте картинки. `F.conv2d` из torch даёт то же самое.
 
 # %%
 photograph = load_sample_image("china.jpg")  # ships with scikit-learn; D. Büchele, CC BY 2.0
@@ -344,7 +344,7 @@ plots.show(
 # **What sharing the weights saves**, and what it promises: move the picture, and the answer moves with it ([equivariance](glossary:Equivariance)). A dense layer would have to learn a cat anew at every place.
 
 # %% [markdown] lang="ru"
-# В слое сети фильтров много, а у входа есть каналы (красный, зелёный, синий; дальше — ответы предыдущего слоя). У одного фильтра тогда есть срез на каждый канал, и сумма берётся по всем: в `Conv2d(3, 16, 3)` лежат 16 фильтров по $3 \times 3 \times 3$ чисел и 16 сдвигов, на выходе — 16 новых каналов.
+# В слое сети фильтров много, а у входа есть каналы (красный, зелёный, синий; дальше — ответы предыдущего слоя). У одного фильтра тогда есть срез на каждый канал, и сумма берётся по всем: в `Conv2d(3, 16, 3)` лежат 16 фильтров по $3 \times 3 \times 3$ чисел и 16 смещений, на выходе — 16 новых каналов.
 #
 # **Что экономит разделение весов** (weight sharing) и что оно обещает: сдвиньте картинку — и ответ сдвинется вместе с ней ([эквивариантность](glossary:Equivariance), equivariance). Полносвязному слою пришлось бы учить кошку заново в каждом месте.
 
@@ -459,7 +459,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 4. Маленькая сеть учится
-# Картинки — CIFAR-10: десять классов, $32 \times 32$ пикселя (Krizhevsky, 2009). При `profile = "small"` это копия в JPEG, 30 000 из 50 000 обучающих картинок; что именно загружено, напечатано. Последние 2000 обучающих картинок станут [валидационной выборкой](glossary:Validation-set) (validation set): дальше любой выбор делается по ним. На тестовые картинки смотрят один раз, в самом конце.
+# Картинки — CIFAR-10: десять классов, $32 \times 32$ пикселя (Krizhevsky, 2009). При `profile = "small"` это копия в JPEG, 30 000 из 50 000 обучающих картинок; что именно загружено, напечатано. Последние 2000 обучающих картинок станут [валидационной выборкой](glossary:Validation-set) (validation set): дальше всё выбирают по ним. На тестовые картинки смотрят один раз, в самом конце.
 
 # %%
 dataset = data.load("cifar10", profile)
@@ -814,7 +814,7 @@ for n, batch_size in [(11, 4), (9, 8), (7, 1)]:
 # {{task:evaluate}}
 
 # %% [markdown] lang="ru"
-# Измерение — тот же цикл, только без обучения. Следите за тем, чего он не должен трогать.
+# Измерение — тот же цикл, только без обучения. Обратите внимание на то, что после него должно остаться прежним.
 #
 # {{task:evaluate}}
 
@@ -1082,7 +1082,7 @@ plots.show(
 # The same network, the same pictures, with and without it, at a small and at a large rate:
 
 # %% [markdown] lang="ru"
-# **Прочтите такую пару кривых, прежде чем что-то менять.** Плохи обе: сеть мала, шаг обучения неудачен или было мало времени. Обучающая хороша, валидационная отстаёт: [переобучение](glossary:Overfitting) (overfitting), сеть учит картинки вместо классов. Обучающая точность измерена *по ходу* эпохи, чуть раньше; поэтому в первых эпохах валидационная может быть впереди.
+# **Прочтите такую пару кривых, прежде чем что-то менять.** Если плохи обе, то сеть мала, шаг обучения неудачен или было мало времени. Если точность хороша на обучении, но отстаёт на валидации, это [переобучение](glossary:Overfitting) (overfitting): сеть учит картинки вместо классов. Обучающая точность измерена *по ходу* эпохи, чуть раньше; поэтому в первых эпохах валидационная может быть впереди.
 #
 # ## 5. Батч-нормализация
 # [Батч-нормализация](glossary:Batch-normalisation) (batch normalisation; Ioffe, Szegedy, 2015) приводит каждый канал к среднему 0 и дисперсии 1 по батчу и по всем местам картинки, затем растягивает и сдвигает его двумя обучаемыми числами:
@@ -1393,7 +1393,7 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 
 # %% [markdown] lang="ru"
 # ## 8. Проект: собственная сеть
-# Придумайте сеть, обучите её, сдайте эту тетрадь **и** файл `model.safetensors` (не больше 30 МБ). При проверке сеть собирают заново по вашему коду, загружают ваши веса и показывают картинки, которых в таком виде никто не публиковал: 2000 тестовых картинок, которые `data.load` придерживает, — каждая чуть сдвинута, осветлена или отражена, — вперемешку с несколькими открытыми. Засчитывается точность на придержанных.
+# Придумайте сеть, обучите её, сдайте эту тетрадь **и** файл `model.safetensors` (не больше 30 МБ). При проверке сеть собирают заново по вашему коду, загружают ваши веса и показывают картинки, которых в таком виде никто не публиковал: 2000 тестовых картинок, которые `data.load` откладывает, — каждая чуть сдвинута, осветлена или отражена, — вперемешку с несколькими открытыми. Засчитывается точность на отложенных.
 #
 # - Ответы к вашему коду и близко не попадают; ячейки с обучением показывают с теми выводами, которые вы сдали, но заново не запускают.
 # - На этом экзамене есть только ваши импорты, функции, классы и константы, ячейка `network` и веса. Ни данных, ни переменных других ячеек.
@@ -1474,12 +1474,12 @@ def network() -> nn.Module:
 # %% [markdown]
 # **Your training.** {{task:train_network}}
 #
-# `fit` does the loop; what is yours is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. Two tools for it are given below. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Cutout hides a square of each picture, so that no single detail decides (DeVries & Taylor, 2017); it pays off in long trainings. Momentum and a little weight decay belong to it.
+# `fit` does the loop, with your `train_epoch` and `evaluate`: write those first. What is yours here is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. Two tools for it are given below. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Cutout hides a square of each picture, so that no single detail decides (DeVries & Taylor, 2017); it pays off in long trainings. Momentum and a little weight decay belong to it.
 
 # %% [markdown] lang="ru"
 # **Ваше обучение.** {{task:train_network}}
 #
-# Цикл делает `fit`; ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Два инструмента для этого даны ниже. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. Вырезание (cutout) закрывает на каждой картинке квадрат, чтобы ни одна деталь не решала всё (DeVries, Taylor, 2017); оно окупается в долгом обучении. К этому — импульс и немного затухания весов (weight decay).
+# Цикл делает `fit` с помощью ваших `train_epoch` и `evaluate`: сначала напишите их. Здесь ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Два инструмента для этого даны ниже. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. Вырезание (cutout) закрывает на каждой картинке квадрат, чтобы ни одна деталь не решала всё (DeVries, Taylor, 2017); оно окупается в долгом обучении. К этому — импульс и немного затухания весов (weight decay).
 
 # %%
 def rise_and_fall(
@@ -1673,7 +1673,7 @@ def train_network(model, train, valid, *, epochs, seed=0):
 # The next cell trains your network and saves it. How many epochs are worth their time is up to you: the number in it fits the reference.
 
 # %% [markdown] lang="ru"
-# Следующая ячейка обучает вашу сеть и сохраняет её. Сколько эпох стоят своего времени, решаете вы: число в ней подходит эталону.
+# Следующая ячейка обучает вашу сеть и сохраняет её. Сколько эпох окупаются, решаете вы: число в ней подходит эталону.
 
 # %% tags=["training"]
 epochs = {"small": 5, "full": 24}[profile]
@@ -1689,7 +1689,7 @@ print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in mode
 # The exam of your network. Here you see its public part: the contract, and that your weights fit your code. The grader goes on with the private pictures.
 
 # %% [markdown] lang="ru"
-# Экзамен вашей сети. Здесь видна его открытая часть: выполнен ли договор и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
+# Экзамен вашей сети. Здесь видна его открытая часть: выполнены ли требования и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
 
 # %% test="network" points=16 difficulty=4 minutes=240 exam=true
 week03.PROJECT.check(week03.PROJECT.build(network), check.rng("network"))
