@@ -1136,8 +1136,8 @@ def input_gradient(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The gradient of the central outputs with respect to the pictures.
 
     The central outputs are those at row oh // 2, column ow // 2; take their sum over all
-    channels and pictures. The network stays as it was: its modes, its parameters and their
-    gradients; it may be in either mode. x: (n, c, h, w) -> (n, c, h, w) of x's dtype.
+    channels and pictures. The network is taken as it is and stays so: its mode, its parameters and
+    their own gradients. x: (n, c, h, w) -> (n, c, h, w) of x's dtype.
     """
     ### BEGIN SOLUTION
     x = x.detach().requires_grad_()
@@ -1368,7 +1368,7 @@ for ax, (name, layers) in zip(axes, stacks.items(), strict=True):
 figure.suptitle("White: the receptive field by formula. Bright: where the gradient is")
 plots.show(
     "Measured gradients of a central output: for 4, 8 and 16 layers soft blobs, smaller and smaller "
-    "against the squares that the formula gives; for dilated layers a wide blob with a grid in it"
+    "against the squares that the formula gives; for dilated layers nearly the whole square, as a grid"
 )
 
 # %% [markdown]
@@ -2761,7 +2761,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Indices of the boxes to keep, the highest score first.
 
-    boxes: (n, 4), scores: (n,); n may be 0 -> (k,) of integers, none of them among no boxes.
+    boxes: (n, 4), scores: (n,); n may be 0 -> (k,) of integers, also for k = 0.
     """
     ### BEGIN SOLUTION
     left, kept = np.argsort(-scores, kind="stable"), []

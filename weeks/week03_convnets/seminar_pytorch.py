@@ -641,7 +641,7 @@ def same_epoch(probe: Probe, result: tuple[float, float], by_hand: tuple, why: s
     tolerance = {"rtol": 1e-3, "atol": 1e-4}
     check.close(probe.head.weight, by_hand[0], "the weights after the epoch", **tolerance, why=why)
     check.close(probe.head.bias, by_hand[1], "the biases after the epoch", **tolerance, why=why)
-    check.that(isinstance(result, tuple) and len(result) == 2, "return (loss, accuracy)")
+    check.that(isinstance(result, tuple | list) and len(result) == 2, "return (loss, accuracy)")
     why = "count every example once, also those of a smaller batch"
     check.close(result[0], by_hand[2], "the mean loss", rtol=1e-3, why=why)
     why = "be the share of the N examples that are right"
@@ -918,7 +918,7 @@ for n, batch_size, mode in [
     check.equal(grads, n != 12, "whether torch computes gradients afterwards", why="be as before")
     with torch.no_grad():
         logits = watched.eval()(pictures.double().float() / 255)
-    check.that(isinstance(result, tuple) and len(result) == 2, "return (loss, accuracy)")
+    check.that(isinstance(result, tuple | list) and len(result) == 2, "return (loss, accuracy)")
     why = "be the mean over the examples, each counted once"
     expected = -logits.log_softmax(dim=1)[range(n), classes].mean()
     check.close(result[0], expected, f"the loss of {what}", rtol=1e-4, why=why)
