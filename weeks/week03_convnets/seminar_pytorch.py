@@ -186,8 +186,8 @@ def filter2d(
 ) -> torch.Tensor:
     """Slide a filter over a grey picture, with a frame of zeros around it.
 
-    x: (h, w), kernel: (k, l), of floats -> (output_size(h, k, ...), output_size(w, l, ...)); x and
-    kernel stay as they are. No use of torch's own convolutions, nor of threads.
+    x: (h, w), kernel: (k, l), floats of one dtype -> (output_size(h, k, ...), output_size(w, l, ...))
+    of that dtype; x and kernel stay as they are. No use of torch's own convolutions or of threads.
     filter2d([[1, 2, 3]], [[-1, 1]]) -> [[1, 1]]
     """
     ### BEGIN SOLUTION
@@ -224,7 +224,7 @@ def judge_filter2d(h, w, k, l, why, **knobs):
     call = f"filter2d(x, kernel) of shapes {(h, w)} and {(k, l)}, {knobs}"
     with week03.without_torch("conv"):
         found = check.answer(filter2d, x, kernel, call=call, **knobs)
-    check.close(found, want, call, atol=1e-5, why=why)
+    check.close(found, want, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 judge_filter2d(1, 1, 1, 1, "multiply")
