@@ -2420,11 +2420,11 @@ plots.show(
 
 # %% [markdown]
 # ## 11. Your network reads digits
-# The last training, epoch by epoch, on the data set's own split; for the last epochs the learning rate is ten times smaller. Until then the held-out error may jump: at this rate one unlucky step can spoil many answers, which the epochs after it mend; with the smaller one the curves calm down. Then look closer than at one number: where does it err, how sure is it when it errs, and what did the first weights learn to look at?
+# The last training, epoch by epoch, on the data set's own split; for the last epochs the learning rate is ten times smaller. Until then both errors may jump: at this rate one unlucky step can spoil many answers, which the epochs after it mend; with the smaller one the curves calm down. Then look closer than at one number: where does it err, how sure is it when it errs, and what did the first weights learn to look at?
 
 # %% [markdown] lang="ru"
 # ## 11. Ваша сеть читает цифры
-# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше. До них ошибка на отложенных цифрах может скакать: при таком шаге одно неудачное обновление может испортить много ответов, и их исправляют лишь следующие эпохи; с меньшим шагом кривые успокаиваются. А затем не ограничивайтесь одним числом и присмотритесь: где сеть ошибается, насколько она при этом уверена и на что научились смотреть первые веса?
+# Последнее обучение, эпоха за эпохой, на собственном разбиении набора данных; в последних эпохах шаг обучения вдесятеро меньше. До них обе ошибки могут скакать: при таком шаге одно неудачное обновление может испортить много ответов, и их исправляют лишь следующие эпохи; с меньшим шагом кривые успокаиваются. А затем не ограничивайтесь одним числом и присмотритесь: где сеть ошибается, насколько она при этом уверена и на что научились смотреть первые веса?
 
 # %%
 rng = np.random.default_rng(0)
