@@ -1,4 +1,4 @@
-"""Week 03: the project's contract and scale, a ban, and drawings, whose code teaches nothing.
+"""Week 03: the project's contract and scale, what tests share, and drawings that teach nothing.
 
 A drawing makes a new figure; `plots.show` ends it. Nothing here imports torch before it is needed:
 the grader reads the scale, too.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -61,7 +61,7 @@ def scale(accuracy: float, profile: str) -> str:
     return "\n".join([*rows, f"  in all {points(accuracy, profile)} of {sum(POINTS)} points"])
 
 
-# -- What sections of the notebooks are written without ----------------------------------------
+# -- What tests share --------------------------------------------------------------------------
 
 
 @contextmanager
@@ -73,6 +73,14 @@ def without_torch(*names: str) -> Iterator[None]:
 
     with check.without_torch(*names), mock.patch.object(threading.Thread, "start", start):
         yield
+
+
+def close(actual: Any, expected: Any, call: str, why: str) -> None:
+    """`check.close` in the precision of float64; a message says so where nothing else is wrong."""
+    scale = float(np.abs(check.array(expected, call)).max(initial=0))
+    check.close(actual, expected, call, rtol=1e-5, atol=1e-5 * (1 + scale), why=why)
+    why = "have the precision of float64, where it gets float64 or whole numbers"
+    check.close(actual, expected, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 # -- Drawings ----------------------------------------------------------------------------------

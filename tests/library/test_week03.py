@@ -1,4 +1,4 @@
-"""Week 03: the scale of its project, its ban, its drawings, and its exam's private part."""
+"""Week 03: the scale of its project, what its tests share, its drawings, its private part."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_scale_is_read_without_torch() -> None:
     assert done.stdout == "False\n"
 
 
-# -- The ban -----------------------------------------------------------------------------------
+# -- What tests share --------------------------------------------------------------------------
 
 
 def test_without_torch_lets_no_thread_do_it() -> None:
@@ -74,6 +74,15 @@ def test_without_torch_lets_no_thread_do_it() -> None:
         torch.zeros(2)
     thread.start()
     thread.join()
+
+
+def test_close_tells_a_mistake_from_rounding() -> None:
+    want = np.array([100.0, 1 / 3])
+    week03.close(want * (1 + 1e-12), want, "f(x)", "be right")
+    with pytest.raises(check.CheckFailed, match="be right"):
+        week03.close(want + np.array([0, 0.1]), want, "f(x)", "be right")
+    with pytest.raises(check.CheckFailed, match="precision of float64"):
+        week03.close(want.astype(np.float32), want, "f(x)", "be right")
 
 
 # -- Drawings ----------------------------------------------------------------------------------

@@ -218,6 +218,12 @@ check.close(
     why="add up kernel times window, the kernel as it is, not flipped",
 )
 check.close(
+    conv2d(x.copy(), weight.copy(), np.array([100.0])),
+    [[[[100, 102], [106, 108]]]],
+    "conv2d(x, weight, [100])",
+    why="add the bias to every output",
+)
+check.close(
     conv2d(x, weight, np.array([100.0]), stride=(2, 1), padding=(1, 0)),
     [[[[98, 97], [106, 108]]]],
     "conv2d(x, weight, [100], stride=(2, 1), padding=(1, 0))",
@@ -233,7 +239,7 @@ def judge_conv2d(x, weight, bias, call, why, **options):
     want = F.conv2d(*doubles, **options)
     with week03.without_torch():
         got = check.answer(conv2d, x, weight, bias, call=call, **options)
-    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
+    week03.close(got, want, call, why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -461,7 +467,7 @@ def judge_conv2d_backward(x, weight, call, why, **options):
     three = isinstance(found, tuple | list) and len(found) == 3
     check.that(three, "return three gradients: of x, weight and bias")
     for name, got, want in zip(("grad_x", "grad_weight", "grad_bias"), found, wanted, strict=True):
-        check.close(got, want, f"{name} of {call}", rtol=1e-9, atol=1e-9, why=why)
+        week03.close(got, want, f"{name} of {call}", why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -492,9 +498,9 @@ x, weight = rng.normal(size=(2, 3, 4, 6)), rng.normal(size=(4, 3, 2, 2))
 first_x, first_weight, first_bias = conv2d_backward(grad, x, weight)
 wanted = check.plain(conv2d_backward(grad, x, weight), "conv2d_backward(grad, x, weight)")
 conv2d_backward(2 * grad, x + 1, weight)
-for got, want in zip([first_x, first_weight, first_bias], wanted, strict=True):
+for first, want in zip([first_x, first_weight, first_bias], wanted, strict=True):
     call = "conv2d_backward(grad, x, weight), looked at after a second call"
-    check.close(got, want, call, why="be arrays of its own")
+    check.close(first, want, call, why="be arrays of its own")
 ### END HIDDEN TESTS
 
 # %% mutant="conv2d_backward" why="overlapping windows overwrite each other"
@@ -684,7 +690,7 @@ def judge_max(x, kernel, stride, padding, why):
     want = F.max_pool2d(torch.tensor(x), kernel, stride, padding)
     with week03.without_torch():
         got = check.answer(max_pool2d, x, kernel, stride, padding, call=call)
-    check.close(got, want, call, rtol=1e-9, why=why)
+    week03.close(got, want, call, why)
 
 
 def judge_back(x, kernel, stride, padding, why):
@@ -695,7 +701,7 @@ def judge_back(x, kernel, stride, padding, why):
     (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad))
     with week03.without_torch():
         got = check.answer(max_pool2d_backward, grad, x, kernel, stride, padding, call=call)
-    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
+    week03.close(got, want, call, why)
 
 
 def judge_mean(x, kernel, stride, padding, why, **options):
@@ -703,7 +709,7 @@ def judge_mean(x, kernel, stride, padding, why, **options):
     want = F.avg_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding, **options)
     with week03.without_torch():
         got = check.answer(avg_pool2d, x, kernel, stride, padding, call=call, **options)
-    check.close(got, want, call, rtol=1e-9, atol=1e-12, why=why)
+    week03.close(got, want, call, why)
 
 
 def below_zero(*shape):
@@ -711,8 +717,8 @@ def below_zero(*shape):
     return -rng.permutation(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / np.prod(shape)
 
 
-plain = (1, 1, 4, 6), (2, 3), (2, 3), (0, 0)
-channels = (2, 3, 4, 6), (2, 3), (2, 3), (0, 0)
+plain = (1, 1, 5, 6), (2, 3), (3, 3), (0, 0)
+channels = (2, 3, 5, 6), (2, 3), (3, 3), (0, 0)
 overlap = (1, 1, 5, 7), (3, 2), (1, 1), (0, 0)
 strides = (1, 1, 5, 8), (2, 2), (1, 3), (0, 0)
 padded = (1, 1, 4, 6), (2, 4), (2, 4), (1, 2)
@@ -962,7 +968,7 @@ def judge_transposed(x, weight, call, why, **options):
     want = F.conv_transpose2d(*doubles, **options)
     with week03.without_torch():
         got = check.answer(conv_transpose2d, x, weight, call=call, **options)
-    check.close(got, want, call, rtol=1e-9, atol=1e-9, why=why)
+    week03.close(got, want, call, why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -1194,7 +1200,7 @@ def judge_gradient(network, x, call, why):
     (want,) = torch.autograd.grad(y[:, :, y.shape[2] // 2, y.shape[3] // 2].sum(), leaf)
     call = f"input_gradient(network, x) of {call}"
     found = check.answer(input_gradient, network, x, call=call)
-    check.close(found, want, call, rtol=1e-9, atol=1e-12, why=why)
+    week03.close(found, want, call, why)
     return found
 
 
@@ -1229,25 +1235,22 @@ class Moody(nn.Module):
 
 
 network = nn.Sequential(nn.Conv2d(1, 2, (3, 2)), Moody(), nn.Conv2d(2, 3, 2)).double()
-x = torch.tensor(rng.normal(size=(3, 1, 7, 8)))
-x.grad = torch.full_like(x, 5.0)
-for asked in (False, True):
-    x.requires_grad_(asked)
-    judge_gradient(network, x, "x that may have a gradient already", "be the gradient alone")
-    same = x.requires_grad is asked and bool((x.grad == 5).all())
-    check.that(same, "leave the x of input_gradient as it was, its own gradient too")
 network[2].weight.requires_grad_(False)
 filled = list(network.parameters())[:2]
 for parameter in filled:
     parameter.grad = torch.full_like(parameter, 7.0)
+x = torch.tensor(rng.normal(size=(3, 1, 7, 8)))
 for training in (True, False):
     network.train(training)
     why = "look at the network in the mode that it is in"
     judge_gradient(network, x, f"a network in {'training' if training else 'eval'} mode", why)
-    check.that(
-        all(part.training is training for part in network.modules()),
-        "leave, in input_gradient, the network and its parts in the mode in which they were",
-    )
+    modes = {part.training for part in network.modules()}
+    what = "the modes of the network and its parts after input_gradient"
+    check.equal(modes, {training}, what, why="stay as they were")
+network.train()
+network[0].eval()
+judge_gradient(network, x, "a network with a part in eval mode", "leave each part in its own mode")
+check.equal([part.training for part in network], [False, True, True], what, why="stay as they were")
 check.that(
     all(bool((p.grad == 7).all()) for p in filled)
     and all(p.grad is None for p in list(network.parameters())[2:]),
@@ -1257,11 +1260,14 @@ check.that(
     [p.requires_grad for p in network.parameters()] == [True, True, False, True],
     "leave, in input_gradient, the network's parameters free to learn, or not, as they were",
 )
-network.train()
-network[0].eval()
-judge_gradient(network, x, "a network with a part in eval mode", "leave each part in its own mode")
-modes = [part.training for part in network]
-check.equal(modes, [False, True, True], "the modes of the network's parts", why="stay as they were")
+for asked in (False, True):
+    x.requires_grad_(asked)
+    x.grad = torch.full_like(x, 5.0) if asked else None
+    what = "x that asks for a gradient" if asked else "x that asks for no gradient"
+    judge_gradient(network, x, what, "be the gradient alone")
+    same = x.requires_grad is asked
+    same = same and (bool((x.grad == 5).all()) if asked else x.grad is None)
+    check.that(same, "leave the x of input_gradient as it was, its own gradient too")
 ### END HIDDEN TESTS
 
 # %% mutant="receptive_field" why="adds the kernels, whatever the stride"
@@ -1457,7 +1463,7 @@ for logits, targets, what, why in [
     call = f"soft_cross_entropy(logits, targets) of {what}"
     want = F.cross_entropy(logits, targets)
     found = check.answer(soft_cross_entropy, logits, targets, call=call)
-    check.close(found, want, call, rtol=1e-9, why=why)
+    week03.close(found, want, call, why)
     (want,) = check.gradient_of(F.cross_entropy, logits, target=targets, call=call)
     (found,) = check.gradient_of(soft_cross_entropy, logits, targets=targets, call=call)
     call = f"the gradient by the logits of {call}"
@@ -1628,14 +1634,8 @@ for shape in [(5,), (5, 3), (5, 2, 3, 4)]:
         given = soft.sum(axis=0), soft.sum(axis=1)
         why = "take a permutation for partners: each is the partner of one"
         check.close(given, np.ones((2, 5)), f"sums of {call}", rtol=1e-4, why=why)
-        check.close(
-            mixed,
-            np.tensordot(soft, x.numpy(), 1),
-            call,
-            rtol=1e-9,
-            atol=1e-12,
-            why="mix pictures and targets with the same partners in the same shares",
-        )
+        why = "mix pictures and targets with the same partners in the same shares"
+        week03.close(mixed, np.tensordot(soft, x.numpy(), 1), call, why)
 rows = torch.tensor(rng.dirichlet(np.ones(3), 4), dtype=torch.float32)
 _, soft = mix(torch.eye(4), rows, 1.0, rng)
 check.close(soft.sum(axis=1), np.ones(4), f"{call}, soft targets", why="still add up to 1")
@@ -2197,8 +2197,9 @@ check.close(
     why="have 2 * 1 + s above, 2.25 + 2 + s below, for probabilities 1/2, 1/2, 3/4, 1/2 and s = 1",
 )
 a, b = torch.tensor([[[[1, 1, 1, 0]]]]).bool(), torch.tensor([[[[0, 0, 1, 1]]]]).bool()
-check.close(mask_iou(a, b), 1 / 4, "mask_iou([1, 1, 1, 0], [0, 0, 1, 1])")
-check.close(mask_iou(a & ~a, a & ~a), 1.0, "mask_iou of two empty masks")
+why = "divide the pixels in both by the pixels in either"
+check.close(mask_iou(a, b), 1 / 4, "mask_iou([1, 1, 1, 0], [0, 0, 1, 1])", why=why)
+check.close(mask_iou(a & ~a, a & ~a), 1.0, "mask_iou of two empty masks", why="be 1")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("dice")
 
@@ -2213,7 +2214,7 @@ def judge_dice(logits, target, call, why, *smooth):
         return 1 - sum(parts) / len(parts)
 
     found = check.answer(dice_loss, logits, target, *smooth, call=call)
-    check.close(found, wanted(logits), call, rtol=1e-9, why=why)
+    week03.close(found, wanted(logits), call, why)
     (want,) = check.gradient_of(wanted, logits, call=call)
     (found,) = check.gradient_of(lambda z: dice_loss(z, target, *smooth), logits, call=call)
     check.close(
@@ -2813,7 +2814,7 @@ def judge_box_iou(a, b, call, why):
     call = f"box_iou(a, b) of {call}"
     with np.errstate(all="ignore"):
         found = check.answer(box_iou, a, b, call=call)
-    check.close(found, want, call, rtol=1e-9, atol=1e-12, why=why)
+    week03.close(found, want, call, why)
 
 
 def judge_nms(boxes, scores, threshold, call, why):
@@ -3125,13 +3126,13 @@ def codes_of(boxes, anchors):
 def judge_encode(boxes, anchors, call, why):
     call = f"encode(boxes, anchors) of {call}"
     found = check.answer(encode, boxes, anchors, call=call)
-    check.close(found, codes_of(boxes, anchors), call, rtol=1e-9, atol=1e-10, why=why)
+    week03.close(found, codes_of(boxes, anchors), call, why)
 
 
 def judge_decode(boxes, codes, anchors, call, why):
     call = f"decode(codes, anchors) of {call}"
     found = check.answer(decode, codes, anchors, call=call)
-    check.close(found, boxes, call, rtol=1e-9, atol=1e-8, why=why)
+    week03.close(found, boxes, call, why)
 
 
 wide, high = np.array([[3.0, 5, 13, 9]]), np.array([[3.0, 5, 8, 25]])
@@ -3381,9 +3382,14 @@ check.equal(
 )
 scores, hits = np.array([0.2, 0.9, 0.5]), np.array([True, False, True])
 what = "average_precision of miss, hit, hit of 4"
-check.close(average_precision(scores, hits, 4), 1 / 3, what)
+why = "take, for each hit, the best precision at this or a larger recall"
+check.close(average_precision(scores, hits, 4), 1 / 3, what, why=why)
+what = "the same with interpolate=False"
 check.close(
-    average_precision(scores, hits, 4, interpolate=False), 7 / 24, f"{what}, not interpolated"
+    average_precision(scores, hits, 4, interpolate=False),
+    7 / 24,
+    what,
+    why="take the precision at each hit",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("average_precision")
