@@ -296,7 +296,7 @@ def _ask(fork: _Fork, order: Mapping[str, Any]) -> dict[str, Any]:
     _, reading, writing = fork
     try:
         _write(writing, order)
-        text = reading.next(order["seconds"])
+        text = reading.next(2 * order["seconds"] + 1)  # with its control
     except OSError as error:
         return {"error": str(error)}
     if text is None:  # also what has blocked the alarm
