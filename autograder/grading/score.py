@@ -53,8 +53,8 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
     if trial.status == "error" or (outcome.status == "ok" and trial.visible):
         message = f"{task}: a person has to look at this task; it could not be checked."
         return Verdict(task, 0.0, "unconfirmed", message)
-    if outcome.status == "error":  # of the visible part all may be told
-        return _failed(task, cell, outcome)
+    if outcome.status == "error":  # of the visible part all may be told, values too
+        return _failed(task, cell, outcome, (*RAISED, "Wrong:"))
     message = trial.message if trial.status != "wrong" else f"Wrong: {trial.message or task}"
     return Verdict(task, 0.0, "wrong", message)
 
@@ -98,13 +98,22 @@ def _ends(message: str) -> str:
     return message if len(message) <= 2 * half else f"{message[:half]}…{message[-half:]}"
 
 
-def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
-    """The verdict on a test cell that did not come to its end."""
+def _failed(
+    task: str,
+    cell: NotebookNode,
+    outcome: CellOutcome,
+    told: tuple[str, ...] = ("Your code raised:",),
+) -> Verdict:
+    """The verdict on a test cell that did not come to its end.
+
+    told: the beginnings of messages that are shown whole; of others only the reply's text is, since
+    they may show a line of a hidden test.
+    """
     if outcome.status != "error":
         return _stopped(task, outcome.status, outcome.seconds)
     if outcome.ename == "NotImplementedError":
         return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
-    message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
+    message = _whole_message(cell, told) or f"Wrong: {outcome.evalue or outcome.ename}"
     return Verdict(task, 0.0, "wrong", message)
 
 
@@ -126,14 +135,12 @@ def _worth(task: str, share: float, message: str) -> Verdict:
     return Verdict(task, 1.0, "correct", f"Correct: {task}. {message}".strip())
 
 
-def _own_line(cell: NotebookNode) -> str:
-    """The message that names the student's own line, "" for an error that is not theirs.
-
-    Of our other messages only the reply's text is used: they may show a line of a hidden test.
-    """
+def _whole_message(cell: NotebookNode, told: tuple[str, ...]) -> str:
+    """The message of ours that a cell has shown, if it begins like one of these; else ""."""
     for output in cell.outputs:
-        if output.output_type == "error" and output.evalue.startswith("Your code raised:"):
-            return "\n".join(output.traceback)
+        text = "\n".join(output.traceback) if output.output_type == "error" else ""
+        if text.startswith(told):
+            return text
     return ""
 
 

@@ -173,7 +173,10 @@ def test_no_released_file_shows_a_secret(tmp_path: Path, name: str, where: str) 
 
 
 def test_every_rule_has_a_case() -> None:
-    assert rules_in(lint) | rules_in(glossary) | rules_in(contract) == {case[0] for case in CASES} | OTHER
+    assert (
+        rules_in(lint) | rules_in(glossary) | rules_in(contract)
+        == {case[0] for case in CASES} | OTHER
+    )
 
 
 FINE = [
