@@ -14,6 +14,7 @@ from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
 from autograder.gradebook import Marks
 
+RAISED = "Your code raised:"  # how a message begins that names the student's own line
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
 
@@ -54,7 +55,7 @@ def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) 
         message = f"{task}: a person has to look at this task; it could not be checked."
         return Verdict(task, 0.0, "unconfirmed", message)
     if outcome.status == "error":  # of the visible part all may be told, values too
-        return _failed(task, cell, outcome, (*RAISED, "Wrong:"))
+        return _failed(task, cell, outcome, (RAISED, "Wrong:"))
     message = trial.message if trial.status != "wrong" else f"Wrong: {trial.message or task}"
     return Verdict(task, 0.0, "wrong", message)
 
