@@ -2526,7 +2526,8 @@ for n, d, k in [(int(rng.integers(20, 40)), 4, 3), (5, 8, 2), (30, 3, 3), (9, 4,
     x = rng.normal(size=(n, d)) * 3.0 ** np.arange(d) @ turn + 5 * rng.normal(size=d)
     call = f"pca(x, {k})"
     components, variances = check.answer(pca, x, k, call=call)
-    check.equal(np.shape(components), (k, d), f"the shape of the components of {call}")
+    shape = f"the shape of the components of {call}"
+    check.equal(np.shape(components), (k, d), shape, why="be a row for each component")
     centred = x - sum(x) / n
     covariance = sum(np.outer(row, row) for row in centred) / (n - 1)
     values, vectors = np.linalg.eigh(covariance)

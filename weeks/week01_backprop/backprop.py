@@ -867,7 +867,8 @@ for p in (rng.uniform(0.15, 0.4), 0.85):
 
 # After a ReLU many inputs are 0. The mask is there, too.
 layer, seen = Dropout(0.5, np.random.default_rng(seed)), np.zeros((30, 40))
-check.equal(check.answer(layer.forward, seen, call="forward of zeros"), seen, "forward of zeros")
+given = check.answer(layer.forward, seen, call="forward of zeros")
+check.equal(given, seen, "forward of zeros", why="be zeros")
 passed = check.answer(layer.backward, np.ones((30, 40)), call="backward after forward of zeros")
 check.close(
     passed, np.where(passed == 0, 0.0, 2.0), "backward after forward of zeros",

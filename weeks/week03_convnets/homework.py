@@ -1224,7 +1224,8 @@ for layers in stacks:
     why = "belong to the outputs at row oh // 2 and column ow // 2, all channels and pictures"
     found = judge_gradient(network, x, f"a network of {layers}", why)
     seen = np.flatnonzero(np.abs(found[0]).sum(axis=(0, 2)))
-    check.equal(seen.max() - seen.min() + 1, side, f"the measured rows of {layers}")
+    rows = f"the measured rows of {layers}"
+    check.equal(seen.max() - seen.min() + 1, side, rows, why="be as many as the formula says")
 
 
 class Moody(nn.Module):

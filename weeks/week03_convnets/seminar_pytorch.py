@@ -713,7 +713,8 @@ def judge_epochs(n, batch_size, *, epochs=1, transformed=False, scheduled=False,
         options = {"batch_size": batch_size, "generator": generator, **given}
         result = check.answer(train_epoch, probe, optimizer, x, y, call=call, **options)
         sizes = [len(batch) for batch in batches]
-        check.equal([len(batch) for batch in probe.shown], sizes, f"sizes of the batches of {call}")
+        shown, what = [len(batch) for batch in probe.shown], f"sizes of the batches of {call}"
+        check.equal(shown, sizes, what, why="be batch_size, but for the last one")
         if transformed:
             check.equal(
                 [size for size, *_ in drawn],
@@ -901,7 +902,8 @@ for n, batch_size, mode in [
     finally:
         torch.set_grad_enabled(True)
     sizes = [len(part) for part in pictures.split(batch_size or 500)]
-    check.equal(watched.sizes, sizes, f"sizes of the batches of {what}")
+    batches = f"sizes of the batches of {what}"
+    check.equal(watched.sizes, sizes, batches, why="be batch_size, but for the last one")
     check.equal(watched.notes, {(False, False)}, call, why="both be off")
     modes = {part.training for part in watched.modules()}
     check.equal(
