@@ -172,7 +172,7 @@ def gradient(
     function: array like x -> scalar. analytic: the gradient under test, shape of x.
     Raises CheckFailed.
     """
-    why = why or "the gradient agrees with central differences"
+    why = why or "agree with central differences"
     close(analytic, numerical_gradient(function, x, eps), call, rtol=rtol, atol=atol, why=why)
 
 
