@@ -146,6 +146,7 @@ def environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         **threads(1),  # as many notebooks run at once as there are cores
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_NO_INDEX": "1",  # there is no network: pip says so at once
     }
     cache = data_folder()
     if cache is not None:

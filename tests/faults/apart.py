@@ -7,7 +7,7 @@ tests, which run apart from it.
 from __future__ import annotations
 
 from faults.harness import HALF_OR_LESS
-from faults.kit import ALL, FLAGGED, RIGHT, Fault, Make, full, none, notebook
+from faults.kit import ALL, FLAGGED, Fault, Make, full, none, notebook
 
 FAKE = '''
 class Fake:
@@ -288,8 +288,9 @@ FAULTS = [
     honest("clobbered-name", "The answer uses a constant that a test's name is, too.",
            notebook(top="a, x, rng = 2, 3, 4  # the factor", double="return a * x")),
     honest("own-check", "A cell's own variable is called check.",
-           notebook(top="check = 'done'\nnp = None", line="import numpy\n" + RIGHT["line"],
-                    distance="import numpy as np\n" + RIGHT["distance"])),
+           notebook(top="check = 'done'\nnp = None")),
+    honest("deleted-imports", "A cell deletes what the instructor has imported.",
+           notebook(top="del np, check")),
     honest("thread-pool", "The answer uses a pool of threads that a cell has made.",
            notebook(top=POOL, line=POOLED)),
     honest("strict-settings", "NumPy and warnings are strict, the folder is another.",

@@ -338,6 +338,7 @@ _Fork = tuple[int, _Lines, int]  # a process, its answers, its orders
 # -- Cells of the instructor's ----------------------------------------------------------------
 
 _NOTHING = object()
+_theirs: dict[str, Any] = {}  # what the instructor's cells have imported and defined
 
 
 def _shield(shell: Any, cells: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
@@ -346,14 +347,13 @@ def _shield(shell: Any, cells: Mapping[str, Mapping[str, Sequence[str]]]) -> Non
     A student's own `sum = 0` or `from numpy import *` costs nobody a point. cells: by their text
     the names that they need (builtins, and what such cells define) and those that they bind.
     """
-    theirs: dict[str, Any] = {}
     aside: dict[str, Any] = {}
 
     def before(info: Any) -> None:
         for name in cells.get(info.raw_cell, {"needs": ()})["needs"]:
             now = shell.user_ns.get(name, _NOTHING)
-            want = theirs.get(name, _NOTHING)
-            if now is want or (name not in theirs and not hasattr(builtins, name)):
+            want = _theirs.get(name, _NOTHING)
+            if now is want or (name not in _theirs and not hasattr(builtins, name)):
                 continue
             aside[name] = now
             _set(shell.user_ns, name, want)
@@ -365,7 +365,7 @@ def _shield(shell: Any, cells: Mapping[str, Mapping[str, Sequence[str]]]) -> Non
         for name in cell["binds"]:
             aside.pop(name, None)
             if name in shell.user_ns:
-                theirs[name] = shell.user_ns[name]
+                _theirs[name] = shell.user_ns[name]
         for name, value in aside.items():
             _set(shell.user_ns, name, value)
         aside.clear()
@@ -493,6 +493,9 @@ def _run(shell: Any, order: Mapping[str, Any], salt: str) -> dict[str, Any]:
     """
     changed = restore()
     _stop_hooks()
+    for name, value in _theirs.items():
+        if shell.user_ns.get(name) is None:  # the notebook has deleted it, or emptied it
+            shell.user_ns[name] = value
     namespace = dict(shell.user_ns)
     noted: list[bool] = []
     try:
