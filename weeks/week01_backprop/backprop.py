@@ -354,6 +354,25 @@ for layer, own in zip((first, second), (given, -given), strict=True):
         "backward of one of two layers",
         why="belong to the layer's own input: each layer has its own memory",
     )
+tiny, call = np.array([1e-300, -1e-300, 2e-13]), "forward of numbers next to 0"
+layer = ReLU()
+output = check.answer(layer.forward, tiny, call=call)
+check.close(output, [1e-300, 0, 2e-13], call, atol=0, why="give x itself wherever x > 0")
+call = "backward after numbers next to 0"
+passed = check.answer(layer.backward, np.array([3.0, 4.0, 7.0]), call=call)
+check.close(passed, [3, 0, 7], call, why="pass the gradient wherever x > 0, however small")
+layer, halves = ReLU(), np.array([[0.25, 0.5, -1.75, 2.5]])
+check.answer(layer.forward, whole, call="forward of whole numbers")
+call = "backward after a forward of whole numbers"
+passed = check.answer(layer.backward, halves, call=call)
+check.close(passed, [[0.25, 0, 0, 2.5]], call, why="pass the gradient as it came, fractions too")
+call = "a second backward after one forward"
+passed = check.answer(layer.backward, -3 * halves, call=call)
+check.close(passed, [[-0.75, 0, 0, -7.5]], call, why="use the x of the last forward still")
+held = layer.backward(halves)
+layer.backward(5 * halves)
+call = "backward(grad_output), kept"
+check.close(held, [[0.25, 0, 0, 2.5]], call, why="stay as it was at the next backward")
 ### END HIDDEN TESTS
 
 # %% mutant="relu" why="looks at the sign of the gradient instead of the input"
@@ -398,6 +417,28 @@ for layer, own in zip((first, second), (given, -given), strict=True):
 # %% mutant="relu" why="in eval mode every gradient passes"
 # - return grad_output * self.open
 # + return grad_output * self.open if self.training else grad_output
+
+# %% mutant="relu" why="a gradient of the kind of x: fractions are cut off after whole numbers"
+# - self.open = x > 0
+# + self.open, self.kind = x > 0, x.dtype
+# - return grad_output * self.open
+# + return (grad_output * self.open).astype(self.kind)
+
+# %% mutant="relu" why="one array for the gradients of all backwards"
+# - return grad_output * self.open
+# + if np.shape(getattr(self, "buffer", None)) != grad_output.shape:
+# +     self.buffer = np.zeros(grad_output.shape)
+# + self.buffer[...] = grad_output * self.open
+# + return self.buffer
+
+# %% mutant="relu" why="backward works once for each forward"
+# - return grad_output * self.open
+# + passed, self.open = grad_output * self.open, True
+# + return passed
+
+# %% mutant="relu" why="closed for inputs next to 0"
+# - self.open = x > 0
+# + self.open = x > 1e-12
 
 
 # %% alternative="relu" why="np.maximum, remembers the input"
@@ -582,7 +623,7 @@ for i, layer in enumerate((first, second)):
         why="belong to the layer's own input: each layer has its own memory",
     )
 seed = int(rng.integers(1_000_000))
-for n_in, n_out in ((400, 150), (30, 2000)):
+for n_in, n_out in ((400, 150), (30, 2000), (2, 9000), (800, 40)):
     call, source = f"Dense({n_in}, {n_out}, rng)", np.random.default_rng(seed)
     drawn = [check.attribute(Dense(n_in, n_out, source), "params", call) for _ in range(2)]
     weight, size = drawn[0]["weight"], n_in * n_out
@@ -634,6 +675,55 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+layer, call = Dense(2, 3, rng), "Dense, backward after whole numbers"
+check.answer(layer.forward, np.array([[3, -2], [1, 4]]), call="Dense, forward of whole numbers")
+check.answer(layer.backward, np.array([[0.5, 0.25, -1.75], [0.5, 1.5, 0.125]]), call=call)
+grads = check.attribute(layer, "grads", "Dense")
+why = "be X^T G and the sum over the batch, with their fractions"
+exact = [[2.0, 2.25, -5.125], [1.0, 5.5, 4.0]]
+check.close(grads["weight"], exact, "grads['weight'] after whole numbers", why=why)
+check.close(grads["bias"], [1, 1.75, -1.625], "grads['bias'] after whole numbers", why=why)
+layer, why = Dense(2, 3, rng), "be right to nine digits: compute in float64"
+given, upstream = np.array([[1 / 3, 1 / 7]]), np.array([[1 / 3, 1 / 7, 1 / 9]])
+check.answer(layer.forward, given, call="Dense.forward(x)")
+check.answer(layer.backward, upstream, call="Dense.backward(grad_output)")
+grads = check.attribute(layer, "grads", "Dense")
+for name, exact in (("weight", given.T @ upstream), ("bias", upstream[0])):
+    call = f"grads['{name}'], to nine digits"
+    check.close(grads[name], exact, call, rtol=1e-9, atol=0, why=why)
+
+
+def shift(tables, by):
+    """A step like one of SGD: arrays that are changed in place."""
+    for table in tables:
+        table += by
+
+
+# Steps of SGD move the arrays of parameters(), which are taken here before all passes.
+layer, given, call = Dense(5, 4, rng), rng.normal(size=(3, 5)), "Dense, forward after a step"
+kept = check.attribute(layer, "params", "Dense")
+arrays = layer.parameters()
+for step in (1, 2, 3):
+    check.answer(layer.forward, given, call="Dense.forward(x)")
+    moved = {2: kept["weight"] + 0.25 * step, 1: kept["bias"] + 0.25 * step}
+    shift(arrays, 0.25)
+    output = check.answer(layer.forward, given, call=call)
+    exact = given @ moved[2] + moved[1]
+    check.close(output, exact, call, why="use the parameters as they are now, moved in place")
+    back = check.answer(layer.backward, output, call="Dense, backward after a step")
+    exact = output @ moved[2].T
+    why = "use the weights as they are now, moved in place"
+    check.close(back, exact, "Dense, backward after a step", why=why)
+call = "Dense(400, 150, rng)"
+weight = check.attribute(Dense(400, 150, rng), "params", call)["weight"]
+for lines, length, what in ((weight.T, 400, "columns"), (weight, 150, "rows")):
+    alike = np.abs(np.corrcoef(lines) - np.eye(len(lines))).max()
+    check.that(alike < 7 / math.sqrt(length), f"draw every weight on its own: no two {what} alike")
+    powers = (lines**2).mean(axis=1) * 400 / 2
+    check.close(
+        powers.std() * math.sqrt(length / 2), 1.0, f"spread of the lengths of the {what} of {call}",
+        rtol=0, atol=7 / math.sqrt(len(lines)), why="be that of normal numbers, drawn one by one",
+    )  # fmt: skip
 ### END HIDDEN TESTS
 
 # %% mutant="dense" why="averages over the batch a second time"
@@ -694,6 +784,50 @@ check.close(
 # - self.grads["weight"] = self.x.T @ grad_output
 # + grad_output *= 2
 # + self.grads["weight"] = self.x.T @ grad_output
+
+# %% mutant="dense" why="gradients of the kind of x: fractions are cut off after whole numbers"
+# - self.grads["weight"] = self.x.T @ grad_output
+# + self.grads["weight"] = (self.x.T @ grad_output).astype(self.x.dtype)
+
+# %% mutant="dense" why="a gradient in single precision"
+# - self.grads["weight"] = self.x.T @ grad_output
+# + self.grads["weight"] = (self.x.T @ grad_output).astype(np.float32)
+
+# %% mutant="dense" why="the bias's gradient in single precision"
+# - self.grads["bias"] = grad_output.sum(axis=0)
+# + self.grads["bias"] = grad_output.sum(axis=0, dtype=np.float32)
+
+# %% mutant="dense" why="counts the bias as an input"
+# - deviation = np.sqrt(2.0 / inputs)
+# + deviation = np.sqrt(2.0 / (inputs + 1))
+
+# %% mutant="dense" why="a cautious start for few inputs"
+# - deviation = np.sqrt(2.0 / inputs)
+# + deviation = np.sqrt(2.0 / max(inputs, 20))
+
+# %% mutant="dense" why="a bold start for many inputs"
+# - deviation = np.sqrt(2.0 / inputs)
+# + deviation = np.sqrt(2.0 / min(inputs, 500))
+
+# %% mutant="dense" why="puts copies in the place of its parameters"
+# - self.x = x
+# + self.x, self.params = x, {name: array.copy() for name, array in self.params.items()}
+
+# %% mutant="dense" why="multiplies with the weights of the first forward"
+# - self.x = x
+# - return x @ self.params["weight"] + self.params["bias"]
+# + self.x, self.first = x, getattr(self, "first", self.params["weight"].copy())
+# + return x @ self.first + self.params["bias"]
+
+# %% mutant="dense" why="half of the columns are the others with a minus"
+# - self.params["weight"] = deviation * rng.normal(size=(inputs, outputs))
+# + half = deviation * rng.normal(size=(inputs, (outputs + 1) // 2))
+# + self.params["weight"] = np.concatenate([half, -half], axis=1)[:, :outputs].copy()
+
+# %% mutant="dense" why="columns of one length"
+# - self.params["weight"] = deviation * rng.normal(size=(inputs, outputs))
+# + drawn = rng.normal(size=(inputs, outputs))
+# + self.params["weight"] = np.sqrt(2) * drawn / np.linalg.norm(drawn, axis=0)
 
 
 # %% alternative="dense" why="bias before weight, einsum"
@@ -943,6 +1077,87 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+layer, call = Dropout(0.0, rng), "backward of Dropout(0, rng)"
+check.answer(layer.forward, other, call="Dropout(0, rng).forward(x)")
+passed = check.answer(layer.backward, 2 * other, call=call)
+check.close(passed, 2 * other, call, why="pass the gradient unchanged for p = 0")
+many = np.full((100, 120), 3.0)
+source, call = np.random.default_rng(seed), "forward of two layers with one rng"
+layers = Dropout(0.3, source), Dropout(0.3, source)
+one, two = (check.answer(layer.forward, many, call=call) == 0 for layer in layers)
+check.that((one != two).any(), "draw on from rng itself: two layers with one rng, two masks")
+layer, call = Dropout(0.3, rng), "Dropout(0.3, rng).forward(x)"
+masks = [check.answer(layer.forward, many, call=call) == 0 for _ in range(4)]
+check.that(
+    all((a != b).any() for i, a in enumerate(masks) for b in masks[:i]),
+    "draw a new mask at every forward in training, each of four",
+)
+mask = masks[0]
+groups = {
+    "the even columns": mask[:, ::2], "the odd columns": mask[:, 1::2],
+    "the left half": mask[:, :60], "the right half": mask[:, 60:],
+    "the even rows": mask[::2], "the odd rows": mask[1::2],
+    "the upper half": mask[:50], "the lower half": mask[50:],
+}  # fmt: skip
+for what, group in groups.items():
+    check.close(
+        group.mean(), 0.3, f"share of zeros in {what} for p = 0.3", rtol=0,
+        atol=7 * math.sqrt(0.21 / group.size), why="be p everywhere",
+    )  # fmt: skip
+couples = {
+    "two forwards in turn": (masks[0], masks[1]),
+    "the next two forwards": (masks[2], masks[3]),
+    "neighbours in a row": (mask[:, ::2], mask[:, 1::2]),
+    "the left and the right half": (mask[:, :60], mask[:, 60:]),
+    "a row and its mirror image": (mask[:, :60], mask[:, :59:-1]),
+    "neighbours in a column": (mask[::2], mask[1::2]),
+    "the upper and the lower half": (mask[:50], mask[50:]),
+    "a column and its mirror image": (mask[:50], mask[:49:-1]),
+}
+for what, (one, two) in couples.items():
+    check.close(
+        np.mean(one & two), 0.09, f"how often both are 0 for p = 0.3: {what}", rtol=0,
+        atol=7 * math.sqrt(0.09 * 0.91 / one.size), why="be p * p: every value has its own draw",
+    )  # fmt: skip
+for p in (0.04, 0.95):
+    call = f"Dropout({p}, rng).forward(x)"
+    output = check.answer(Dropout(p, rng).forward, many, call=call)
+    check.close(
+        np.mean(output == 0), p, f"share of zeros in {call}", rtol=0,
+        atol=7 * math.sqrt(p * (1 - p) / many.size), why="be p, a small or a large one too",
+    )  # fmt: skip
+    exact = np.where(output == 0, 0.0, 3 / (1 - p))
+    check.close(output, exact, call, why="divide what is kept by 1 - p")
+for value in (-100.0, 100.0, 1e-6):
+    call = f"forward of values {value:g}"
+    output = check.answer(Dropout(0.3, rng).forward, np.full((40, 50), value), call=call)
+    check.close(
+        np.mean(output == 0), 0.3, f"share of zeros in {call}, p = 0.3", rtol=0,
+        atol=7 * math.sqrt(0.21 / 2000), why="be p, whatever x is",
+    )  # fmt: skip
+layer = Dropout(0.3, rng)
+kept = layer.forward(many)
+exact = check.plain(kept, "forward(x)").copy()
+layer.forward(2 * many)
+check.close(kept, exact, "forward(x), kept", why="stay as it was at the next forward")
+source = np.random.default_rng(seed)
+layer = Dropout(0.3, source)
+layer.eval()
+check.answer(layer.forward, many, call="forward in eval mode")
+check.equal(
+    source.random(3), np.random.default_rng(seed).random(3), "rng after forward in eval mode",
+    why="be where it was: nothing is drawn in eval mode",
+)  # fmt: skip
+layer, call = Dropout(0.3, rng), "a second backward after one forward"
+mask = check.answer(layer.forward, many, call="Dropout(0.3, rng).forward(x)") / 3
+check.answer(layer.backward, many, call="backward(grad_output)")
+passed = check.answer(layer.backward, 2 * many, call=call)
+check.close(passed, 6 * mask, call, why="use the mask of the last forward still")
+layer, call = Dropout(0.3, rng), "backward after a forward of whole numbers"
+whole = np.full((30, 40), 3)
+mask = check.answer(layer.forward, whole, call="forward of whole numbers") / 3
+passed = check.answer(layer.backward, 0.25 * whole, call=call)
+check.close(passed, 0.75 * mask, call, why="keep the fractions of the gradient")
 ### END HIDDEN TESTS
 
 # %% mutant="dropout" why="does not rescale"
@@ -1016,6 +1231,95 @@ check.close(
 # %% mutant="dropout" why="forgets the mask on the way back"
 # - return grad_output * self.mask
 # + return grad_output
+
+# %% mutant="dropout" why="p = 0 sets no mask"
+# - if not self.training:
+# -     self.mask = 1.0
+# -     return x
+# + if self.p == 0:
+# +     return x
+# + if not self.training:
+# +     self.mask = 1.0
+# +     return x
+
+# %% mutant="dropout" why="a copy of the generator: two layers drop the same"
+# - self.p, self.rng = p, rng
+# + self.p, self.rng = p, np.random.default_rng()
+# + self.rng.bit_generator.state = rng.bit_generator.state
+
+# %% mutant="dropout" why="every second mask is the old one"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + self.turn = not getattr(self, "turn", False)
+# + if self.turn or np.shape(self.mask) != x.shape or x.size == 1:
+# +     self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="neighbours share a draw"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + half = self.rng.random((*x.shape[:-1], (x.shape[-1] + 1) // 2))
+# + self.mask = (np.repeat(half, 2, axis=-1)[..., : x.shape[-1]] >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="both halves of a row share their draws"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + half = self.rng.random((*x.shape[:-1], (x.shape[-1] + 1) // 2))
+# + half = np.concatenate([half, half], axis=-1)
+# + self.mask = (half[..., : x.shape[-1]] >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="a row's draws are those of its mirror image"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + draws, middle = self.rng.random(x.shape), x.shape[-1] // 2
+# + draws = np.where(np.arange(x.shape[-1]) < middle, draws, draws[..., ::-1])
+# + self.mask = (draws >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="rows share their draws in twos"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + half = self.rng.random(((len(x) + 1) // 2, *x.shape[1:]))
+# + self.mask = (np.repeat(half, 2, axis=0)[: len(x)] >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="drops more in even columns than in odd ones"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + share = self.p + 0.1 * (-1.0) ** np.arange(x.shape[-1]) * (x.shape[-1] % 2 == 0)
+# + self.mask = (self.rng.random(x.shape) >= np.clip(share, 0, 0.99)) / (1 - self.p)
+
+# %% mutant="dropout" why="takes a small p for 0"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + drop = self.p if self.p >= 0.05 else 0.0
+# + self.mask = (self.rng.random(x.shape) >= drop) / (1 - drop)
+
+# %% mutant="dropout" why="p is at most 0.9"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + drop = min(self.p, 0.9)
+# + self.mask = (self.rng.random(x.shape) >= drop) / (1 - drop)
+
+# %% mutant="dropout" why="never drops what is far below 0"
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + kept = (self.rng.random(x.shape) >= self.p) | (x < -3)
+# + self.mask = kept / (1 - self.p)
+
+# %% mutant="dropout" why="one array for the outputs of all forwards"
+# - return x * self.mask
+# + if np.shape(getattr(self, "buffer", None)) != x.shape:
+# +     self.buffer = np.zeros(x.shape)
+# + self.buffer[...] = x * self.mask
+# + return self.buffer
+
+# %% mutant="dropout" why="draws in eval mode too"
+# - if not self.training:
+# + draws = self.rng.random(x.shape)
+# + if not self.training:
+# - self.mask = (self.rng.random(x.shape) >= self.p) / (1 - self.p)
+# + self.mask = (draws >= self.p) / (1 - self.p)
+
+# %% mutant="dropout" why="backward works once for each forward"
+# - return grad_output * self.mask
+# + passed, self.mask = grad_output * self.mask, 1.0
+# + return passed
+
+# %% mutant="dropout" why="a gradient of the kind of x: fractions are cut off after whole numbers"
+# - return x * self.mask
+# + self.kind = x.dtype
+# + return x * self.mask
+# - return grad_output * self.mask
+# + return (grad_output * self.mask).astype(getattr(self, "kind", float))
 
 
 # %% alternative="dropout" why="binomial coins"
@@ -1277,6 +1581,33 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+loss, logits = SoftmaxCrossEntropy(), rng.normal(size=(4, 3))
+labels = np.array([0, 2, 1, 1])
+loss.forward(logits, labels)
+held = loss.backward()
+loss.forward(-logits, labels)
+loss.backward()
+why = "stay as it was at the next backward"
+check.close(held, slow_gradient(logits, labels), "backward(), kept", why=why)
+loss, logits, call = SoftmaxCrossEntropy(), np.array([[0.0, -15.0]]), "forward([[0, -15]], [0])"
+value = check.answer(loss.forward, logits, np.array([0]), call=call)
+why = "be exact where the loss is small, too: nothing is added to the logarithm"
+check.close(value, math.log1p(math.exp(-15)), call, rtol=1e-6, atol=0, why=why)
+logits, call = np.array([[0.0, -25.0]]), "backward() after logits [[0, -25]]"
+check.answer(loss.forward, logits, np.array([0]), call="forward([[0, -25]], [0])")
+grad = check.answer(loss.backward, call=call)
+exact = math.exp(-25) / (1 + math.exp(-25))
+why = "be p of the wrong class, however small it is"
+check.close(grad[:, 1], [exact], call, rtol=1e-6, atol=0, why=why)
+logits, labels = rng.normal(size=(3, 200)), np.array([199, 150, 7])
+value = check.answer(loss.forward, logits, labels, call="forward of 200 classes")
+check.close(
+    value, slow_loss(logits, labels), "forward of 200 classes", why="look at every class"
+)
+grad = check.answer(loss.backward, call="backward() of 200 classes")
+check.close(
+    grad, slow_gradient(logits, labels), "backward() of 200 classes", why="be (p - one-hot) / n"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="softmax_cross_entropy" why="overflows: no shift"
@@ -1338,6 +1669,25 @@ check.close(
 # - return (self.p - one_hot) / len(self.labels)
 # + self.p -= one_hot
 # + return self.p / len(self.labels)
+
+# %% mutant="softmax_cross_entropy" why="one array for the gradients of all backwards"
+# - return (self.p - one_hot) / len(self.labels)
+# + if np.shape(getattr(self, "buffer", None)) != self.p.shape:
+# +     self.buffer = np.zeros(self.p.shape)
+# + self.buffer[...] = (self.p - one_hot) / len(self.labels)
+# + return self.buffer
+
+# %% mutant="softmax_cross_entropy" why="adds a little in the logarithm"
+# - log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+# + log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True) + 1e-9)
+
+# %% mutant="softmax_cross_entropy" why="clips the probability in backward"
+# - return (self.p - one_hot) / len(self.labels)
+# + return (np.clip(self.p, 1e-9, 1.0) - one_hot) / len(self.labels)
+
+# %% mutant="softmax_cross_entropy" why="labels in one byte with a sign"
+# - self.p, self.labels = np.exp(log_p), labels
+# + self.p, self.labels = np.exp(log_p), labels.astype(np.int8)
 
 
 # %% alternative="softmax_cross_entropy" why="probabilities kept, subtraction at the labels"
@@ -1639,6 +1989,84 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+class Affine(Layer):
+    """x @ weight + bias, the bias first; counts its passes: a layer to test with."""
+
+    def __init__(self, weight, bias) -> None:
+        super().__init__()
+        self.params = {"bias": np.array(bias), "weight": np.array(weight)}
+        self.forwards = self.backwards = 0
+
+    def forward(self, x):
+        self.x, self.forwards = x, self.forwards + 1
+        return x @ self.params["weight"] + self.params["bias"]
+
+    def backward(self, grad_output):
+        self.backwards += 1
+        self.grads = {"weight": self.x.T @ grad_output, "bias": grad_output.sum(axis=0)}
+        return grad_output @ self.params["weight"].T
+
+
+class Shell(Layer):
+    """Another kind of layer with a layer inside, which it speaks for."""
+
+    def __init__(self, part) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        return self.part.forward(x)
+
+    def backward(self, grad_output):
+        return self.part.backward(grad_output)
+
+    def parameters(self):
+        return self.part.parameters()
+
+    def gradients(self):
+        return self.part.gradients()
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.part.train(mode)
+
+
+def affine():
+    """A layer with a matrix and a row."""
+    return Affine(rng.uniform(0.1, 0.4, size=(3, 3)), rng.uniform(0.2, 0.5, size=3))
+
+
+layers = [lines(1)[0], affine(), RollSquare(), affine(), lines(1)[0]]
+agree(Sequential(*layers), layers, "Sequential of matrices and rows")
+layers = [Line([0.5, 0.5, 0.5], [0.25, 0.25, 0.25]) for _ in range(3)]
+agree(Sequential(*layers), layers, "Sequential of layers with equal numbers")
+layers = [affine(), affine()]
+net, given = Sequential(*layers), rng.normal(size=(2, 3))
+for mode in (True, False):
+    net.train(mode)
+    for layer in layers:
+        layer.forwards = layer.backwards = 0
+    check.answer(net.forward, given, call="forward(x)", changes=True)
+    check.answer(net.backward, given, call="backward(g)", changes=True)
+    for kind in ("forwards", "backwards"):
+        counts = [getattr(layer, kind) for layer in layers]
+        call = f"{kind} of each layer in forward and backward of the stack"
+        check.equal(counts, [1, 1], call, why="be one: another would draw other dropout masks")
+layers = lines(2)
+inner = Sequential(*layers[2:])
+net, call = Sequential(*layers[:2], inner), "modes of the inner layers after train() of the outer"
+net.train()
+layers[3].eval()  # the inner stack itself is in training mode
+net.train()
+found = [layer.training for layer in layers]
+check.equal(found, 4 * [True], call, why="be the mode, also inside a stack that is in it already")
+layers = [*lines(1), affine()]
+shells = [Shell(layer) for layer in layers]
+net, what = Sequential(*shells), "layers of another kind with layers inside"
+agree(net, layers, f"Sequential of {what}")
+net.eval()
+found = [layer.training for layer in layers]
+check.equal(found, 3 * [False], f"modes in {what} after eval()", why="be told by layer.train")
 ### END HIDDEN TESTS
 
 # %% mutant="sequential" why="backward from first to last"
@@ -1697,6 +2125,56 @@ check.close(
 # - self.training = mode
 # - for layer in self.layers:
 # + for layer in self.layers:
+
+# %% mutant="sequential" why="all matrices before all rows"
+# - return [array for layer in self.layers for array in layer.parameters()]
+# + found = [array for layer in self.layers for array in layer.parameters()]
+# + return sorted(found, key=lambda array: -array.ndim)
+# - return [array for layer in self.layers for array in layer.gradients()]
+# + found = [array for layer in self.layers for array in layer.gradients()]
+# + return sorted(found, key=lambda array: -array.ndim)
+
+# %% mutant="sequential" why="equal arrays are listed once"
+# - return [array for layer in self.layers for array in layer.parameters()]
+# + found = []
+# + for array in (array for layer in self.layers for array in layer.parameters()):
+# +     if not any(np.array_equal(array, other) for other in found):
+# +         found.append(array)
+# + return found
+
+# %% mutant="sequential" why="backward goes forward once more"
+# - for layer in self.layers:
+# -     x = layer.forward(x)
+# - return x
+# + self.x = x
+# + for layer in self.layers:
+# +     x = layer.forward(x)
+# + return x
+# - for layer in reversed(self.layers):
+# + self.forward(self.x)
+# + for layer in reversed(self.layers):
+
+# %% mutant="sequential" why="every layer goes forward twice"
+# - x = layer.forward(x)
+# + layer.forward(x)
+# + x = layer.forward(x)
+
+# %% mutant="sequential" why="does not tell a layer that is in the mode itself"
+# - for layer in self.layers:
+# -     layer.train(mode)
+# + for layer in self.layers:
+# +     if layer.training != mode:
+# +         layer.train(mode)
+
+# %% mutant="sequential" why="sets the attribute of all but stacks"
+# - layer.train(mode)
+# + layer.train(mode) if isinstance(layer, Sequential) else setattr(layer, "training", mode)
+
+# %% mutant="sequential" why="asks stacks only for their parameters, and reads those of others"
+# - return [array for layer in self.layers for array in layer.parameters()]
+# + stacks = [type(layer) is Sequential for layer in self.layers]
+# + pairs = zip(self.layers, stacks, strict=True)
+# + return [a for l, s in pairs for a in (l.parameters() if s else l.params.values())]
 
 
 # %% alternative="sequential" why="loops by index, growing lists"
@@ -2021,6 +2499,69 @@ check.close(
     together, 1 / 3, "how often examples 0 and 1 of four share a batch of 2", rtol=0,
     atol=7 * math.sqrt(2 / 9 / 1500), why="be a third: shuffle the examples, not the batches",
 )  # fmt: skip
+firsts = [pairs[i] for i in range(0, 3000, 2)]
+for number in range(4):
+    check.close(
+        np.mean([number in first for first in firsts]), 1 / 2,
+        f"how often example {number} of four is in the first batch of 2", rtol=0,
+        atol=7 * math.sqrt(1 / 4 / 1500), why="be a half: every order is as likely as another",
+    )  # fmt: skip
+alike = np.mean([a == b or not a & b for a, b in pairwise(firsts)])
+check.close(
+    alike, 1 / 3, "how often two epochs in turn share their batches, 2 of four", rtol=0,
+    atol=7 * math.sqrt(2 / 9 / 1499), why="be a third: a new order that knows nothing of the last",
+)  # fmt: skip
+
+
+class Shell(Layer):
+    """A model with the linear one inside; keeps what each backward pass has made."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.inner, self.made = LinearModel(inputs), []
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.inner.train(mode)
+
+    def forward(self, x):
+        return self.inner.forward(x)
+
+    def backward(self, grad_output):
+        grad_input = self.inner.backward(grad_output)
+        self.made.append([array.copy() for array in self.inner.gradients()])
+        return grad_input
+
+    def parameters(self):
+        return self.inner.parameters()
+
+    def gradients(self):
+        return self.inner.gradients()
+
+
+x_all, y_all = rng.normal(size=(7, 2)), rng.normal(size=7)
+seed, options = int(rng.integers(1_000_000)), {"epochs": 2, "batch_size": 3, "lr": 0.05}
+plain = trained(x_all, y_all, np.random.default_rng(seed), 2, 3, 0.05)[0]
+model, call = Shell(2), "train(model, ...) of a model with a layer inside"
+options["rng"] = np.random.default_rng(seed)
+check.answer(train, model, SquaredError(), x_all, y_all, call=call, **options)
+check.close(
+    model.inner.params["weight"], plain.params["weight"], "the weight in a model of another kind",
+    why="move, too: model.parameters() and model.gradients() say what there is",
+)  # fmt: skip
+check.that(
+    not model.inner.part.training,
+    "leave the model in eval mode, also one that was in training mode before",
+)
+check.equal(len(model.made), 6, "number of backward passes", why="be one for each batch")
+why = "be as backward made them: only parameters are changed in place"
+for found, made in zip(model.gradients(), model.made[-1], strict=True):
+    check.close(found, made, "the model's gradients after train", why=why)
+model, call = LinearModel(2), "train(model, ..., epochs=0)"
+options["epochs"] = 0
+history = check.answer(train, model, SquaredError(), x_all, y_all, call=call, **options)
+check.equal(history, [], call, why="be an empty list")
+check.that(not model.part.training, "leave the model in eval mode after 0 epochs, too")
 ### END HIDDEN TESTS
 
 # %% mutant="train" why="climbs: wrong sign"
@@ -2109,6 +2650,50 @@ check.close(
 # + for parameter, gradient in zip(model.parameters(), model.gradients(), strict=True):
 # +     parameter -= lr * gradient
 # + history.append(SquaredError().forward(x[batch] @ model.params["weight"] + model.params["bias"], y[batch]))
+
+# %% mutant="train" why="moves model.params, which a stack does not have"
+# - for parameter, gradient in zip(model.parameters(), model.gradients(), strict=True):
+# -     parameter -= lr * gradient
+# + for name in model.params:
+# +     model.params[name] -= lr * model.grads[name]
+
+# %% mutant="train" why="puts back the mode of before"
+# - history = []
+# + history, before = [], model.training
+# - model.eval()
+# + model.train(before)
+
+# %% mutant="train" why="two backward passes for each batch"
+# - model.backward(loss.backward())
+# + model.backward(loss.backward())
+# + model.backward(loss.backward())
+
+# %% mutant="train" why="example 0 always comes first"
+# - order = rng.permutation(len(x))
+# + order = np.append(0, 1 + rng.permutation(len(x) - 1))
+
+# %% mutant="train" why="every second epoch goes back through the order of the one before"
+# - history = []
+# + history, order = [], None
+# - order = rng.permutation(len(x))
+# + order = rng.permutation(len(x)) if _ % 2 == 0 else order[::-1]
+
+# %% mutant="train" why="every second epoch turns the order of the one before"
+# - history = []
+# + history, order = [], None
+# - order = rng.permutation(len(x))
+# + order = rng.permutation(len(x)) if _ % 2 == 0 else np.roll(order, 1)
+
+# %% mutant="train" why="scales the model's gradients in place"
+# - parameter -= lr * gradient
+# + gradient *= lr
+# + parameter -= gradient
+
+# %% mutant="train" why="0 epochs: back before eval mode is set"
+# - history = []
+# + history = []
+# + if epochs == 0:
+# +     return history
 
 
 # %% alternative="train" why="shuffles an index array, splits it, np.subtract in place"
@@ -2219,7 +2804,7 @@ def put(network, weights, biases):
             one[...] = value
 
 
-for sizes in ([4, 3], [3, 6, 2], [2, 9, 8, 7, 6, 5]):
+for sizes in ([4, 3], [3, 6, 2], [2, 9, 8, 7, 6, 5], [3, 6, 6, 6, 2]):
     for p in (0.0, 0.6):
         call = f"mlp({sizes}, rng, {p:g})"
         with check.unchanged(call, sizes=sizes):
@@ -2256,7 +2841,7 @@ for sizes in ([4, 3], [3, 6, 2], [2, 9, 8, 7, 6, 5]):
         check.close(grad_input, back @ weights[0].T, backward, why=why)
 # Weights of 1 and of the identity make the masks visible in the output.
 for hidden_layers in (1, 2):
-    for p in (0.3, 0.55):
+    for p in (0.3, 0.55, 0.8):
         call = f"mlp(sizes, rng, dropout={p}) in training mode"
         model = mlp([3] + [40] * (hidden_layers + 1), rng, dropout=p)
         put(model, [np.ones((3, 40)), *hidden_layers * [np.eye(40)]], (hidden_layers + 1) * [0.0])
@@ -2303,6 +2888,16 @@ check.that((one[0][1] != one[0][2]).any(), "give two layers of one network diffe
 for second, what in ((next_one, "a second network of one rng"), (other, "another seed")):
     check.that((second[0][0] != one[0][0]).any(), f"draw weights from rng: others for {what}")
     check.that((second[1] != one[1]).any(), f"draw masks from rng: others for {what}")
+# Hidden layers of one width, all ReLUs open: the output tells which units no mask has dropped.
+call, scale = "mlp([3, 9, 9, 9, 9], rng, 0.4)", 1 / 0.6
+model = mlp([3, 9, 9, 9, 9], rng, 0.4)
+put(model, [np.ones((3, 9)), np.eye(9), np.eye(9), np.eye(9)], [0.0, 1.0, 1.0, 0.0])
+output = check.answer(model.forward, np.ones((40, 3)), call=f"{call}.forward(ones)")
+kept = np.isclose(output, scale * (scale * (3 * scale + 1) + 1))
+backward = f"{call}.backward in training mode"
+passed = check.answer(model.backward, np.ones((40, 9)), call=backward)
+why = "multiply by the masks of that forward: every layer is an object of its own"
+check.close(passed, np.tile(scale**3 * kept.sum(axis=1), (3, 1)).T, backward, why=why)
 ### END HIDDEN TESTS
 rng = check.rng("mlp training")
 pictures = data.load(settings["data"], profile, quiet=True)
@@ -2376,6 +2971,31 @@ check.that(np.mean(right) >= wanted, f"read at least {wanted:.1%} of unseen digi
 # + model = Sequential(*layers, Dense(hidden[-1], classes, rng))
 # + model.eval()
 # + return model
+
+# %% mutant="mlp" why="one ReLU for all layers of a width"
+# - layers = []
+# + layers, kept = [], {}
+# - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
+# + relu = kept.setdefault(outputs, ReLU())
+# + layers += [Dense(inputs, outputs, rng), relu, Dropout(dropout, rng)]
+
+# %% mutant="mlp" why="one dropout for all layers of a width"
+# - layers = []
+# + layers, kept = [], {}
+# - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
+# + drop = kept.setdefault(outputs, Dropout(dropout, rng))
+# + layers += [Dense(inputs, outputs, rng), ReLU(), drop]
+
+# %% mutant="mlp" why="one Dense for all layers of one shape"
+# - layers = []
+# + layers, kept = [], {}
+# - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
+# + dense = kept.setdefault((inputs, outputs), Dense(inputs, outputs, rng))
+# + layers += [dense, ReLU(), Dropout(dropout, rng)]
+
+# %% mutant="mlp" why="p is at most 0.6"
+# - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
+# + layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(min(dropout, 0.6), rng)]
 
 
 # %% alternative="mlp" why="nested stacks, dropout only where it is wanted"
