@@ -129,6 +129,14 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+call = "expand of a transposed array"
+x = np.array([[2.0, 3.0], [-1.0, 0.5], [4.0, -7.0]], order="F")
+slow = [[a, b, a * a, b * b, a * b, 1.0] for a, b in x]
+got = check.answer(expand, x, call=call)
+check.close(got, slow, call, why="be the same, however x lies in memory")
+kept = expand(x)
+expand(-3 * x)
+check.close(kept, slow, "expand(x), kept", why="stay as it was at the next call")
 ### END HIDDEN TESTS
 
 # %% mutant="expand" why="swaps the two squares"
@@ -153,6 +161,16 @@ check.close(
 # %% mutant="expand" why="single precision"
 # - return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
 # + return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1).astype(np.float32)
+
+# %% mutant="expand" why="reads x in the order of memory"
+# - a, b = x[:, 0], x[:, 1]
+# + a, b = x.ravel(order="K").reshape(-1, 2).T
+
+# %% mutant="expand" why="one array for all answers"
+# - return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
+# + made = expand.__dict__.setdefault(len(x), np.ones((len(x), 6)))
+# + made[...] = np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
+# + return made
 
 
 # %% alternative="expand" why="concatenation"
@@ -262,6 +280,21 @@ with np.errstate(over="raise", invalid="raise"):
         call = f"logistic_loss at margins {size:.0e} and -{size:.0e}"
         loss = check.answer(logistic_loss, np.ones(1), x, y, call=call)
         check.close(loss, size / 2, call, why="be finite: 0 for the one, the size of the other")
+w, y = np.array([0.5, -0.25]), np.array([1, -1, 1])
+x = np.array([[1.0, 3.0], [2.0, -1.0], [0.5, 1.0]])
+call, margins = "logistic_loss of labels that are whole numbers", np.array([-0.25, -1.25, 0.0])
+loss = check.answer(logistic_loss, w, x, y, call=call)
+check.close(loss, np.log1p(np.exp(-margins)).mean(), call, why="keep the margins' fractions")
+call, x = "logistic_loss of repeated examples", np.array([[1.0], [1.0], [1.0], [-2.0]])
+loss = check.answer(logistic_loss, np.ones(1), x, np.ones(4), call=call)
+exact = (3 * np.log1p(np.exp(-1)) + np.log1p(np.exp(2))) / 4
+check.close(loss, exact, call, why="count every example, equal ones too")
+why = "be the same formula, cut off nowhere"
+for margin in (-10.5, -12.0, 10.5, 14.5, 20.5):
+    call = f"logistic_loss at the margin {margin:g}"
+    loss = check.answer(logistic_loss, np.ones(1), np.array([[margin]]), np.ones(1), call=call)
+    exact = np.log1p(np.exp(-abs(margin))) + max(0.0, -margin)
+    check.close(loss, exact, call, rtol=1e-6 if margin > 0 else 1e-9, atol=0, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="logistic_loss" why="the formula as it stands: overflows"
@@ -291,6 +324,24 @@ with np.errstate(over="raise", invalid="raise"):
 # %% mutant="logistic_loss" why="cuts margins off instead of computing them safely"
 # - margin = y * (x @ w)
 # + margin = np.clip(y * (x @ w), -700, 700)
+
+# %% mutant="logistic_loss" why="margins of the kind of the labels: fractions are cut off"
+# - margin = y * (x @ w)
+# + margin = (y * (x @ w)).astype(y.dtype)
+
+# %% mutant="logistic_loss" why="equal margins count once"
+# - margin = y * (x @ w)
+# + margin = np.unique(y * (x @ w))
+
+# %% mutant="logistic_loss" why="-m already below -10"
+# - return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w @ w)
+# + each = np.where(margin < -10, -margin, np.logaddexp(0.0, -margin))
+# + return np.mean(each) + l2 / 2 * (w @ w)
+
+# %% mutant="logistic_loss" why="0 for sure answers"
+# - return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w @ w)
+# + each = np.where(margin > 14, 0.0, np.logaddexp(0.0, -margin))
+# + return np.mean(each) + l2 / 2 * (w @ w)
 
 
 # %% alternative="logistic_loss" why="log1p of an exponential that never grows"
@@ -447,6 +498,14 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+call, z = "sigmoid([-40, -25, -21])", np.array([-40.0, -25.0, -21.0])
+got = check.answer(sigmoid, z, call=call)
+exact, why = np.exp(z) / (1 + np.exp(z)), "be 1 / (1 + exp(-z)) far out, too: no cut of z"
+check.close(got, exact, call, rtol=0, atol=1e-15, why=why)
+call, x = "logistic_gradient of repeated examples", np.array([[2.0, 1.0]] * 3 + [[1.0, -1.0]])
+w, y = np.array([0.5, -1.0]), np.array([1.0, 1.0, 1.0, -1.0])
+got = check.answer(logistic_gradient, w, x, y, call=call)
+check.close(got, slow(w, x, y), call, why="be a mean over all examples, equal ones too")
 ### END HIDDEN TESTS
 
 # %% mutant="logistic_gradient" why="gradient ascent: the sign is lost"
@@ -488,6 +547,18 @@ check.close(
 # - wrong = sigmoid(-y * (x @ w))
 # - return l2 * w - x.T @ (wrong * y) / len(y)
 # + return l2 * w + x.T @ (sigmoid(x @ w) - y) / len(y)
+
+# %% mutant="logistic_gradient" why="cuts the sigmoid's argument at 20"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + return np.exp(-np.logaddexp(0.0, -np.clip(z, -20, 20)))
+
+# %% mutant="logistic_gradient" why="cuts the sigmoid's argument at 30"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + return np.exp(-np.logaddexp(0.0, -np.clip(z, -30, 30)))
+
+# %% mutant="logistic_gradient" why="divides by the number of different examples"
+# - return l2 * w - x.T @ (wrong * y) / len(y)
+# + return l2 * w - x.T @ (wrong * y) / len(np.unique(x, axis=0))
 
 
 # %% alternative="logistic_gradient" why="through probabilities and labels 0, 1"
@@ -534,7 +605,7 @@ plots.show("With linear features the border is a line that misses; with squares 
 #
 # `w, state = step(w, gradient, state, lr, ...)`
 #
-# - `gradient` is a function: `gradient(w)` is the gradient at `w`. Call it once in a step.
+# - `gradient` is a function: `gradient(w)` is the gradient at `w`. Call it once in a step; the array that it returns may be somebody's own, so it stays as it was, too.
 # - `state` is what the optimiser remembers, zeros at first. Return the new one; SGD returns what it got.
 # - Parameters are floats of any shape, all operations are elementwise, **inputs stay as they were**: write `w = w - ...`, not `w -= ...`, which changes the caller's array.
 #
@@ -546,7 +617,7 @@ plots.show("With linear features the border is a line that misses; with squares 
 #
 # `w, state = step(w, gradient, state, lr, ...)`
 #
-# - `gradient` — функция: `gradient(w)` — градиент в точке `w`. За шаг вызывайте её один раз.
+# - `gradient` — функция: `gradient(w)` — градиент в точке `w`. За шаг вызывайте её один раз; массив, который она вернула, может быть нужен и другим, поэтому он тоже не меняется.
 # - `state` — то, что метод помнит; сначала нули. Верните новое состояние; SGD возвращает то, что получил.
 # - Параметры — вещественные числа в массиве любой формы, все действия поэлементные, **входы не меняются**: пишите `w = w - ...`, а не `w -= ...`, иначе изменится массив вызывающего кода.
 #
@@ -639,7 +710,8 @@ call = "sgd([1, -2], gradient, (), lr=0.1)"
 w, state = check.answer(sgd, np.array([1.0, -2.0]), lambda w: 4 * w, (), lr=0.1, call=call)
 check.close(w, [0.6, -1.2], call, why="move to w - lr * gradient(w)")
 check.equal(state, (), f"the state after {call}", why="be the state that was given")
-batches = check.plain(minibatches(10, 4, check.rng("sgd")), "minibatches(10, 4, rng)")
+call = "minibatches(10, 4, rng)"
+batches = check.answer(lambda: [*minibatches(10, 4, check.rng("sgd"))], call=call)
 batches = [np.array(batch) for batch in batches]
 check.equal([len(batch) for batch in batches], [4, 4, 2], "the sizes of minibatches(10, 4, rng)")
 check.equal(sorted(np.concatenate(batches).tolist()), list(range(10)), "all its indices, sorted")
@@ -650,7 +722,7 @@ rng = check.rng("sgd")
 def epoch(n, size, source):
     """The minibatches of one epoch as arrays."""
     call = f"minibatches({n}, {size}, rng)"
-    given = check.plain(minibatches(n, size, source), call)
+    given = check.answer(lambda: [*minibatches(n, size, source)], call=call)
     full, rest = divmod(n, size)
     sizes = [len(batch) for batch in given]
     why = "be `size`, but for the last, which may be smaller"
@@ -721,6 +793,28 @@ w, _ = check.answer(sgd, np.array([1 / 3]), lambda point: point**2, (), 1 / 7, c
 check.close(
     w, [1 / 3 - 1 / 63], call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
 )
+orders, whys = [], "be a quarter: every order is as likely as another"
+for _ in range(trials):
+    orders.append(epoch(4, 1, rng)[1])
+orders = np.array(orders)
+for number in range(4):
+    for place in range(4):
+        check.close(
+            np.mean(orders[:, place] == number), 0.25,
+            f"how often {number} of four is in place {place}", rtol=0,
+            atol=7 * np.sqrt(0.25 * 0.75 / trials), why=whys,
+        )  # fmt: skip
+lasts = np.array([epoch(5, 2, rng)[1][-1] for _ in range(trials)])
+for number in range(5):
+    check.close(
+        np.mean(lasts == number), 0.2, f"how often {number} of five is left for the smaller batch",
+        rtol=0, atol=7 * np.sqrt(0.2 * 0.8 / trials), why="be a fifth, as for any other",
+    )  # fmt: skip
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to sgd"
+step = "sgd(w, gradient, ...)"
+check.answer(sgd, np.ones(2), lambda point: lent, (), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="sgd" why="climbs"
@@ -774,6 +868,31 @@ check.close(
 # -     yield order[start : start + size]
 # + for start in rng.permutation(np.arange(0, n, size)):
 # +     yield np.arange(n)[start : start + size]
+
+# %% mutant="sgd" why="example 0 always comes first"
+# - order = rng.permutation(n)
+# + order = np.append(0, 1 + rng.permutation(n - 1))
+
+# %% mutant="sgd" why="the last example always comes last"
+# - order = rng.permutation(n)
+# + order = np.append(rng.permutation(n - 1), n - 1)
+
+# %% mutant="sgd" why="the smaller batch is always made of the last examples"
+# - order = rng.permutation(n)
+# + order = np.append(rng.permutation(n - n % size), np.arange(n - n % size, n))
+
+# %% mutant="sgd" why="cyclic orders only: nothing stays in its place"
+# - order = rng.permutation(n)
+# + order = np.arange(n)
+# + for i in range(n - 1, 0, -1):
+# +     j = rng.integers(i)
+# +     order[i], order[j] = order[j], order[i]
+
+# %% mutant="sgd" why="scales the array that gradient(w) gave"
+# - return w - lr * gradient(w), state
+# + g = gradient(w)
+# + g *= lr
+# + return w - g, state
 
 
 # %% alternative="sgd" why="a list of minibatches"
@@ -948,6 +1067,17 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+call = "momentum of one number, an array without axes"
+w, v = check.answer(
+    momentum, np.array(1.0), lambda point: 4 * point, np.array(2.0), 0.1, 0.8, call=call
+)
+check.close(w, 0.44, f"{call}: w", why="be w - lr v, of any shape")
+check.close(v, 5.6, f"{call}: v", why="be beta v + g, of any shape")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to momentum"
+step = "momentum(w, gradient, ...)"
+check.answer(momentum, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="momentum" why="an average in place of a sum: (1 - beta) g"
@@ -994,6 +1124,16 @@ check.close(
 # %% mutant="momentum" why="single precision"
 # - return w - lr * v, v
 # + return (w - lr * v).astype(np.float32), v
+
+# %% mutant="momentum" why="arrays with an axis only"
+# - v = beta * v + gradient(w)
+# + v = beta * np.eye(len(v)) @ v + gradient(w)
+
+# %% mutant="momentum" why="adds to the array that gradient(w) gave"
+# - v = beta * v + gradient(w)
+# + g = gradient(w)
+# + g += beta * v
+# + v = g
 
 
 # %% alternative="momentum" why="a copy changed in place"
@@ -1133,6 +1273,24 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+seen, call = [], "nesterov(w, gradient, v, 1/9, 0.99)"
+
+
+def looked(point):
+    seen.append(np.array(point))
+    return 2 * point
+
+
+w, v = np.array([1 / 3, 1 / 7, 5.0]), np.array([1 / 11, -3.0, 1 / 13])
+ahead = w - 0.11 * v
+new_w, new_v = check.answer(nesterov, w, looked, v, 1 / 9, 0.99, call=call)
+check.close(seen[0], ahead, f"the point that {call} looks at", rtol=1e-12, why="be w - lr beta v")
+check.close(new_v, 0.99 * v + 2 * ahead, f"the new v of {call}", why="be beta v + the gradient")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to nesterov"
+step = "nesterov(w, gradient, ...)"
+check.answer(nesterov, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="nesterov" why="plain momentum: looks where it stands"
@@ -1178,6 +1336,20 @@ check.close(
 # + v = lr * v + gradient(w - lr * beta * v)
 # - return w - lr * v, v
 # + return w - beta * v, v
+
+# %% mutant="nesterov" why="looks ahead with 0.9 at most"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = beta * v + gradient(w - lr * min(beta, 0.9) * v)
+
+# %% mutant="nesterov" why="looks at a point in single precision"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = beta * v + gradient((w - lr * beta * v).astype(np.float32).astype(float))
+
+# %% mutant="nesterov" why="adds to the array that gradient(w) gave"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + g = gradient(w - lr * beta * v)
+# + g += beta * v
+# + v = g
 
 
 # %% alternative="nesterov" why="Sutskever's velocity inside"
@@ -1306,6 +1478,10 @@ check.close(
 call = "adagrad(w, gradient, s, lr), eps left out"
 w, _ = check.answer(adagrad, np.zeros(1), lambda point: point + 1e-8, np.zeros(1), 1.0, call=call)
 check.close(w, [-0.5], call, why="take 1e-8 for eps, outside the root")
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to adagrad"
+step = "adagrad(w, gradient, ...)"
+check.answer(adagrad, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="adagrad" why="eps inside the root"
@@ -1345,6 +1521,11 @@ check.close(w, [-0.5], call, why="take 1e-8 for eps, outside the root")
 # - return w - lr * g / (np.sqrt(s) + eps), s
 # + w -= lr * g / (np.sqrt(s) + eps)
 # + return w, s
+
+# %% mutant="adagrad" why="scales the array that gradient(w) gave"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + g *= lr
+# + return w - g / (np.sqrt(s) + eps), s
 
 
 # %% alternative="adagrad" why="absolute values and hypot"
@@ -1529,6 +1710,16 @@ w, _ = check.answer(
 )
 why = "take 1e-8 for eps, outside the root; make no step where the gradient is 0"
 check.close(w, [0.0, -1 / (1 + np.sqrt(0.1))], call, why=why)
+call = "rmsprop(w, gradient, s, lr, rho=0.99)"
+_, s = check.answer(
+    rmsprop, np.zeros(1), lambda point: point + 3.0, np.array([4.0]), 0.1, rho=0.99, call=call
+)
+check.close(s, [4.05], f"the new s of {call}", why="be rho s + (1 - rho) g^2, for any rho")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to rmsprop"
+step = "rmsprop(w, gradient, ...)"
+check.answer(rmsprop, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="rmsprop" why="the weights of old and new are swapped"
@@ -1572,6 +1763,15 @@ check.close(w, [0.0, -1 / (1 + np.sqrt(0.1))], call, why=why)
 # %% mutant="rmsprop" why="the root of eps"
 # - return w - lr * g / (np.sqrt(s) + eps), s
 # + return w - lr * g / (np.sqrt(s) + np.sqrt(eps)), s
+
+# %% mutant="rmsprop" why="scales the array that gradient(w) gave"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + g *= lr
+# + return w - g / (np.sqrt(s) + eps), s
+
+# %% mutant="rmsprop" why="rho is at most 0.95"
+# - g = gradient(w)
+# + g, rho = gradient(w), min(rho, 0.95)
 
 
 # %% alternative="rmsprop" why="moves the average towards the new square"
@@ -1774,6 +1974,22 @@ zero, call = (np.zeros(2), np.zeros(2), 0), "adam(w, gradient, state, lr), eps l
 w, _ = check.answer(adam, np.ones(2), lambda point: np.array([0.0, 1e-8]), zero, 1.0, call=call)
 why = "take 1e-8 for eps, outside the root; make no step where the gradient is 0"
 check.close(w, [1.0, 0.5], call, why=why)
+call, done = "adam(w, gradient, state, lr, beta2=0.9999)", (np.array([0.3]), np.array([0.7]), 2)
+_, (_, v, _) = check.answer(
+    adam, np.zeros(1), lambda point: point + 3.0, done, 0.1, beta2=0.9999, call=call
+)
+check.close(
+    v, [0.70083], f"v after {call}", rtol=1e-9, why="be beta2 v + (1 - beta2) g^2, for any beta2"
+)
+call, done = "adam from m = 0.3, v = 0.7, t = 0", (np.array([0.3]), np.array([0.7]), 0)
+_, (m, v, t) = check.answer(adam, np.zeros(1), lambda point: point + 3.0, done, 0.1, call=call)
+check.close(m, [0.57], f"m after {call}", why="go on from the m that was given, whatever t is")
+check.close(v, [0.7083], f"v after {call}", why="go on from the v that was given, whatever t is")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to adam"
+step = "adam(w, gradient, ...)"
+check.answer(adam, np.ones(2), lambda point: lent, (np.zeros(2), np.zeros(2), 0), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="adam" why="no bias correction"
@@ -1841,6 +2057,21 @@ check.close(w, [1.0, 0.5], call, why=why)
 # - v = beta2 * v + (1 - beta2) * g**2
 # + v = beta2 * v + (1 - beta2) * gradient(w) ** 2
 
+# %% mutant="adam" why="beta2 is at most 0.999"
+# - m, v, t = state
+# + (m, v, t), beta2 = state, min(beta2, 0.999)
+
+# %% mutant="adam" why="forgets m and v where t is 0"
+# - m, v, t = state
+# + m, v, t = state if state[2] else (0 * state[0], 0 * state[1], 0)
+
+# %% mutant="adam" why="scales the array that gradient(w) gave"
+# - m = beta1 * m + (1 - beta1) * g
+# - v = beta2 * v + (1 - beta2) * g**2
+# + v = beta2 * v + (1 - beta2) * g**2
+# + g *= 1 - beta1
+# + m = beta1 * m + g
+
 
 # %% alternative="adam" why="the corrections folded into the rate, eps rescaled"
 def adam(w, gradient, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -1907,7 +2138,8 @@ print(f"longest step: {max(steps):.2f} lr with the correction, {max(raw):.2f} lr
 def svrg_estimate(gradient, w, snapshot, full, batch) -> np.ndarray:
     """The corrected gradient of a minibatch.
 
-    gradient(w, batch): the mean gradient over the examples `batch`. w, snapshot, full: (d,),
+    gradient(w, batch): the mean gradient over the examples `batch`, in an array that stays as it
+    was. w, snapshot, full: (d,),
     full = the gradient over all examples at the snapshot -> (d,).
     """
     ### BEGIN SOLUTION
@@ -2023,6 +2255,38 @@ exact = -mu / 9 - (-mu / 81 + mu) / 9
 check.close(
     got, [exact], call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
 )
+a, b = rng.normal(size=(8, 2)), rng.normal(size=8)
+plans = {
+    "whose last batch is smaller": [[0, 1, 2], [3, 4, 5], [6, 7]],
+    "with an example twice in a batch": [[1, 1, 4], [5, 2, 5]],
+    "of nine batches": [[0, 1], [2], [3, 4], [5], [6, 7], [1], [2, 5], [7], [0, 3]],
+}
+for what, plan in plans.items():
+    call, start = f"svrg of an epoch {what}", rng.normal(size=2)
+    batches = [np.array(indices) for indices in plan]
+    slow, mu = start, a.T @ (a @ start - b) / 8
+    for batch in batches:
+        slow = slow - 0.1 * (a[batch].T @ (a[batch] @ (slow - start)) / len(batch) + mu)
+    got = check.answer(svrg, start, example_gradient, batches, 0.1, call=call)
+    why = "make a step of the same kind for every batch, with all that is in it"
+    check.close(got, slow, call, why=why)
+lent = []
+
+
+def lending(point, batch):
+    """The gradient, in an array that is kept to be looked at afterwards."""
+    made = example_gradient(point, batch)
+    lent.append((made, made.copy()))
+    return made
+
+
+call, batches = "the arrays that gradient(w, batch) gave to svrg", [np.array([0, 1]), np.array([2])]
+check.answer(svrg, np.ones(2), lending, batches, 0.1, call="svrg(w, gradient, batches, lr)")
+check.answer(
+    svrg_estimate, lending, np.ones(2), np.zeros(2), np.ones(2), batches[0], call="svrg_estimate"
+)
+for made, before in lent:
+    check.equal(made, before, call, why="stay as they were: they may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="svrg" why="plain SGD"
@@ -2061,6 +2325,31 @@ check.close(
 # %% mutant="svrg" why="every step from the snapshot"
 # - w = w - lr * svrg_estimate(gradient, w, snapshot, full, batch)
 # + w = snapshot - lr * svrg_estimate(gradient, w, snapshot, full, batch)
+
+# %% mutant="svrg" why="a smaller last batch makes no step"
+# - for batch in batches:
+# + for batch in (one for one in batches if len(one) == len(batches[0])):
+
+# %% mutant="svrg" why="an example that is in a batch twice counts once"
+# - for batch in batches:
+# + for batch in map(np.unique, batches):
+
+# %% mutant="svrg" why="four steps, then no more"
+# - for batch in batches:
+# + for batch in batches[:4]:
+
+# %% mutant="svrg" why="a new snapshot after five steps"
+# - for batch in batches:
+# + for number, batch in enumerate(batches):
+# +     if number == 5:
+# +         snapshot, full = w, gradient(w, slice(None))
+
+# %% mutant="svrg" why="adds to the array that gradient gave"
+# - return gradient(w, batch) - gradient(snapshot, batch) + full
+# + g = gradient(w, batch)
+# + g -= gradient(snapshot, batch)
+# + g += full
+# + return g
 
 
 # %% alternative="svrg" why="the correction computed on its own"
@@ -2324,6 +2613,28 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+call, x = "logistic_hessian of repeated examples", np.array([[2.0, 1.0]] * 3 + [[1.0, -1.0]])
+h = check.answer(logistic_hessian, np.array([0.5, -1.0]), x, call=call)
+check.close(
+    h, slow_hessian(np.array([0.5, -1.0]), x), call, why="be a mean over all, equal ones too"
+)
+for values, what in (([1.0, 1e-8], "one nearly flat axis"), ([2.0, -1.0], "a saddle")):
+    call, diagonal = f"newton on a quadratic with {what}", np.array(values)
+    w, _ = check.answer(
+        newton,
+        np.array([3.0, -2.0]),
+        lambda point, h=diagonal: h * (point - 1),
+        (),
+        1.0,
+        lambda point, h=diagonal: np.diag(h),
+        call=call,
+    )
+    check.close(w, [1.0, 1.0], call, why="solve H d = g as it stands, whatever its eigenvalues")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to newton"
+step = "newton(w, gradient, ...)"
+check.answer(newton, np.ones(2), lambda point: lent, (), 0.1, lambda point: 2 * np.eye(2), call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="newton" why="weighs by p in place of p (1 - p)"
@@ -2366,6 +2677,26 @@ check.close(
 # %% mutant="newton" why="single precision"
 # - p = sigmoid(x @ w)
 # + p = sigmoid(x @ w).astype(np.float32)
+
+# %% mutant="newton" why="equal examples count once"
+# - p = sigmoid(x @ w)
+# + x = np.unique(x, axis=0)
+# + p = sigmoid(x @ w)
+
+# %% mutant="newton" why="a pseudoinverse that leaves flat axes out"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + return w - lr * np.linalg.pinv(matrix, rcond=1e-6) @ gradient(w), state
+
+# %% mutant="newton" why="takes the eigenvalues for positive"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + values, axes = np.linalg.eigh(matrix)
+# + return w - lr * axes @ (axes.T @ gradient(w) / np.abs(values)), state
+
+# %% mutant="newton" why="puts the step into the array that gradient(w) gave"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + g = gradient(w)
+# + g[...] = np.linalg.solve(matrix, g)
+# + return w - lr * g, state
 
 
 # %% alternative="newton" why="a sum of outer products, the inverse matrix"
@@ -2587,6 +2918,26 @@ check.close(
     atol=0,
     why="be right to nine digits: compute in float64",
 )
+repeated, call = np.array([[3.0, 1.0]] * 3 + [[-2.0, 4.0], [0.0, -5.0]]), "pca of repeated points"
+components, variances = check.answer(pca, repeated, 2, call=call)
+values = np.linalg.eigvalsh(np.cov(repeated, rowvar=False))[::-1]
+check.close(variances, values, f"the variances of {call}", why="count every point, equal ones too")
+far, call = repeated + 1e6, "pca of points around 1e6"
+components, variances = check.answer(pca, far, 2, call=call)
+check.close(
+    variances, values, f"the variances of {call}", rtol=1e-6, why="not change when all points move"
+)
+thin = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1e-4], [0.0, -1e-4]])
+call = "pca of a thin cloud"
+components, variances = check.answer(pca, thin, 2, call=call)
+check.close(
+    variances, [2 / 3, 2e-8 / 3], f"the variances of {call}", rtol=1e-6, atol=0,
+    why="be exact, a small one too",
+)  # fmt: skip
+for steps, sign in ((40, 1.0), (41, -1.0)):
+    call = f"power_iteration of [[-3, 0], [0, 1]], {steps} steps"
+    got = check.answer(power_iteration, np.diag([-3.0, 1.0]), np.ones(2), steps, call=call)
+    check.close(got, [sign, 0.0], call, why="change its sign at every step: the matrix does that")
 ### END HIDDEN TESTS
 
 # %% mutant="pca" why="forgets to centre"
@@ -2640,6 +2991,29 @@ check.close(
 # %% mutant="pca" why="makes the largest entry of v positive"
 # - return v
 # + return v * np.sign(v[np.abs(v).argmax()])
+
+# %% mutant="pca" why="equal points count once"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + x = np.unique(x, axis=0)
+# + _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+
+# %% mutant="pca" why="the mean is taken off the products, which cancels far from 0"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + products = x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))
+# + _, sigma, rows = np.linalg.svd(products, full_matrices=False)
+# + sigma = np.sqrt(sigma)
+
+# %% mutant="pca" why="small variances are 0"
+# - return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
+# + sigma = np.where(sigma < 1e-3 * sigma[0], 0, sigma)
+# + return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
+
+# %% mutant="pca" why="takes the sign of a negative eigenvalue off"
+# - v = matrix @ v
+# - v = v / np.linalg.norm(v)
+# + before, v = v / np.linalg.norm(v), matrix @ v
+# + v = v / np.linalg.norm(v)
+# + v = -v if np.allclose(v, -before) else v
 
 
 # %% alternative="pca" why="eigenvectors of the covariance matrix"
