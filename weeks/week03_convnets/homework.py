@@ -3574,7 +3574,7 @@ plots.show(
 
 # %% [markdown]
 # ## 10. Average precision
-# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
+# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Scores are again floats or whole numbers of any size and sign. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
 #
 # Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, [precision](glossary:Precision) $p_k$ is the share of hits among these $k$, and [recall](glossary:Recall) $r_k$ is the share of all $P$ true boxes that they have hit ($r_0 = 0$). [Average precision](glossary:Average-precision) is the area under that curve, made never to rise: at each recall count the best precision at this or a larger recall,
 #
@@ -3586,7 +3586,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 10. Средняя точность
-# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
+# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Оценки снова вещественные или целые, любой величины и знака. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
 #
 # Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ рамок [точность](glossary:Precision) (precision) $p_k$ — доля попаданий среди этих $k$, а [полнота](glossary:Recall) (recall) $r_k$ — доля найденных ими среди всех $P$ истинных рамок ($r_0 = 0$). [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной невозрастающей: при каждой полноте берут лучшую точность при этой или большей полноте,
 #
