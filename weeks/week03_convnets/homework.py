@@ -57,7 +57,7 @@ settings = {
 
 # %% [markdown]
 # ## 1. Convolution: one tap at a time
-# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns; of floats or of whole numbers, such as bytes. In sections 1–3 you write in NumPy (SciPy will do, too), and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
+# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns; of floats or of whole numbers, such as bytes; so may weights, biases and gradients be. Pixels are finite. In sections 1–3 you write in NumPy (SciPy will do, too), and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -69,7 +69,7 @@ settings = {
 
 # %% [markdown] lang="ru"
 # ## 1. Свёртка: отвод за отводом
-# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы; числа в них вещественные или целые, например байты. В разделах 1–3 вы пишете на NumPy (можно и SciPy), а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
+# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы; числа в них вещественные или целые, например байты; такими же бывают веса, сдвиги и градиенты. Бесконечных пикселей нет. В разделах 1–3 вы пишете на NumPy (можно и SciPy), а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -253,6 +253,12 @@ for x_shape, weight_shape, options, why in [
     ((1, 1, 8, 9), (1, 1, 3, 2), {"dilation": (2, 3)}, "keep the taps a dilation apart"),
     ((1, 4, 4, 5), (6, 2, 2, 3), {"groups": 2}, "let a run of outputs read its run of inputs"),
     ((1, 3, 5, 4), (6, 1, 2, 3), {"groups": 3}, "give each channel two outputs of its own"),
+    (
+        (1, 5, 8, 9),
+        (5, 1, 3, 2),
+        {"groups": 5, "dilation": (2, 3)},
+        "keep the taps a dilation apart in each of many groups",
+    ),
 ]:
     x, weight = rng.normal(size=x_shape), rng.normal(size=weight_shape)
     bias = rng.normal(size=len(weight))
@@ -261,6 +267,18 @@ for x_shape, weight_shape, options, why in [
 photo, weight = rng.integers(0, 256, (1, 2, 4, 5), np.uint8), rng.normal(size=(3, 2, 2, 3))
 bias = rng.normal(size=3)
 judge_conv2d(photo, weight, bias, "conv2d(bytes, weight, bias)", "keep the fractions of the answer")
+large = 2**27 + 1 + np.arange(40).reshape(1, 2, 4, 5)
+why = "take whole numbers as they are, however large"
+judge_conv2d(large, weight, bias, "conv2d(large whole numbers, weight, bias)", why)
+whole, byte = np.arange(-18, 18).reshape(3, 2, 2, 3), np.arange(220, 256, dtype=np.uint8)
+why = "keep the fractions of picture and bias, also where weights are whole numbers"
+judge_conv2d(photo / 7, whole, bias, "conv2d(x, whole weight, bias)", why)
+byte = byte.reshape(3, 2, 2, 3)
+judge_conv2d(photo / 7, byte, bias, "conv2d(x, bytes, bias)", "take weights of bytes as they are")
+few = np.array([250, 3, 131], np.uint8)
+judge_conv2d(photo / 7, weight, few, "conv2d(x, weight, bytes)", "take a bias of bytes as it is")
+why = "not overflow where all are bytes"
+judge_conv2d(photo // 2 + 120, byte, few, "conv2d(bytes, bytes, bytes)", why)
 fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
 for case in [*fixed, *[(None,) * 4] * 9]:
     x, weight, bias, options = conv_case(rng, *case)
@@ -272,7 +290,35 @@ first = conv2d(x, weight, bias, **options)
 want = check.array(conv2d(x, weight, bias, **options), call)
 conv2d(x + 1, weight, bias, **options)
 check.close(first, want, f"{call}, looked at after a second call", why="be an array of its own")
+free = all(v.flags.writeable for v in (x, weight, bias))
+check.that(free, "leave the arguments of conv2d as they were, free to be written to")
+for part in (x, weight, bias):
+    part += 1
+    doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight, bias))
+    want = F.conv2d(*doubles, **options)
+    what = f"{call}, called again after its arguments changed"
+    again = check.array(conv2d(x, weight, bias, **options), what)
+    why = "look at the numbers in its arguments, not at which arrays they are"
+    week03.close(again, want, what, why)
 ### END HIDDEN TESTS
+
+# %% mutant="conv2d" why="large whole numbers in single precision"
+# - x = pad(x, padding)
+# + x = pad(x.astype(np.float32) if x.dtype.kind in "iu" else x, padding)
+
+# %% mutant="conv2d" why="a bias of whole numbers where the weights are"
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.reshape(n, f, *size) + bias.astype(weight.dtype)[:, None, None]
+
+# %% mutant="conv2d" why="weights of bytes get signs"
+# - weight = weight.reshape(groups, f // groups, c // groups, *kernel)
+# + weight = weight.astype(np.int8) if weight.dtype == np.uint8 else weight
+# + weight = weight.reshape(groups, f // groups, c // groups, *kernel)
+
+# %% mutant="conv2d" why="locks its argument"
+# - n, c, *size = x.shape
+# + x.flags.writeable = False
+# + n, c, *size = x.shape
 
 # %% mutant="conv2d" why="flips the kernel, as mathematics does"
 # - met = tap(x, i, j, size, stride, dilation)
@@ -339,7 +385,7 @@ check.close(first, want, f"{call}, looked at after a second call", why="be an ar
 # %% alternative="conv2d" why="im2col: all windows as columns of a matrix, then one product a group"
 def conv2d(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     (kh, kw), (dh, dw) = weight.shape[2:], dilation
-    x = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
+    x = np.pad(1.0 * x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
     reach = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
     windows = windows[:, :, :: stride[0], :: stride[1], ::dh, ::dw]
@@ -422,9 +468,9 @@ def conv2d_backward(
     padded = pad(x, padding)
     taken = padded.reshape(n, groups, c // groups, *padded.shape[2:])
     grad_taken = np.zeros_like(taken)
-    grouped = weight.reshape(groups, f // groups, *weight.shape[1:])
+    grouped = weight.astype(float).reshape(groups, f // groups, *weight.shape[1:])
     grad_weight = np.zeros_like(grouped)
-    out = grad.reshape(n, groups, f // groups, *size)
+    out = grad.astype(float).reshape(n, groups, f // groups, *size)
     for i, j in np.ndindex(*weight.shape[2:]):
         met = tap(taken, i, j, size, stride, dilation)
         grad_weight[..., i, j] = np.einsum("ngfhw,ngchw->gfc", out, met)
@@ -455,19 +501,21 @@ check.close(grad_bias, [11], "grad_bias of conv2d_backward", why="be the sum ove
 rng = check.rng("conv2d_backward")
 
 
-def judge_conv2d_backward(x, weight, call, why, **options):
+def judge_conv2d_backward(x, weight, call, why, grad=None, scale=1.0, **options):
     """conv2d_backward gives what torch's autograd does, which is asked first."""
     bias = rng.normal(size=len(weight))
     leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (x, weight, bias)]
     y = F.conv2d(*leaves, **options)
-    grad = rng.normal(size=tuple(y.shape))
-    wanted = torch.autograd.grad(y, leaves, torch.tensor(grad))
+    grad = rng.normal(size=tuple(y.shape)) / scale if grad is None else grad
+    wanted = torch.autograd.grad(y, leaves, torch.tensor(grad, dtype=torch.float64))
     with week03.without_torch():
         found = check.answer(conv2d_backward, grad, x, weight, call=call, **options)
     three = isinstance(found, tuple | list) and len(found) == 3
     check.that(three, "return three gradients: of x, weight and bias")
     for name, got, want in zip(("grad_x", "grad_weight", "grad_bias"), found, wanted, strict=True):
-        week03.close(got, want, f"{name} of {call}", why)
+        name = f"{name} of {call}"
+        got = check.array(got, name) if scale == 1 else check.array(got, name) * scale
+        week03.close(got, want * scale, name, why)
 
 
 for x_shape, weight_shape, options, why in [
@@ -480,13 +528,34 @@ for x_shape, weight_shape, options, why in [
     ((1, 1, 4, 5), (1, 1, 3, 2), {"padding": (2, 1)}, "be those of x without its padding"),
     ((1, 1, 8, 9), (1, 1, 3, 2), {"dilation": (2, 3)}, "take taps that are a dilation apart"),
     ((1, 4, 4, 5), (6, 2, 2, 3), {"groups": 2}, "stay within the runs of the groups"),
+    ((1, 1, 3, 4), (1, 1, 2, 3), {"padding": (4, 5)}, "be those of x, however wide its padding"),
 ]:
     x, weight = rng.normal(size=x_shape), rng.normal(size=weight_shape)
     call = f"conv2d_backward(grad, x, weight) of shapes {x_shape} and {weight_shape}, {options}"
     judge_conv2d_backward(x, weight, call, why, **options)
 photo, weight = rng.integers(0, 256, (1, 2, 4, 5), np.uint8), rng.normal(size=(3, 2, 2, 3))
+photo[0, :, 1, 2] = 0
 call = "conv2d_backward(grad, bytes, weight)"
 judge_conv2d_backward(photo, weight, call, "keep the fractions of the gradients")
+large = 2**27 + 1 + np.arange(40).reshape(1, 2, 4, 5)
+call, why = "conv2d_backward(grad, large whole numbers, weight)", "take whole numbers as they are"
+judge_conv2d_backward(large, weight, call, why)
+whole = np.arange(-18, 18).reshape(3, 2, 2, 3)
+call, why = "conv2d_backward(grad, x, whole weight)", "keep fractions, also of whole weights"
+judge_conv2d_backward(photo / 7, whole, call, why)
+byte = np.arange(220, 256, dtype=np.uint8).reshape(3, 2, 2, 3)
+call, why = "conv2d_backward(grad, x, bytes)", "take weights of bytes as they are"
+judge_conv2d_backward(photo / 7, byte, call, why)
+steps = np.arange(200, 227, dtype=np.uint8).reshape(1, 3, 3, 3)
+call, why = (
+    "conv2d_backward(bytes, x, weight)",
+    "take whole gradients as they are: their sum is larger",
+)
+judge_conv2d_backward(photo / 7, weight, call, why, grad=steps)
+why = "not overflow where all are bytes"
+judge_conv2d_backward(photo, byte, "conv2d_backward(bytes, bytes, bytes)", why, grad=steps)
+call, why = "conv2d_backward(tiny grad, x, weight)", "pass on gradients however small"
+judge_conv2d_backward(photo / 7, weight, call, why, scale=1e14)
 fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
 for case in [*fixed, *[(None,) * 4] * 7]:
     x, weight, _, options = conv_case(rng, *case)
@@ -502,6 +571,15 @@ for first, want in zip([first_x, first_weight, first_bias], wanted, strict=True)
     call = "conv2d_backward(grad, x, weight), looked at after a second call"
     check.close(first, want, call, why="be arrays of its own")
 ### END HIDDEN TESTS
+
+# %% mutant="conv2d_backward" why="a whole weight's gradient is cut"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + return grad_x, grad_weight.reshape(weight.shape).astype(weight.dtype), grad.sum(axis=(0, 2, 3))
+
+# %% mutant="conv2d_backward" why="sums of bytes are bytes"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + grad_bias = grad.sum(axis=(0, 2, 3), dtype=grad.dtype)
+# + return grad_x, grad_weight.reshape(weight.shape), grad_bias
 
 # %% mutant="conv2d_backward" why="overlapping windows overwrite each other"
 # - back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
@@ -545,7 +623,7 @@ for first, want in zip([first_x, first_weight, first_bias], wanted, strict=True)
 def conv2d_backward(grad, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     (p, q), (h, w) = padding, x.shape[2:]
     x = np.pad(1.0 * x, [(0, 0), (0, 0), (p, p), (q, q)])
-    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    grad, grad_x, grad_weight = 1.0 * grad, np.zeros_like(x), np.zeros(weight.shape)
     _, a, kh, kw = weight.shape
     per_group = len(weight) // groups
     for f, i, j in np.ndindex(grad.shape[1:]):
@@ -687,18 +765,20 @@ rng = check.rng("pooling")
 
 def judge_max(x, kernel, stride, padding, why):
     call = f"max_pool2d(x, {kernel}, {stride}, {padding}), x of shape {x.shape}"
-    want = F.max_pool2d(torch.tensor(x), kernel, stride, padding)
+    want = F.max_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding)
     with week03.without_torch():
         got = check.answer(max_pool2d, x, kernel, stride, padding, call=call)
     week03.close(got, want, call, why)
 
 
-def judge_back(x, kernel, stride, padding, why):
+def judge_back(x, kernel, stride, padding, why, bytes_back=False):
     call = f"max_pool2d_backward(grad, x, {kernel}, {stride}, {padding}), x of shape {x.shape}"
     leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     y = F.max_pool2d(leaf, kernel, stride, padding)
     grad = rng.normal(size=tuple(y.shape))
-    (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad))
+    if bytes_back:
+        call, grad = f"{call}, grad of bytes", np.full(y.shape, 201, np.uint8)
+    (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad, dtype=torch.float64))
     with week03.without_torch():
         got = check.answer(max_pool2d_backward, grad, x, kernel, stride, padding, call=call)
     week03.close(got, want, call, why)
@@ -755,9 +835,16 @@ judge_mean(black, (2, 2), (2, 2), (1, 1), why, count_include_pad=False)
 judge_max(
     black - 1e30, (2, 2), (2, 2), (1, 1), "never let the padding win, however small the pixels"
 )
+judge_back(
+    1e30 * below_zero(*padded[0]),
+    *padded[1:],
+    "never let the padding win, however small the pixels",
+)
+wide, why = below_zero(1, 1, 7, 9), "count the picture's own pixels alone, also in a large window"
+judge_mean(wide, (5, 6), (2, 3), (2, 3), why, count_include_pad=False)
 tie = np.full((1, 2, 4, 6), -3.0)
 judge_back(tie, (2, 3), (2, 3), (0, 0), "give a tie to the first pixel in reading order")
-near = 0.5 + 3e-6 * np.arange(24.0).reshape(1, 1, 4, 6)
+near = 0.5 + 3e-12 * np.arange(24.0).reshape(1, 1, 4, 6)
 judge_back(
     near, (2, 3), (2, 3), (0, 0), "let the larger pixel win, by however little: that is no tie"
 )
@@ -769,6 +856,14 @@ found = check.answer(max_pool2d, photo, *knobs, call=call)
 check.close(found, want, call, why="take whole numbers as they are")
 judge_back(photo, *knobs, "keep the fractions of the gradient, also for whole pixels")
 judge_mean(photo, *knobs, "keep the fractions of the mean, also for whole pixels")
+judge_back(
+    below_zero(*overlap[0]), *overlap[1:], "take whole gradients as they are", bytes_back=True
+)
+why = "take whole numbers as they are, however large"
+large = 2**27 + 1 + rng.permutation(np.arange(24)).reshape(1, 1, 4, 6)
+judge_max(large, (2, 3), (2, 3), (0, 0), why)
+judge_back(large, (2, 3), (2, 3), (0, 0), why)
+judge_mean(large, (2, 3), (2, 3), (0, 0), why)
 for _ in range(8):
     kernel, stride = (tuple(int(v) for v in rng.integers(1, 5, 2)) for _ in range(2))
     padding = tuple(int(rng.integers(0, v // 2 + 1)) for v in kernel)
@@ -806,6 +901,14 @@ for kernel in [(2, 3), (1, 1)]:
 # - return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
 # + x = pad(x, padding)
 # + return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
+
+# %% mutant="pooling" why="a padding of -10000, which wins against smaller pixels"
+# - size, x = grad.shape[2:], pad(x, padding, -np.inf)
+# + size, x = grad.shape[2:], pad(x, padding, -1e4)
+
+# %% mutant="pooling" why="pixels compared in single precision"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + winner = np.argmax([tap(x.astype("f"), i, j, size, stride) for i, j in places], axis=0)
 
 # %% mutant="pooling" why="every largest pixel of a tie gets the gradient"
 # - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
@@ -939,7 +1042,7 @@ def conv_transpose2d(
     y = np.zeros((n, c, *np.add(full, output_padding)))
     for i, j in np.ndindex(*kernel):
         stamp = tap(y, i, j, size, stride)
-        stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+        stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
     return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
     ### END SOLUTION
 
@@ -982,6 +1085,13 @@ for x_shape, weight_shape, options, why in [
     ((3, 2, 2, 4), (2, 1, 2, 3), {}, "treat each picture of the batch by itself"),
     ((1, 1, 4, 5), (1, 1, 4, 3), {"padding": (1, 2)}, "cut the padding off on each side"),
     (
+        (1, 1, 6, 5),
+        (1, 1, 2, 1),
+        {"stride": (2, 3), "padding": (3, 2)},
+        "cut the padding off, however wide",
+    ),
+    ((1, 1, 3, 4), (1, 1, 1, 2), {"stride": (4, 5)}, "leave zeros between stamps that lie apart"),
+    (
         (1, 1, 3, 4),
         (1, 1, 4, 5),
         {"stride": (2, 3), "output_padding": (1, 2)},
@@ -1001,6 +1111,19 @@ photo, weight = rng.integers(0, 256, (1, 2, 3, 4), np.uint8), rng.normal(size=(2
 judge_transposed(
     photo, weight, "conv_transpose2d(bytes, weight)", "keep the fractions of the answer"
 )
+large = 2**27 + 1 + np.arange(24).reshape(1, 2, 3, 4)
+why = "take whole numbers as they are, however large"
+judge_transposed(large, weight, "conv_transpose2d(large whole numbers, weight)", why)
+whole = np.arange(-18, 18).reshape(2, 3, 2, 3)
+why = "keep the fractions of the answer, also for whole weights"
+judge_transposed(photo / 7, whole, "conv_transpose2d(x, whole weight)", why)
+byte, why = (
+    np.arange(220, 256, dtype=np.uint8).reshape(2, 3, 2, 3),
+    "take weights of bytes as they are",
+)
+judge_transposed(photo / 7, byte, "conv_transpose2d(x, bytes)", why)
+why = "not overflow where both are bytes"
+judge_transposed(photo // 2 + 120, byte, "conv_transpose2d(bytes, bytes)", why)
 for _ in range(8):
     kernel, stride = (tuple(int(v) for v in rng.integers(2, 5, 2)) for _ in range(2))
     options = {
@@ -1018,8 +1141,16 @@ conv_transpose2d(x + 1, weight, **options)
 check.close(first, want, f"{call}, looked at after a second call", why="be an array of its own")
 ### END HIDDEN TESTS
 
+# %% mutant="conv_transpose2d" why="products of bytes overflow"
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
+# + stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+
+# %% mutant="conv_transpose2d" why="whole numbers where the weights are"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return y[:, :, padding[0] : ends[0], padding[1] : ends[1]].astype(weight.dtype)
+
 # %% mutant="conv_transpose2d" why="stamps overwrite each other"
-# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
 # + stamp[...] = np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
 
 # %% mutant="conv_transpose2d" why="output_padding at the top and on the left"
@@ -1032,7 +1163,7 @@ check.close(first, want, f"{call}, looked at after a second call", why="be an ar
 # + return pad(y, padding)
 
 # %% mutant="conv_transpose2d" why="flips the kernel"
-# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
 # + stamp += np.einsum("nfhw,fc->nchw", x, weight[..., -1 - i, -1 - j])
 
 # %% mutant="conv_transpose2d" why="output_padding as zeros: loses what the kernel puts there"
@@ -1210,6 +1341,7 @@ judge_field([(3, 1, 1), (4, 1, 1)], "add the gaps between the taps of each layer
 judge_field([(3, 1, 4)], "put the taps a dilation apart")
 judge_field([(4, 3, 1)], "jump by the stride, and see no more than the layer's own taps")
 judge_field([(1, 3, 1), (1, 2, 1)], "multiply the jumps")
+judge_field([(1, 5, 3), (2, 4, 2)], "hold for any stride and dilation, also where the kernel is 1")
 judge_field([(1, 2, 1), (3, 1, 1), (1, 3, 1), (4, 1, 1)], "count in jumps of the layers before")
 stacks = [[(3, 1, 2), (2, 3, 1), (5, 1, 1)], [(1, 2, 3), (4, 2, 1), (3, 1, 3)]]
 stacks += [[tuple(int(v) for v in rng.integers(1, 4, 3)) for _ in range(3)] for _ in range(4)]
@@ -1240,6 +1372,8 @@ network[2].weight.requires_grad_(False)
 filled = list(network.parameters())[:2]
 for parameter in filled:
     parameter.grad = torch.full_like(parameter, 7.0)
+why = "be that of a sum, however many pictures there are"
+judge_gradient(network, torch.tensor(rng.normal(size=(17, 1, 7, 8))), "17 pictures", why)
 x = torch.tensor(rng.normal(size=(3, 1, 7, 8)))
 for training in (True, False):
     network.train(training)
@@ -1253,7 +1387,7 @@ network[0].eval()
 judge_gradient(network, x, "a network with a part in eval mode", "leave each part in its own mode")
 check.equal([part.training for part in network], [False, True, True], what, why="stay as they were")
 check.that(
-    all(bool((p.grad == 7).all()) for p in filled)
+    all(p.grad is not None and bool((p.grad == 7).all()) for p in filled)
     and all(p.grad is None for p in list(network.parameters())[2:]),
     "leave, in input_gradient, the gradients of the network's parameters as they were",
 )
@@ -1267,9 +1401,15 @@ for asked in (False, True):
     what = "x that asks for a gradient" if asked else "x that asks for no gradient"
     judge_gradient(network, x, what, "be the gradient alone")
     same = x.requires_grad is asked
-    same = same and (bool((x.grad == 5).all()) if asked else x.grad is None)
+    same = same and (x.grad is not None and bool((x.grad == 5).all()) if asked else x.grad is None)
     check.that(same, "leave the x of input_gradient as it was, its own gradient too")
 ### END HIDDEN TESTS
+
+# %% mutant="receptive_field" why="wipes the parameters' own gradients"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + central.sum().backward()
+# + network.zero_grad()
+# + return x.grad
 
 # %% mutant="receptive_field" why="adds the kernels, whatever the stride"
 # - size += (kernel - 1) * dilation * jump
@@ -1473,11 +1613,31 @@ far = torch.tensor([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
 targets = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
 call = "soft_cross_entropy of logits as large as 10000"
 found = check.answer(soft_cross_entropy, far, targets, call=call)
-check.close(found, (5e3 + np.log(3)) / 2, call, why="not overflow")
+check.close(found, (5e3 + np.log(3)) / 2, call, why="be right for large logits, too: not overflow")
 (found,) = check.gradient_of(soft_cross_entropy, far, targets=targets, call=call)
 want = [[0.25, -0.25, 0], [-1 / 3, 1 / 6, 1 / 6]]
-check.close(found, want, f"the gradient of {call}", atol=1e-6, why="not overflow")
+why = "be right for large logits, too: not overflow"
+check.close(found, want, f"the gradient of {call}", atol=1e-6, why=why)
+small = torch.tensor([[0.9995, 0.0005, 0.0], [2e-5, 0.5, 0.49998]], dtype=torch.float64)
+logits = torch.tensor([[-3.0, 8.0, 0.5], [9.0, -1.0, 0.25]], dtype=torch.float64)
+call, why = "soft_cross_entropy of targets near 0", "count each target, however small"
+want = F.cross_entropy(logits, small)
+found = check.answer(soft_cross_entropy, logits, small, call=call)
+check.close(found, want, call, rtol=1e-9, atol=1e-9, why=why)
+first = smooth_labels(labels, 5, 0.3)
+first += 1
+call = "smooth_labels called again, after its first answer was changed"
+found = check.answer(smooth_labels, labels, 5, 0.3, call=call)
+check.close(
+    found, np.eye(5)[[2, 0, 2, 1]] * 0.7 + 0.06, call, atol=1e-6, why="be a tensor of its own"
+)
 ### END HIDDEN TESTS
+
+# %% mutant="soft_targets" why="the same tensor for equal labels"
+# - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + made = (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + key = str((labels.tolist(), classes, epsilon))
+# + return smooth_labels.__dict__.setdefault(key, made)
 
 # %% mutant="soft_targets" why="shares epsilon out to the other classes alone"
 # - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
@@ -1660,9 +1820,12 @@ same = np.array_equal(state, np.random.get_state()[1]) and torch.equal(
     torchs, torch.get_rng_state()
 )
 check.that(same, "leave NumPy's and torch's own generators as they were")
+x = torch.tensor(rng.normal(size=(12, 2)))
+last = [mix(x, torch.eye(12), 1.0, rng)[1].diagonal()[-1] > 1 - 1e-6 for _ in range(40)]
+check.that(not all(last), "let each example of a large batch find another one as its partner")
 # What many batches show. Seven standard deviations: by chance once in 10 ** 11.
-n, draws, x, eye = 4, 2000, torch.arange(4.0)[:, None], torch.eye(4, dtype=torch.float64)
-for alpha in (0.4, 1.0, 4.0):
+n, x, eye = 4, torch.arange(4.0)[:, None], torch.eye(4, dtype=torch.float64)
+for alpha, draws in [(0.4, 2000), (1.0, 2000), (4.0, 2000), (80.0, 600)]:
     with check.unchanged(call, x=x, targets=eye):
         pairs = [mixup(x, eye, alpha, rng) for _ in range(draws)]
     soft = np.array([targets for _, targets in check.plain(pairs, call)])
@@ -1679,6 +1842,11 @@ for alpha in (0.4, 1.0, 4.0):
         "draw shares that spread as those of Beta(alpha, alpha) do",
         details=f"{what}: variance {spread.mean():.4f}, expected {variance:.4f}",
     )
+    check.that(
+        abs(shares.mean() - 0.5) < 7 * (variance / count) ** 0.5,
+        "draw shares whose mean is one half",
+        details=f"{what}: mean {shares.mean():.4f}",
+    )
     result = stats.kstest(shares, stats.beta(alpha, alpha).cdf)
     check.that(
         result.pvalue > 1e-11,
@@ -1694,6 +1862,10 @@ for alpha in (0.4, 1.0, 4.0):
         details=f"of {draws} batches of 4, the permutations came {min(counts)} to {max(counts)} times",
     )
 ### END HIDDEN TESTS
+
+# %% mutant="mixup" why="shares that are a little skewed"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.beta(alpha, 1.1 * alpha) if alpha > 0 else 1.0
 
 # %% mutant="mixup" why="mixes the pictures alone"
 # - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
@@ -1927,10 +2099,10 @@ class ReferenceBlock(nn.Module):
         return F.relu(y + (self.shortcut(x) if self.at == 2 else past))
 
 
-def judge_block(inputs, outputs, why, *given):
+def judge_block(inputs, outputs, why, *given, far=1.0):
     """The names, then the answers with random weights, in float64: rounding is no matter then."""
     (stride,) = given or (1,)
-    call = f"BasicBlock{(inputs, outputs, *given)}"
+    call = f"BasicBlock{(inputs, outputs, *given)}" + (" of large pictures" if far > 1 else "")
     ours = BasicBlock(inputs, outputs, *given)
     want = ReferenceBlock(inputs, outputs, stride).state_dict()
     state = check.parameters_of(ours, call)
@@ -1945,7 +2117,7 @@ def judge_block(inputs, outputs, why, *given):
         numbers = rng.uniform(low, high, value.shape) if value.dtype.kind == "f" else value
         drawn[name] = torch.tensor(numbers)
     ours.double().load_state_dict(drawn)
-    x = torch.tensor(rng.normal(size=(3, inputs, 7, 6)))
+    x = torch.tensor(far * rng.normal(size=(3, inputs, 7, 6)))
     with check.unchanged(f"{call}(x)", x=x):
         ours(x)
     close = {"rtol": 1e-9, "atol": 1e-9}
@@ -1957,12 +2129,18 @@ def judge_block(inputs, outputs, why, *given):
         except check.CheckFailed as error:
             if at == 1 or not error.details.startswith("layer"):
                 raise
+        except RuntimeError as error:
+            learns = "does not require grad" not in str(error)
+            check.that(learns, "let all weights of BasicBlock learn, the projection's, too")
+            raise
 
 
 judge_block(4, 4, "add its input, as it is, to F(x), and then take ReLU", 1)
 judge_block(3, 3, "have no stride where none is given")
 judge_block(3, 5, "project the input by 1 x 1 where the channels change")
 judge_block(4, 4, "have the stride in conv1, and project the input where the size changes", 2)
+judge_block(5, 18, "be the same block for any number of channels")
+judge_block(5, 5, "pass on answers of any size", 1, far=100.0)
 for inputs, outputs, stride in [(2, 6, 3), (6, 2, 1), (3, 4, 2)]:
     judge_block(inputs, outputs, "do all of this together", stride)
 one, other = BasicBlock(2, 3), BasicBlock(2, 3)
@@ -1974,6 +2152,15 @@ check.that(
     "give each BasicBlock weights of its own, drawn at random",
 )
 ### END HIDDEN TESTS
+
+# %% mutant="basic_block" why="answers cut off at 60"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y + self.shortcut(x)).clamp(max=60)
+
+# %% mutant="basic_block" why="the projection does not learn"
+# - self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
+# + project.weight.requires_grad_(False)
+# + self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
 
 # %% mutant="basic_block" why="the last ReLU before the sum"
 # - return F.relu(y + self.shortcut(x))
@@ -2242,6 +2429,8 @@ judge_dice(logits[:1], target[:1], f"{call} of one picture", why)
 why = "use the smooth that is given, above and below"
 judge_dice(logits[:1], target[:1], "dice_loss(logits, target, smooth=0.3)", why, 0.3)
 judge_dice(logits[1:2], target[1:2], "dice_loss(logits, target, smooth=5)", why, 5.0)
+tiny, why = target[1:2] * 0, "use the smooth that is given, however small"
+judge_dice(logits[1:2] - 9, tiny, "dice_loss(logits, no pixel, smooth=1e-5)", why, 1e-5)
 why = "be the mean over pictures of each one's loss"
 judge_dice(logits, target, f"{call} of three pictures", why)
 far = torch.full((2, 1, 2, 3), 60.0)
@@ -2252,7 +2441,7 @@ found = check.answer(dice_loss, far, empty, call=call)
 check.close(
     found, 6 / 7, f"{call}: all of 6 pixels answered, nothing there", why="be 1 - s / (6 + s)"
 )
-for n, h, w in [(2, 3, 5), (4, 6, int(rng.integers(2, 6)))]:
+for n, h, w in [(2, 3, 5), (4, 6, int(rng.integers(2, 6))), (11, 3, 4)]:
     logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)))
     smooth = float(rng.uniform(0.1, 3))
     why = "do all of this together"
@@ -2367,7 +2556,7 @@ plots.show(
 # With channels $(c_1, \dots, c_m)$, largest map first:
 #
 # - down: `double_conv` to $c_1$, max pooling by 2, `double_conv` to $c_2$, …, `double_conv` to $c_m$;
-# - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
+# - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it, in either order, with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
 # - at the end a $1 \times 1$ convolution from $c_1$ to one channel of logits (no sigmoid: the losses have it).
 #
 # Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width are divisible by $2^{m-1}$.
@@ -2381,7 +2570,7 @@ plots.show(
 # При каналах $(c_1, \dots, c_m)$, начиная с самой большой карты:
 #
 # - вниз: `double_conv` до $c_1$, пулинг по максимуму в 2 раза, `double_conv` до $c_2$, …, `double_conv` до $c_m$;
-# - вверх, от $c_{l+1}$ к $c_l$: транспонированная свёртка $2 \times 2$ с шагом 2 до $c_l$ каналов; конкатенация с картой из $c_l$ каналов с пути вниз; `double_conv` от $2 c_l$ до $c_l$;
+# - вверх, от $c_{l+1}$ к $c_l$: транспонированная свёртка $2 \times 2$ с шагом 2 до $c_l$ каналов; конкатенация, в любом порядке, с картой из $c_l$ каналов с пути вниз; `double_conv` от $2 c_l$ до $c_l$;
 # - в конце свёртка $1 \times 1$ от $c_1$ к одному каналу логитов (без сигмоиды: она есть в потерях).
 #
 # В отличие от статьи свёртки с дополнением, так что размеры совпадают, и с нормализацией. Высота и ширина делятся на $2^{m-1}$.
@@ -2522,7 +2711,7 @@ class ReferenceUNet(nn.Module):
         return self.last(x)
 
 
-def judge_unet(network, channels, call, why):
+def judge_unet(network, channels, call, why, n=3, wide=0):
     """Random weights, so that nothing hangs on how they start; either order of joining is right."""
     state = {}
     for name, value in check.parameters_of(network, call).items():
@@ -2532,7 +2721,7 @@ def judge_unet(network, channels, call, why):
     network.double().load_state_dict(state)  # float64: rounding is no matter then
     h, w = (int(v) * 2 ** (len(channels) - 1) for v in (3, rng.choice([2, 4])))
     close = {"rtol": 1e-9, "atol": 1e-9}
-    x, failures = torch.tensor(rng.normal(size=(3, 1, h, w))), []
+    x, failures = torch.tensor(rng.normal(size=(n, 1, h, wide or w))), []
     with check.unchanged(f"{call}(x)", x=x):
         network(x)
     for across in (True, False):
@@ -2556,6 +2745,12 @@ for channels, why in [
     with check.unchanged(call, channels=listed):
         network = UNet(listed)
     judge_unet(network, channels, call, why)
+why = "do so for any number of levels, also for many"
+judge_unet(UNet((2, 1, 2, 1, 2, 1)), (2, 1, 2, 1, 2, 1), "UNet of six levels", why)
+why = "take all pictures of a batch together, however many"
+judge_unet(UNet((2, 3)), (2, 3), "UNet((2, 3)), 11 pictures", why, n=11)
+why = "take pictures of any width"
+judge_unet(UNet((2, 3)), (2, 3), "UNet((2, 3)) of a wide picture", why, n=2, wide=78)
 judge_unet(UNet(), (8, 16, 32), "UNet()", "have 8, 16 and 32 channels where none are given")
 one, other = UNet((2, 3)), UNet((2, 3))
 states = [check.parameters_of(network, "UNet((2, 3))") for network in (one, other)]
@@ -2736,7 +2931,7 @@ plots.show(
 # ## 9. Boxes
 # A detector answers with boxes: $(x_0, y_0, x_1, y_1)$ in pixels, each with a score. It looks at thousands of places, and a cell is found by all boxes that lie about right. [Non-maximum suppression](glossary:Non-maximum-suppression) (NMS) keeps one: take the box with the highest score, drop all that overlap it too much, go on with the best one left. The measure of overlap is again [IoU](glossary:Intersection-over-union), now of areas.
 #
-# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Of equal scores the one with the smaller index comes first.
+# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Scores are floats or whole numbers of any size and sign. Of equal ones that with the smaller index comes first.
 #
 # {{task:nms}}
 
@@ -2744,7 +2939,7 @@ plots.show(
 # ## 9. Рамки
 # Детектор отвечает рамками $(x_0, y_0, x_1, y_1)$ в пикселях, у каждой своя оценка. Он смотрит на тысячи мест, и клетку находят все рамки, которые лежат примерно правильно. [Подавление немаксимумов](glossary:Non-maximum-suppression) (non-maximum suppression, NMS) оставляет одну: возьмите рамку с наибольшей оценкой, выбросьте все, которые слишком сильно с ней перекрываются, и продолжайте с лучшей из оставшихся. Мера перекрытия — снова [IoU](glossary:Intersection-over-union), теперь для площадей.
 #
-# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Из равных оценок первой идёт та, у которой индекс меньше.
+# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Оценки бывают вещественными и целыми, любой величины и знака. Из равных первой идёт та, у которой индекс меньше.
 #
 # {{task:nms}}
 
@@ -2757,6 +2952,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Example: [0, 0, 2, 2] with [1, 0, 3, 1]: 1 / (4 + 2 - 1).
     """
     ### BEGIN SOLUTION
+    a, b = a.astype(float), b.astype(float)
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
     both = (high - low).clip(0).prod(axis=2)
@@ -2772,7 +2968,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     boxes: (n, 4), scores: (n,); n may be 0 -> (k,) of integers, also for k = 0.
     """
     ### BEGIN SOLUTION
-    left, kept = np.argsort(-scores, kind="stable"), []
+    left, kept = np.argsort(-scores.astype(float), kind="stable"), []
     while len(left):
         kept.append(left[0])
         left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
@@ -2820,7 +3016,7 @@ def judge_box_iou(a, b, call, why):
 
 def judge_nms(boxes, scores, threshold, call, why):
     stay = []
-    for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+    for i in sorted(range(len(boxes)), key=lambda i: (-float(scores[i]), i)):
         if all(overlap(boxes[i], boxes[k]) <= threshold for k in stay):
             stay.append(i)
     boxes, scores = np.reshape(boxes, (-1, 4)), np.array(scores)
@@ -2853,6 +3049,12 @@ judge_box_iou(points, points, "boxes without area", "be 0 where both have no are
 judge_box_iou(some_boxes(3), some_boxes(5), "shapes (3, 4) and (5, 4)", "compare each with each")
 whole = np.array([[0, 0, 2, 3], [1, 1, 4, 3], [5, 5, 7, 6]])
 judge_box_iou(whole, whole[:2], "whole numbers", "be a fraction also of whole numbers")
+why = "hold for whole numbers whose areas are large"
+vast = 25000 * np.array([[0, 0, 2, 3], [1, 1, 4, 3]], np.int32)
+judge_box_iou(vast, vast[::-1], "large boxes of int32", why)
+byte = np.array([[0, 0, 100, 200], [201, 190, 255, 255], [3, 9, 250, 240]], np.uint8)
+judge_box_iou(byte, byte[:2], "boxes of bytes", "hold for bytes: no number wraps around")
+judge_box_iou(small / 5e6, big / 5e6, "tiny boxes", "hang on ratios alone")
 judge_box_iou(points[:0], points, "no boxes and three", "have the shape (0, 3)")
 judge_box_iou(points, points[:0], "three boxes and none", "have the shape (3, 0)")
 for n, m in [(1, 1), (7, 4), (int(rng.integers(20, 40)), 9)]:
@@ -2860,6 +3062,7 @@ for n, m in [(1, 1), (7, 4), (int(rng.integers(20, 40)), 9)]:
 apart = [[0.0, 0, 1, 1], [5, 5, 6, 6], [9, 9, 12, 11]]
 judge_nms(apart, [0.3, 0.7, 0.5], 0.5, "boxes apart", "keep them all, by falling score")
 judge_nms(apart, [-3.0, -1.0, -2.0], 0.5, "negative scores", "take scores of any size")
+judge_nms(apart, [-3e9, -1e9, -2e9], 0.5, "very low scores", "take scores of any size")
 twice = [[0.0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 11]]
 judge_nms(
     twice, [0.3, 0.7, 0.5], 0.5, "two boxes on one place", "keep the one with the higher score"
@@ -2877,10 +3080,17 @@ judge_nms(half, [1.0, 2.0], 0.5 - 1e-9, "an IoU just above", why)
 judge_nms(half, [1.0, 2.0], 0.0, "a threshold of 0", "drop all that overlap at all, and no more")
 why = "take the smaller index first of equal scores"
 judge_nms(twice, [0.5, 0.5, 0.5], 0.5, "equal scores", why)
-judge_nms(apart * 7, [2, 1, 2] * 7, 1.0, "many equal scores", why)
+judge_nms(apart * 40, [2, 1, 2] * 40, 1.0, "many equal scores", why)
 why = "take the higher score first, by however little: that is no tie"
 judge_nms(twice, [0.5, 0.5 + 1e-9, 0.2], 0.5, "nearly equal scores", why)
 judge_nms([], [], 0.5, "no boxes", "be empty")
+why = "take scores that are whole numbers, also those without a sign"
+judge_nms(twice, np.array([3, 7, 0], np.uint8), 0.5, "scores of bytes", why)
+flat = [[1.0, 1, 1, 1], [1, 1, 1, 1], [5, 5, 8, 5]]
+why = "keep boxes without area, equal ones, too: their IoU is 0"
+judge_nms(flat, [0.3, 0.5, 0.4], 0.5, "boxes without area", why)
+many = [[3.0 * i, 0, 3 * i + 2, 1] for i in range(400)]
+judge_nms(many, list(range(400)), 0.5, "400 boxes apart", "keep all, however many")
 judge_nms([[0, 0, 3, 2], [1, 0, 4, 2]], [1, 2], 0.4, "whole numbers", "take fractions of areas")
 for n in (1, 7, int(rng.integers(20, 40))):
     boxes = some_boxes(n)
@@ -2891,6 +3101,24 @@ for n in (1, 7, int(rng.integers(20, 40))):
         scores = (rng.integers(0, 6, n) / 6).tolist()
         judge_nms(equal.tolist(), scores, threshold, f"{n} boxes, some alike", why)
 ### END HIDDEN TESTS
+
+# %% mutant="nms" why="areas of whole numbers overflow"
+# - a, b = a.astype(float), b.astype(float)
+# + a, b = np.asarray(a), np.asarray(b)
+# - areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+# + areas = [(v[:, 2] - v[:, 0]) * (v[:, 3] - v[:, 1]) for v in (a, b)]
+
+# %% mutant="nms" why="sides of bytes wrap around"
+# - a, b = a.astype(float), b.astype(float)
+# + a, b = np.asarray(a), np.asarray(b)
+
+# %% mutant="nms" why="scores without a sign wrap around"
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
+# + left, kept = np.argsort(-scores, kind="stable"), []
+
+# %% mutant="nms" why="at most 300 boxes"
+# - return np.array(kept, dtype=int)
+# + return np.array(kept[:300], dtype=int)
 
 # %% mutant="nms" why="two negative sides make an overlap"
 # - both = (high - low).clip(0).prod(axis=2)
@@ -2905,15 +3133,15 @@ for n in (1, 7, int(rng.integers(20, 40))):
 # + left = left[box_iou(boxes[left[:1]], boxes[left])[0] < threshold]
 
 # %% mutant="nms" why="starts with the lowest score"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # + left, kept = np.argsort(scores, kind="stable"), []
 
 # %% mutant="nms" why="the larger index first among equal scores"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # + left, kept = np.argsort(scores, kind="stable")[::-1], []
 
 # %% mutant="nms" why="dropped boxes drop others, too"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # - while len(left):
 # -     kept.append(left[0])
 # -     left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
@@ -2938,12 +3166,14 @@ for n in (1, 7, int(rng.integers(20, 40))):
 # + left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold + 1e-6]
 
 # %% mutant="nms" why="nearly equal scores count as equal"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # + left, kept = np.argsort(-np.round(scores, 6), kind="stable"), []
 
 # %% mutant="nms" why="an overlap of whole numbers is cut"
+# - a, b = a.astype(float), b.astype(float)
+# + kind, a, b = a.dtype, a.astype(float), b.astype(float)
 # - return both / np.where(either > 0, either, 1)
-# + return (both / np.where(either > 0, either, 1)).astype(a.dtype)
+# + return (both / np.where(either > 0, either, 1)).astype(kind)
 
 # %% mutant="nms" why="single precision"
 # - return both / np.where(either > 0, either, 1)
@@ -2953,8 +3183,8 @@ for n in (1, 7, int(rng.integers(20, 40))):
 # %% alternative="nms" why="plain loops"
 def box_iou(a, b):
     out = np.zeros((len(a), len(b)))
-    for i, (x0, y0, x1, y1) in enumerate(a):
-        for j, (u0, v0, u1, v1) in enumerate(b):
+    for i, (x0, y0, x1, y1) in enumerate(a.tolist()):
+        for j, (u0, v0, u1, v1) in enumerate(b.tolist()):
             both = max(min(x1, u1) - max(x0, u0), 0) * max(min(y1, v1) - max(y0, v0), 0)
             either = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - both
             out[i, j] = both / either if either > 0 else 0
@@ -2963,7 +3193,7 @@ def box_iou(a, b):
 
 def nms(boxes, scores, threshold):
     ious, kept = box_iou(boxes, boxes), []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+    for i in sorted(range(len(boxes)), key=lambda i: -float(scores[i])):
         if all(ious[i, k] <= threshold for k in kept):
             kept.append(i)
     return kept
@@ -3081,7 +3311,8 @@ def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """
     ### BEGIN SOLUTION
     size, anchor = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
-    shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+    moved = boxes.astype(float) - anchors
+    shift = (moved[:, :2] + moved[:, 2:]) / 2
     return np.hstack([shift / anchor, np.log(size / anchor)])
     ### END SOLUTION
 
@@ -3089,7 +3320,7 @@ def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 def decode(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1, floats."""
     ### BEGIN SOLUTION
-    anchor = anchors[:, 2:] - anchors[:, :2]
+    codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
     centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
     half = anchor * np.exp(codes[:, 2:]) / 2
     return np.hstack([centre - half, centre + half])
@@ -3130,9 +3361,11 @@ def judge_encode(boxes, anchors, call, why):
     week03.close(found, codes_of(boxes, anchors), call, why)
 
 
-def judge_decode(boxes, codes, anchors, call, why):
+def judge_decode(boxes, codes, anchors, call, why, tight=False):
     call = f"decode(codes, anchors) of {call}"
     found = check.answer(decode, codes, anchors, call=call)
+    exact = {"rtol": 1e-7, "atol": 1e-7} if tight else {}
+    check.close(found, boxes, call, why=why, **exact)
     week03.close(found, boxes, call, why)
 
 
@@ -3160,7 +3393,7 @@ for anchor, shape in [(wide, "a wide anchor"), (high, "a high anchor")]:
         x, y = (x0 + x1) / 2 + tx * w, (y0 + y1) / 2 + ty * h
         w, h = w * np.exp(tw) / 2, h * np.exp(th) / 2
         box, codes = np.array([[x - w, y - h, x + w, y + h]]), np.array([codes], dtype=float)
-        judge_decode(box, codes, anchor, f"{what}, {shape}", why)
+        judge_decode(box, codes, anchor, f"{what}, {shape}", why, tight=max(codes[0]) > 1)
 boxes, anchors = np.array([[0, 0, 3, 5], [2, 1, 9, 4]]), np.array([[1, 0, 5, 4], [0, 0, 4, 7]])
 judge_encode(boxes, anchors, "whole numbers", "keep the fractions, also of whole numbers")
 codes = codes_of(boxes, anchors)
@@ -3170,6 +3403,23 @@ codes = codes_of(shifted, anchors)
 judge_decode(
     shifted, codes, anchors, "anchors of whole numbers", "have corners between whole numbers"
 )
+far = np.array([[900.0, -700, 904, -620]])
+judge_encode(far, wide / 9, "a large box far away", "hold for boxes of any size, anywhere")
+byte = np.array([[200, 150, 250, 255], [3, 7, 9, 250]], np.uint8)
+bytes_too = np.array([[210, 130, 255, 200], [40, 2, 60, 209]], np.uint8)
+codes, why = codes_of(byte, bytes_too), "hold for bytes: no number wraps around"
+judge_encode(byte, bytes_too, "boxes of bytes", why)
+judge_decode(byte, codes, bytes_too, "anchors of bytes", why)
+exact = np.array([[1, 0, 2, -1], [0, -2, -1, 1]])
+w, h = (anchors[:, 2:] - anchors[:, :2]).T
+x, y = anchors[:, 0] + (0.5 + exact[:, 0]) * w, anchors[:, 1] + (0.5 + exact[:, 1]) * h
+w, h = w * np.exp(1.0 * exact[:, 2]) / 2, h * np.exp(1.0 * exact[:, 3]) / 2
+turned = np.stack([x - w, y - h, x + w, y + h], axis=1)
+judge_decode(turned, exact, anchors, "codes of whole numbers", "keep the fractions of the boxes")
+tiny, tiny_anchors = boxes / 50, anchors / 50
+codes, why = codes_of(tiny, tiny_anchors), "be the same at another scale, below one pixel, too"
+judge_encode(tiny, tiny_anchors, "boxes smaller than a pixel", why)
+judge_decode(tiny, codes, tiny_anchors, "anchors smaller than a pixel", why)
 for n in (1, int(rng.integers(5, 12))):
     boxes, anchors = (
         np.hstack([c, c + rng.uniform(2, 30, size=(n, 2))])
@@ -3194,9 +3444,19 @@ for n in (1, int(rng.integers(5, 12))):
 # - return np.hstack([shift / anchor, np.log(size / anchor)])
 # + return np.hstack([shift / size, np.log(size / anchor)])
 
+# %% mutant="box_codes" why="sums of bytes wrap around"
+# - shift = (moved[:, :2] + moved[:, 2:]) / 2
+# + shift = (boxes[:, :2] + boxes[:, 2:]) / 2 - (anchors[:, :2] + anchors[:, 2:]) / 2
+
+# %% mutant="box_codes" why="boxes of whole codes are cut"
+# - codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
+# + anchor = anchors[:, 2:] - anchors[:, :2]
+# - return np.hstack([centre - half, centre + half])
+# + return np.hstack([centre - half, centre + half]).astype(codes.dtype)
+
 # %% mutant="box_codes" why="corners in place of centres"
-# - shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
-# + shift = boxes[:, :2] - anchors[:, :2]
+# - shift = (moved[:, :2] + moved[:, 2:]) / 2
+# + shift = moved[:, :2]
 # - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
 # + centre = anchors[:, :2] + codes[:, :2] * anchor + anchor * np.exp(codes[:, 2:]) / 2
 
@@ -3211,9 +3471,9 @@ for n in (1, int(rng.integers(5, 12))):
 # + half = anchor * np.exp(codes[:, 2:])
 
 # %% mutant="box_codes" why="moves the anchor in place"
-# - anchor = anchors[:, 2:] - anchors[:, :2]
+# - codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
 # - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
-# + anchor = anchors[:, 2:] - anchors[:, :2]
+# + codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
 # + anchors[:, :2] += (0.5 + codes[:, :2]) * anchor
 # + centre = anchors[:, :2].copy()
 
@@ -3240,7 +3500,7 @@ for n in (1, int(rng.integers(5, 12))):
 
 # %% alternative="box_codes" why="column by column"
 def _centred(boxes):
-    x0, y0, x1, y1 = boxes.T
+    x0, y0, x1, y1 = boxes.T.astype(float)
     return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 
@@ -3253,7 +3513,7 @@ def encode(boxes, anchors):
 def decode(codes, anchors):
     xa, ya, wa, ha = _centred(anchors)
     tx, ty, tw, th = codes.T
-    x, y, w, h = xa + wa * tx, ya + ha * ty, wa * np.exp(tw), ha * np.exp(th)
+    x, y, w, h = xa + wa * tx, ya + ha * ty, wa * np.exp(1.0 * tw), ha * np.exp(1.0 * th)
     return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1)
 
 
@@ -3314,7 +3574,7 @@ plots.show(
 
 # %% [markdown]
 # ## 10. Average precision
-# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
+# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Scores are again floats or whole numbers of any size and sign. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
 #
 # Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, [precision](glossary:Precision) $p_k$ is the share of hits among these $k$, and [recall](glossary:Recall) $r_k$ is the share of all $P$ true boxes that they have hit ($r_0 = 0$). [Average precision](glossary:Average-precision) is the area under that curve, made never to rise: at each recall count the best precision at this or a larger recall,
 #
@@ -3326,7 +3586,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 10. Средняя точность
-# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
+# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Оценки снова вещественные или целые, любой величины и знака. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
 #
 # Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ рамок [точность](glossary:Precision) (precision) $p_k$ — доля попаданий среди этих $k$, а [полнота](glossary:Recall) (recall) $r_k$ — доля найденных ими среди всех $P$ истинных рамок ($r_0 = 0$). [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной невозрастающей: при каждой полноте берут лучшую точность при этой или большей полноте,
 #
@@ -3346,7 +3606,7 @@ def match(ious: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.nd
     ### BEGIN SOLUTION
     hits, taken = np.zeros(len(scores), dtype=bool), set()
     if ious.size:
-        for i in np.argsort(-scores, kind="stable"):
+        for i in np.argsort(-scores.astype(float), kind="stable"):
             best = int(ious[i].argmax())
             if ious[i, best] >= threshold and best not in taken:
                 hits[i] = True
@@ -3365,7 +3625,7 @@ def average_precision(
     Example: miss, hit, hit by falling score, 4 true boxes: (2/3 + 2/3) / 4, else (1/2 + 2/3) / 4.
     """
     ### BEGIN SOLUTION
-    hits = hits[np.argsort(-scores, kind="stable")]
+    hits = hits[np.argsort(-scores.astype(float), kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     if interpolate:
         precision = np.maximum.accumulate(precision[::-1])[::-1]
@@ -3399,7 +3659,7 @@ rng = check.rng("average_precision")
 def judge_match(ious, scores, call, why, *threshold):
     ious, scores = np.array(ious, dtype=float), np.array(scores)
     free, want = [True] * ious.shape[1], np.zeros(len(ious), dtype=bool)
-    for i in sorted(range(len(ious)), key=lambda i: (-scores[i], i)):
+    for i in sorted(range(len(ious)), key=lambda i: (-float(scores[i]), i)):
         j = max(range(len(free)), key=lambda j: (ious[i, j], -j), default=None)
         if j is not None and ious[i, j] >= (threshold[0] if threshold else 0.5) and free[j]:
             free[j], want[i] = False, True
@@ -3416,7 +3676,7 @@ def judge_match(ious, scores, call, why, *threshold):
 def judge_area(scores, hits, positives, call, why):
     """Both definitions, number by number."""
     scores, hits = np.array(scores), np.array(hits, dtype=bool)
-    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    order = sorted(range(len(scores)), key=lambda i: (-float(scores[i]), i))
     found = [sum(hits[order[: k + 1]]) for k in range(len(order))]
     precision = [n / (k + 1) for k, n in enumerate(found)]
     best = [max(precision[k:]) for k in range(len(order))]
@@ -3451,12 +3711,22 @@ why = "look at the best true box alone: where it is taken, the second best is no
 judge_match([[0.9, 0.6], [0.8, 0.7]], [0.9, 0.8], "two boxes on one true box", why)
 why = "point at the first of true boxes that are overlapped alike"
 judge_match([[0.6, 0.6], [0.2, 0.8], [0.7, 0.1]], [0.9, 0.8, 0.7], "equal IoU", why)
+why = "point at the first of true boxes that are overlapped alike, also where it is taken"
+judge_match([[0.6, 0.6], [0.7, 0.7]], [0.9, 0.8], "equal IoU, one box taken", why)
+why = "use a threshold of 0 as any other"
+judge_match([[0.3], [0.2]], [0.9, 0.8], "threshold 0", why, 0.0)
+why = "be a hit where the IoU equals the threshold, also where both are 0"
+judge_match([[0.0], [0.2]], [0.9, 0.8], "an IoU of 0, threshold 0", why, 0.0)
+why = "take scores that are whole numbers, also those without a sign"
+judge_match([[0.9], [0.8], [0.7]], np.array([3, 7, 0], np.uint8), "scores of bytes", why)
+why = "take scores of any size"
+judge_match([[0.9], [0.8]], [-3e9, -2e9], "very low scores", why)
 why = "point at the larger IoU, by however little: that is no tie"
 judge_match([[0.6, 0.6 + 1e-9], [0.2, 0.8]], [0.9, 0.8], "nearly equal IoU", why)
 why = "keep the order of equal scores"
 judge_match([[0.9], [0.8]], [-2.0, -2.0], "two boxes with one score", why)
-many = [[0.9 if i // 3 == j else 0.1 for j in range(7)] for i in range(21)]
-judge_match(many, [1, 2, 1] * 7, "many equal scores", why)
+many = [[0.9 if i // 3 == j else 0.1 for j in range(33)] for i in range(99)]
+judge_match(many, [2, 1, 2] * 33, "many equal scores", why)
 why = "take the higher score first, by however little: that is no tie"
 judge_match([[0.9], [0.8]], [0.3, 0.3 + 1e-9], "nearly equal scores", why)
 judge_match(np.zeros((3, 0)), [0.5, 0.3, 0.4], "no true boxes", "be no hits where nothing is true")
@@ -3480,8 +3750,13 @@ judge_area(
     [1, 1], [yes, no], 1, "a hit and a miss with one score", "keep the order of equal scores"
 )
 judge_area(
-    [1, 2, 1] * 7, [no, yes, yes] * 7, 20, "many equal scores", "keep the order of equal scores"
+    [1, 2, 1] * 40, [no, yes, yes] * 40, 99, "many equal scores", "keep the order of equal scores"
 )
+judge_area([-3e9, -1e9, -2e9], [yes, no, yes], 2, "very low scores", "take scores of any size")
+why = "take scores that are whole numbers, also those without a sign"
+judge_area(np.array([3, 7, 0], np.uint8), [no, yes, yes], 2, "scores of bytes", why)
+why = "take all points of the curve, however many there are"
+judge_area(np.arange(180.0), [yes, no, yes, yes, no, yes] * 30, 130, "180 boxes", why)
 why = "take the higher score first, by however little: that is no tie"
 judge_area([0.5, 0.5 + 1e-9], [no, yes], 1, "nearly equal scores", why)
 judge_area(np.zeros(2), [no, no], 3, "misses alone", "be 0 where nothing is hit")
@@ -3495,12 +3770,25 @@ for n in (2, 7, int(rng.integers(20, 40))):
         judge_area(values, hits, positives, f"{n} boxes", "do all of this together")
 ### END HIDDEN TESTS
 
+# %% mutant="average_precision" why="scores without a sign wrap around"
+# - hits = hits[np.argsort(-scores.astype(float), kind="stable")]
+# + hits = hits[np.argsort(-scores, kind="stable")]
+
+# %% mutant="average_precision" why="a threshold of 0 counts as left out"
+# - if ious[i, best] >= threshold and best not in taken:
+# + if ious[i, best] >= (threshold or 0.5) and best not in taken:
+
+# %% mutant="average_precision" why="of equal IoUs a free one"
+# - best = int(ious[i].argmax())
+# + top = np.flatnonzero(ious[i] == ious[i].max())
+# + best = int(next((j for j in top if j not in taken), top[0]))
+
 # %% mutant="average_precision" why="a duplicate counts as another hit"
 # - taken.add(best)
 # + taken.add(-1)
 
 # %% mutant="average_precision" why="goes through the boxes in the order given"
-# - for i in np.argsort(-scores, kind="stable"):
+# - for i in np.argsort(-scores.astype(float), kind="stable"):
 # + for i in range(len(scores)):
 
 # %% mutant="average_precision" why="takes the best of the free true boxes (the rule of COCO)"
@@ -3540,7 +3828,7 @@ for n in (2, 7, int(rng.integers(20, 40))):
 # + if ious[i, best] >= threshold - 1e-6 and best not in taken:
 
 # %% mutant="average_precision" why="nearly equal scores count as equal"
-# - hits = hits[np.argsort(-scores, kind="stable")]
+# - hits = hits[np.argsort(-scores.astype(float), kind="stable")]
 # + hits = hits[np.argsort(-np.round(scores, 6), kind="stable")]
 
 # %% mutant="average_precision" why="crosses out a true box in the table that it was given"
@@ -3559,7 +3847,7 @@ for n in (2, 7, int(rng.integers(20, 40))):
 # %% alternative="average_precision" why="a loop over the list; areas of rectangles"
 def match(ious, scores, threshold=0.5):
     hits, free = [False] * len(scores), np.ones(ious.shape[1], dtype=bool)
-    for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+    for i in sorted(range(len(scores)), key=lambda i: -float(scores[i])):
         if not len(free):
             break
         j = np.argmax(ious[i])
@@ -3569,7 +3857,7 @@ def match(ious, scores, threshold=0.5):
 
 
 def average_precision(scores, hits, positives, interpolate=True):
-    ranked = [bool(hits[i]) for i in sorted(range(len(scores)), key=lambda i: -scores[i])]
+    ranked = [bool(hits[i]) for i in sorted(range(len(scores)), key=lambda i: -float(scores[i]))]
     recall = [0.0] + [sum(ranked[: k + 1]) / positives for k in range(len(ranked))]
     precision = [sum(ranked[: k + 1]) / (k + 1) for k in range(len(ranked))]
     area = 0.0
