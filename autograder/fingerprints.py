@@ -100,7 +100,8 @@ def library(which: Library = CORE, root: Path = HOUSE) -> list[Path]:
 
 def runner(root: Path = HOUSE) -> list[Path]:
     """What runs a job: the sandbox, the kernel, and what runs inside of them."""
-    return sources("autograder/execution", without=_BESIDE_RUNNING, root=root)
+    running = ("autograder/execution", "autograder/notebook.py")
+    return sources(*running, without=_BESIDE_RUNNING, root=root)
 
 
 def grader(root: Path = HOUSE) -> list[Path]:

@@ -87,6 +87,16 @@ def hidden_regions(source: str) -> list[str]:
     return [line.strip() for line, hidden in _lines(source) if hidden and line.strip()]
 
 
+def visible_lines(source: str) -> set[int]:
+    """The numbers of a test cell's lines that students see, counted from 1."""
+    found, inside = set(), False
+    for number, line in enumerate(source.split("\n"), 1):
+        inside = HIDDEN[0] in line or (inside and HIDDEN[1] not in line)
+        if not inside and HIDDEN[1] not in line:
+            found.add(number)
+    return found
+
+
 def without_hidden(source: str) -> str:
     """A test cell as students see it."""
     return "\n".join(line for line, hidden in _lines(source) if not hidden)

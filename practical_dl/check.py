@@ -15,15 +15,18 @@ from __future__ import annotations
 import base64
 import builtins
 import hashlib
+import inspect
 import linecache
 import math
 import os
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -65,8 +68,8 @@ def close(
     """Numbers, arrays or tensors agree in shape and, within tolerance, in every value.
 
     The tolerance is NumPy's: |actual - expected| <= atol + rtol * |expected|; NaN is never close.
-    call: the expression as the reader would type it. why: the property, one short sentence.
-    Raises CheckFailed.
+    call: the expression as the reader would type it. why: the property, one short sentence; it is
+    shown after "should:". Raises CheckFailed.
     """
     want = _numbers(expected, call, why)
     got = _numbers(actual, call, why)
@@ -117,11 +120,20 @@ def equal(actual: Any, expected: Any, call: str, *, why: str = "") -> None:
 
 
 def that(condition: Any, sentence: str, *, details: str = "") -> None:
-    """The condition holds. sentence: the property in words. Raises CheckFailed."""
+    """The condition holds. sentence: the property in words, shown after "should:".
+
+    condition: a truth value, or another plain value. An object of another class answers for itself
+    whether it is true: make it plain first. Raises CheckFailed.
+    """
     if isinstance(condition, np.ndarray) and condition.size != 1:
         raise TypeError("check.that takes one truth value; say .all() or .any()")
-    if not bool(condition):
-        raise CheckFailed(sentence, details)
+    if hasattr(condition, "detach") or isinstance(condition, np.ndarray):
+        condition = _raw(condition).item()
+    kinds = (bool, np.bool_, int, float, str, list, tuple, dict, set, type(None))
+    if type(condition) not in kinds:
+        raise TypeError(f"check.that takes a truth value, not a {type(condition).__name__}")
+    if not condition:
+        raise CheckFailed(f"should: {sentence}", details)
 
 
 def numerical_gradient(
@@ -160,7 +172,7 @@ def gradient(
     function: array like x -> scalar. analytic: the gradient under test, shape of x.
     Raises CheckFailed.
     """
-    why = why or "the gradient agrees with central differences"
+    why = why or "agree with central differences"
     close(analytic, numerical_gradient(function, x, eps), call, rtol=rtol, atol=atol, why=why)
 
 
@@ -235,6 +247,307 @@ def score(fraction: float, message: str) -> None:
     shell.display_pub.publish(
         {SCORE_MIME: {"score": value, "message": message}, "text/plain": text}
     )
+
+
+# -- Between a test and what a student wrote -------------------------------------------------
+#
+# A test asks nothing of a student's object but through these: what they return is plain, so that no
+# class of the student's answers in its place, and tests can run apart from what they test.
+
+
+def plain(value: Any, call: str) -> Any:
+    """A result as plain values: copies, of which a test may ask anything.
+
+    Arrays and tensors become NumPy arrays, NumPy's scalars Python's; lists, tuples, dictionaries
+    and sets keep their kind, with plain values inside; generators and the like become lists;
+    numbers, texts, None stay. call: what gave it.
+    Raises CheckFailed for an object of any other class.
+    """
+    for kind, made in _EXACT.items():
+        if isinstance(value, kind):
+            return value if type(value) is kind else made(value)
+    if value is None or isinstance(value, np.generic):
+        return _plain(value)
+    if _is_array(value):
+        return np.array(_raw(value))
+    if isinstance(value, dict):
+        return {plain(k, call): plain(v, call) for k, v in dict.items(value)}
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return kind(plain(one, call) for one in kind.__iter__(value))
+    if isinstance(value, _ITERATORS):
+        return [plain(one, call) for one in value]
+    _fail(call, "", f"got {_short(value)}, a {type(value).__name__}, not plain values")
+
+
+_ITERATORS = (types.GeneratorType, range, map, zip, enumerate, filter, type({}.values()))
+# bool is an int, so it comes first. A subclass's own methods are not asked.
+_EXACT: dict[type, Callable[[Any], Any]] = {
+    bool: bool,
+    int: lambda value: int.__add__(value, 0),
+    float: lambda value: float.__add__(value, 0.0),
+    complex: lambda value: complex.__add__(value, 0j),
+    str: lambda value: str.__add__("", value),
+    bytes: lambda value: bytes.__add__(b"", value),
+}
+
+
+def array(value: Any, call: str, *, why: str = "") -> np.ndarray:
+    """Numbers, an array or a tensor as a NumPy array, a copy. Raises CheckFailed for others."""
+    return np.array(_array(value, call, why))
+
+
+def answer(
+    function: Callable[..., Any], *arguments: Any, call: str, changes: bool = False, **options: Any
+) -> Any:
+    """What a function of the student's returns, plain (`plain`).
+
+    call: the expression as the reader would type it. changes: whether it may change its arguments;
+    else arrays, tensors and containers among them are compared with copies, before anybody looks at
+    the answer. Raises CheckFailed, and what the function raises.
+    """
+    if changes:
+        return plain(function(*arguments, **options), call)
+    with unchanged(call, **_named(function, arguments, options)):
+        given = plain(function(*arguments, **options), call)
+    return given
+
+
+@contextmanager
+def unchanged(call: str, **arguments: Any) -> Iterator[None]:
+    """In the block, these stay as they were: arrays, tensors, lists, dictionaries.
+
+    arguments: by the names that the reader knows. Objects of other classes are not looked at.
+    Raises CheckFailed at the end of the block.
+    """
+    kept = {name: _copied(value) for name, value in arguments.items()}
+    yield
+    for name, value in arguments.items():
+        if not _alike(_copied(value), kept[name]):
+            raise CheckFailed(f"{call}: should: leave its argument {name} as it was")
+
+
+def _named(
+    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments by their names, as far as the function has some."""
+    try:
+        bound = inspect.signature(function).bind(*arguments, **options).arguments
+    except (TypeError, ValueError):  # the call itself will tell, or it is written in C
+        bound = {f"number {i + 1}": value for i, value in enumerate(arguments)} | options
+    return dict(bound)
+
+
+def _copied(value: Any) -> Any:
+    """A plain copy of an argument; None for what is no plain value."""
+    try:
+        return plain(value, "")
+    except CheckFailed:
+        if isinstance(value, list | tuple):
+            return [_copied(one) for one in value]
+        return None
+
+
+def attribute(owner: Any, name: str, call: str) -> Any:
+    """An attribute of a student's object, plain. call: how the reader would name the object."""
+    try:
+        value = getattr(owner, name)
+    except AttributeError:
+        raise CheckFailed(f"{call}: should: have the attribute {name}") from None
+    return plain(value, f"{call}.{name}")
+
+
+def fill(owner: Any, *path: str, value: Any, call: str) -> None:
+    """Put numbers into an array or tensor of a student's object, in place.
+
+    path: the attribute, then keys, such as "params", "weight". call: how the reader would name the
+    array. Raises CheckFailed where there is none of the value's shape.
+    """
+    name, *keys = path
+    target = getattr(owner, name, None)
+    for key in keys:
+        target = target.get(key) if isinstance(target, dict) else None
+    if not _is_array(target):
+        _fail(call, "", f"got {_short(target)}, a {type(target).__name__}, not an array")
+    numbers = np.asarray(value)
+    _same_shape(_raw(target), numbers, call, "")
+    if isinstance(target, np.ndarray):
+        target[...] = numbers
+    else:
+        import torch
+
+        with torch.no_grad():
+            target.copy_(torch.as_tensor(numbers))
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a word: "array", "tensor", or the name of its class.
+
+    Raises nothing. Numbers of NumPy are "float", "int" and so on, like Python's.
+    """
+    if isinstance(value, np.ndarray):
+        return "array"
+    if hasattr(value, "detach"):
+        return "tensor"
+    return type(_plain(value)).__name__
+
+
+def gradient_of(
+    function: Callable[..., Any], *inputs: Any, call: str, upstream: Any = None, **options: Any
+) -> list[np.ndarray]:
+    """The gradients of what a function of the student's gives, by torch's autograd.
+
+    inputs: arrays or tensors, of which copies that require gradients are handed in; numbers that
+    are no floats go as they are. upstream: dL/d(result), of its shape, 1 everywhere if there is
+    none. Returns dL/d(input) for each input with a gradient, in order, each of its input's shape;
+    zeros where the result does not depend on it. Raises CheckFailed where no gradient passes.
+    """
+    import torch
+
+    leaves = [torch.as_tensor(value).detach().clone() for value in inputs]
+    asked = [leaf.requires_grad_() for leaf in leaves if leaf.is_floating_point()]
+    with torch.enable_grad():
+        result = function(*leaves, **options)
+        if not isinstance(result, torch.Tensor):
+            _fail(call, "", f"got {_short(result)}, a {type(result).__name__}, not a tensor")
+        if not result.requires_grad:
+            _fail(call, "let gradients through to its inputs", "nothing in the result has one")
+        weights = torch.ones_like(result) if upstream is None else torch.as_tensor(upstream)
+        total = (result * weights.to(result)).sum()
+        found = torch.autograd.grad(total, asked, allow_unused=True)
+    pairs = zip(asked, found, strict=True)
+    return [_raw(torch.zeros_like(x) if g is None else g).copy() for x, g in pairs]
+
+
+def parameters_of(module: Any, call: str) -> dict[str, np.ndarray]:
+    """The parameters and buffers of a module of torch's, by name: copies, in its order.
+
+    Raises CheckFailed for what is no module.
+    """
+    _is_module(module, call)
+    return {name: np.array(_raw(value)) for name, value in module.state_dict().items()}
+
+
+def layers_of(module: Any, call: str) -> list[str]:
+    """The names of the classes of a module's innermost parts, such as "Conv2d", in its order."""
+    _is_module(module, call)
+    return [type(m).__name__ for m in module.modules() if not any(m.children())]
+
+
+def same_network(
+    ours: Any,
+    theirs: Any,
+    *inputs: Any,
+    call: str,
+    why: str = "",
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+) -> None:
+    """A network of the student's computes what a reference does, whatever its layers are called.
+
+    theirs: the reference, a module of torch's. inputs: tensors for both. The layers that own
+    weights are matched in the order in which they run, and the reference gets the student's
+    weights. Then are compared: the inputs with copies; in training mode the answer, the gradients
+    of inputs and weights, and what normalisations have noted; in eval mode the same, also the
+    answer for one example alone. Raises CheckFailed.
+    """
+    import torch
+
+    _is_module(ours, call)
+    state = torch.random.get_rng_state()
+    ran = [_layers_run(network, inputs) for network in (ours, theirs)]
+    shown = [[f"{type(m).__name__}{_shapes(m)}" for m in layers] for layers in ran]
+    if shown[0] != shown[1]:
+        pairs = enumerate(zip_longest(*shown, fillvalue="nothing"), 1)
+        number, (got, want) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        text = f"layer {number} with weights that runs is {got}, expected {want}"
+        _fail(call, why or "run the same layers in the same order", text)
+    for own, reference in zip(*ran, strict=True):
+        reference.load_state_dict(own.state_dict())
+    for training in (True, False):
+        mode = f"{call} in {'training' if training else 'eval'} mode"
+        seen = []
+        for network, layers in zip((ours, theirs), ran, strict=True):
+            torch.random.set_rng_state(state)  # dropout of both drops the same
+            seen.append(_looked_at(network.train(training), layers, inputs, mode))
+        got, want = seen
+        for name, value in want.items():
+            close(got[name], value, f"{mode}: {name}", rtol=rtol, atol=atol, why=why)
+    if len(inputs) == 1 and len(inputs[0]) > 1:
+        with torch.no_grad():
+            alone, company = ours(inputs[0][:1]), ours(inputs[0])[:1]
+        text = "give an example the same answer alone and in company"
+        close(alone, company, f"{call} in eval mode", rtol=rtol, atol=atol, why=text)
+
+
+def _looked_at(
+    network: Any, layers: list[Any], inputs: tuple[Any, ...], call: str
+) -> dict[str, np.ndarray]:
+    """What a network gives, its gradients and its buffers, by names for a reader."""
+    import torch
+
+    kept = [x.detach().clone() for x in inputs]
+    leaves = [x.clone() for x in kept]
+    asked = [x.requires_grad_() for x in leaves if x.is_floating_point()]
+    given = [x.clone() for x in leaves]  # which may be changed, as a leaf may not
+    weights = [p for layer in layers for p in layer.parameters(recurse=False)]
+    with torch.enable_grad():
+        result = network(*given)
+        if not isinstance(result, torch.Tensor):
+            _fail(call, "", f"got {_short(result)}, a {type(result).__name__}, not a tensor")
+        if not all(torch.equal(a, b) for a, b in zip(given, kept, strict=True)):
+            raise CheckFailed(f"{call}: should: leave its input as it was")
+        found = {"the answer": _raw(result)}
+        steps = torch.linspace(-1, 1, result.numel()).reshape(result.shape)
+        wanted = [*asked, *weights]
+        gradients = (
+            torch.autograd.grad((result * steps).sum(), wanted, allow_unused=True)
+            if result.requires_grad
+            else [None] * len(wanted)
+        )
+    for i, (value, slope) in enumerate(zip(wanted, gradients, strict=True)):
+        what = "its input" if i < len(asked) else f"weight {i - len(asked) + 1}"
+        found[f"the gradient of {what}"] = _raw(torch.zeros_like(value) if slope is None else slope)
+    buffers = [b for layer in layers for b in layer.buffers(recurse=False)]
+    return found | {f"buffer {i + 1} afterwards": _raw(b).copy() for i, b in enumerate(buffers)}
+
+
+def _layers_run(network: Any, inputs: tuple[Any, ...]) -> list[Any]:
+    """The parts of a network that own weights or buffers, in the order in which they first run.
+
+    The network is left as it was. A part that never runs is not in the list.
+    """
+    import torch
+
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    training, ran = network.training, []
+    owners = [m for m in network.modules() if any(True for _ in _own_values(m))]
+    hooks = [m.register_forward_pre_hook(lambda module, _: ran.append(module)) for m in owners]
+    try:
+        with torch.no_grad():
+            network.train()(*(x.detach().clone() for x in inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.load_state_dict(before)
+        network.train(training)
+    return list(dict.fromkeys(ran))
+
+
+def _own_values(module: Any) -> Iterator[Any]:
+    yield from module.parameters(recurse=False)
+    yield from module.buffers(recurse=False)
+
+
+def _shapes(module: Any) -> list[tuple[int, ...]]:
+    return [tuple(value.shape) for value in _own_values(module)]
+
+
+def _is_module(module: Any, call: str) -> None:
+    from torch import nn
+
+    if not isinstance(module, nn.Module):
+        _fail(call, "", f"got {_short(module)}, a {type(module).__name__}, not an nn.Module")
 
 
 # -- Exams: tests that run in a kernel of their own, and whose answers are judged elsewhere ---
@@ -331,8 +644,8 @@ def done(task: str) -> None:
     print(f"Correct: {task} passes these checks.")
 
 
-def _fail(call: str, why: str, details: str) -> None:
-    raise CheckFailed(f"{call}: {why}" if why else call, details)
+def _fail(call: str, why: str, details: str) -> NoReturn:
+    raise CheckFailed(f"{call}: should: {why}" if why else call, details)
 
 
 def _is_array(value: Any) -> bool:
@@ -370,6 +683,20 @@ def _same(actual: Any, expected: Any) -> bool:
             actual == expected
         )
     return bool(expected == actual)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two plain values are the same; NaN is like itself."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        nan = a.dtype.kind in "fc"
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=nan)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, dict):
+        return _alike(list(a), list(b)) and _alike(list(a.values()), list(b.values()))
+    return bool(a == b) or (a != a and b != b)
 
 
 def _raw(value: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from kit.cli import autograder
 from kit.rules import tree_of
 
 from autograder import course as course_
-from autograder import exams
+from autograder import exams, settings
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.course import Course
@@ -25,6 +25,8 @@ from autograder.errors import CourseError
 from autograder.execution.execute import Exam, Job
 from autograder.execution.pool import LocalPool
 from autograder.grading import grade as grade_
+from autograder.grading import reference
+from autograder.grading.week import Assignment
 from autograder.results import FLAGGED, GRADED, SubmissionGrade
 from practical_dl.exam import definitions
 
@@ -176,6 +178,12 @@ def page(course: Course, student: str) -> str:
 def test_a_right_answer_gets_all_points(grades: dict[str, SubmissionGrade], student: str) -> None:
     assert task(grades[student]) == (4.0, "correct")
     assert grades[student].status == GRADED
+
+
+def test_an_exam_is_no_part_of_the_reference(course: Course) -> None:
+    """There is no file that was trained for it; and this notebook has no other task."""
+    assignment = Assignment(course, course.weeks[0], settings.load(course))
+    assert reference.references(assignment) == {}
 
 
 def test_a_share_of_the_points(course: Course, grades: dict[str, SubmissionGrade]) -> None:

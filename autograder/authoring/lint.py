@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from autograder import exams, rubric, words
 from autograder import notebook as nb_
 from autograder.authoring import build, glossary
+from autograder.authoring.contract import contract
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import WEEK_FILE, Course, Week
@@ -36,7 +37,7 @@ def lint_week(course: Course, week: Week, *, run: bool = True) -> list[Problem]:
     texts, form = build.read_texts(course, week)
     problems = [*form]
     for text in texts:
-        for rule in (tested, rubrics, twins, pictures, prose):
+        for rule in (tested, contract, sentences, rubrics, twins, pictures, prose):
             problems += rule(text, course)
     problems += points(texts, week)
     problems += private_parts(texts, course, week)
@@ -81,6 +82,46 @@ def tested(text: Text, course: Course) -> Iterator[Problem]:
         if cell.kind == "answer" and not text.of("rubric", cell.task):
             message = f"the answer {cell.task!r} has no rubric"
             yield Problem(text.file, cell.place, "rubric", message)
+
+
+def sentences(text: Text, course: Course) -> Iterator[Problem]:
+    """A check says what ought to hold: students read it after "should:".
+
+    A hidden one says it always, since they see nothing else of it but the call.
+    """
+    for test in text.tests.values():
+        visible = nb_.visible_lines(test.source)
+        for call in _checks_in(test.source):
+            name = call.func.attr
+            said = [k.value for k in call.keywords if k.arg == "why"]
+            said = call.args[1:2] if name == "that" else said
+            if not said and name in WITH_WHY and call.lineno not in visible:
+                message = f"line {call.lineno} of the test: say why, so that a student learns it"
+                yield Problem(text.file, test.place, "sentence", message)
+            for node in said:
+                words = str(node.value) if isinstance(node, ast.Constant) else ""
+                if re.match(r"[A-Z][a-z]", words) or re.search(r"\bshould\b|\.$", words):
+                    message = f'line {call.lineno} of the test: {words!r} stands after "should:"'
+                    yield Problem(text.file, test.place, "sentence", message)
+
+
+WITH_WHY = ("close", "equal")
+
+
+def _checks_in(source: str) -> Iterator[Any]:
+    """The calls of `check.…` in a test."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return
+    for node in nodes:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "check"
+        ):
+            yield node
 
 
 def rubrics(text: Text, course: Course) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import builtins
 import copy
 import json
 import time
@@ -14,18 +15,20 @@ from autograder import files as files_
 from autograder import fingerprints
 from autograder.execution import sandbox
 from autograder.execution.kernel import START_SECONDS, Kernel, Reply
-from autograder.execution.outputs import Outputs, clean, error_output
+from autograder.execution.outputs import Outputs, Room, clean, error_output
 from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
 from autograder.fingerprints import CORE, Library
-from autograder.notebook import HANDED_MIME
+from autograder.notebook import HANDED_MIME, visible_lines, without_hidden
 
+TESTS = 0.25  # of the notebook's time, for its tests
+ENDED = ("passed", "wrong", "raised", "unusable", "not attempted", "late", "tampered")
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
 
 
 @dataclass(frozen=True)
 class Control:
-    """How a passed test is looked at again, in a fork of the kernel (see `referee.py`).
+    """How a task's whole test is run, in a fork of the kernel (see `referee.py`).
 
     test: the id of the task's test cell. source: a planted mistake for the solution's place, "" for
     none. preamble: the imports and helper functions of the instructor's that the test uses, and
@@ -57,14 +60,19 @@ class Exam:
 
 @dataclass(frozen=True)
 class Trial:
-    """How the second trial of a passed test ended. score: the share of the points that it gave.
+    """How a task's test ended, hidden part and all.
 
-    status: "passed", "failed" or "error" where it could not be made; why: what happened.
+    status: "passed"; "wrong", "raised" (by the student's code) or "unusable" (the test could not
+    use what that gave); "not attempted"; "late" or "died"; "tampered"; "error" where it could not
+    be made. score: the share of the points that it gave. message: for the student. why: for a
+    person. visible: whether it ended in the part of the test that students see.
     """
 
     status: str
     why: str = ""
     score: float = 0.0
+    message: str = ""
+    visible: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,9 @@ class Job:
     """A notebook to run and all that its result depends on.
 
     notebook: nbformat 4 JSON. files: helper files by relative name. salt: what the generators of
-    `check.rng` are drawn from before each graded cell, "" leaves them alone. library: what it may
-    use of `practical_dl`.
+    `check.rng` are drawn from in each test, "" leaves them alone. library: what it may use of
+    `practical_dl`. shields: the instructor's cells by their text, with the names that they need and
+    bind: these mean to them what they mean to the instructor, whatever other cells call so.
     """
 
     notebook: Mapping[str, Any]
@@ -83,6 +92,7 @@ class Job:
     salt: str = ""
     exams: tuple[Exam, ...] = ()
     library: Library = CORE
+    shields: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Plain JSON; the bytes of files in base64."""
@@ -143,11 +153,12 @@ class CellOutcome:
 class Result:
     """What came of a job.
 
-    notebook: the job's, with outputs. cells: the code cells in order. controls: by task "killed"
-    (the test noticed the mistake), "survived" or "error: why it could not be tried"; trials: by
-    task. Both hold only tasks whose test cell was "ok". kernel: how it was started and what limited
-    it, for a person. message: what a teacher should know, "" if all went well. handed: by task what
-    the test of an exam has handed in, as `check.hand_in` publishes it.
+    notebook: the job's, with outputs: of a test cell those of its visible part. cells: the code
+    cells in order. trials: by task, of those whose test was reached. controls: of those that
+    passed, "killed" (the test noticed the mistake), "survived" or "error: why it could not be
+    tried". kernel: how it was started and what limited it, for a person. message: what a teacher
+    should know, "" if all went well. handed: by task what the test of an exam has handed in, as
+    `check.hand_in` publishes it.
     """
 
     notebook: dict[str, Any]
@@ -194,26 +205,29 @@ def environment(library: Library) -> str:
 
 
 def execute(job: Job, *, sandbox: bool = True) -> Result:
-    """Run a notebook; go on after errors and deaths. Then look again at what has passed.
+    """Run a notebook; go on after errors and deaths. Then run its tests.
 
+    All of it ends with the notebook's time and a quarter more.
     sandbox: False runs the code as the caller, with limits but without walls.
     Raises SandboxError where no kernel can be had: that is no fault of the notebook.
     """
     if sandbox:
         _require_sandbox()
     start = time.monotonic()
-    with _Run(job, sandboxed=sandbox) as run:
+    end = start + (1 + TESTS) * job.limits.notebook_seconds
+    with _Run(job, end, sandboxed=sandbox) as run:
         run.cells()
-        notebook = run.notebook()  # before it is looked at again
-        run.look_back()
+        notebook = run.notebook()  # nothing is shown any more
+        run.tests()
     peak = run.peak_bytes
     if doubtful := run.doubtful():
-        # What a notebook does later may have broken an honest task's test: see it in its place.
-        with _Run(replace(job, controls=doubtful), sandboxed=sandbox, careful=True) as careful:
-            careful.cells()
-        run.controls.update(careful.controls)
-        run.trials.update(careful.trials)
-        peak = max(peak, careful.peak_bytes)
+        # A fork lacks the threads of what it was made of: try in the notebook's own process.
+        whole = replace(job, controls=doubtful)
+        with _Run(whole, end, sandboxed=sandbox, in_place=True) as again:
+            again.cells()
+        run.controls.update(again.controls)
+        run.trials.update(again.trials)
+        peak = max(peak, again.peak_bytes)
     outcomes = {outcome.cell_id: outcome for outcome in run.outcomes}
     handed = {}
     for exam in job.exams:
@@ -246,11 +260,11 @@ def _require_sandbox() -> None:
 class _Run:
     """One job: in one kernel, and after that one's death in the next.
 
-    careful: look at each test again right after it, from the state in which it began.
+    end: when all of it has to be over. in_place: run each test in its place, and not in a fork.
     """
 
-    def __init__(self, job: Job, *, sandboxed: bool, careful: bool = False) -> None:
-        self.job, self.careful = job, careful
+    def __init__(self, job: Job, end: float, *, sandboxed: bool, in_place: bool = False) -> None:
+        self.job, self.in_place = job, in_place
         self.outcomes: list[CellOutcome] = []
         self.controls: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
@@ -259,12 +273,16 @@ class _Run:
         self._sandboxed = sandboxed
         self._notebook = copy.deepcopy(dict(job.notebook))
         self._outputs: dict[int, Outputs] = {}
+        self._room = Room(job.limits.shown_bytes)
         self._replies: dict[int, Reply] = {}
-        self._passed: dict[str, float] = {}  # the seconds of a task's test
+        self._counts: dict[int, int] = {}  # IPython's numbers of cells in this kernel
+        self._forks: dict[str, bool] = {}  # whether a thread was lost, by task
         self._ran: list[int] = []  # what a new kernel has to run again
         self._controls = {control.test: control for control in job.controls}
+        self._tasks = {control.task for control in job.controls}
         self._exams = {exam.test for exam in job.exams}
-        self._deadline = time.monotonic() + job.limits.notebook_seconds
+        self._end = end
+        self._deadline = min(time.monotonic() + job.limits.notebook_seconds, end)
 
     def __enter__(self) -> _Run:
         self._start()
@@ -279,6 +297,10 @@ class _Run:
             self.job.limits, self.job.files, sandboxed=self._sandboxed, preload=preload(code)
         )
         self.kernel.__enter__()
+        self._counts.clear()
+        self._forks.clear()
+        if self.job.shields:
+            self._ask({"what": "plan", "cells": self.job.shields})
 
     def _stop(self) -> None:
         self.kernel.__exit__()
@@ -305,80 +327,121 @@ class _Run:
                 self._ran.append(index)
 
     def _cell(self, index: int, name: str, cell: Mapping[str, Any]) -> CellOutcome:
-        source = _source(cell)
-        if not source.strip():
+        if not _source(cell).strip():
             return CellOutcome(name, "ok", 0.0)
         control = self._controls.get(name)
-        if _is_graded(cell) or control:
-            self._prepare(fork=self.careful and control is not None)
-        outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays)
+        if control:
+            self._begin(control)
+        outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays, self._room)
         self._outputs[index] = outputs
-        reply = self.kernel.run(source, self._seconds(), outputs)
+        reply = self._run(index, self._seconds(), outputs)
         self._replies[index] = reply
         if reply.status in ("died", "timeout"):
             self._say(name, reply)
-        if control and reply.status == "ok":
-            self._passed[control.task] = reply.seconds
-            if self.careful:
-                self._try([control], self.job.salt)
+        early = _told_early(reply)
+        if control and early and not self.in_place:
+            self._forks.pop(control.task, None)
+            self._ask({"what": "drop", "task": control.task})
+            needed = reply.evalue if reply.evalue in self._tasks else ""
+            self.trials[control.task] = Trial(early, message=needed)
         ename, evalue = clean(reply.ename, 200), clean(reply.evalue, 2000)
         return CellOutcome(name, reply.status, round(reply.seconds, 4), ename, evalue)
 
-    def _prepare(self, *, fork: bool) -> None:
-        order = {"what": "prepare", "salt": self.job.salt, "fork": fork}
-        self.kernel.ask(order, START_SECONDS)
+    def _run(self, index: int, seconds: float, outputs: Outputs | None = None) -> Reply:
+        """Run a cell; of a test its visible part, as it runs at a student's."""
+        cell = self._notebook["cells"][index]
+        source = _source(cell)
+        if _cell_id(cell, index) in self._controls:
+            source = without_hidden(source)
+        reply = self.kernel.run(source, seconds, outputs)
+        if reply.execution_count is not None:
+            self._counts[reply.execution_count] = index
+        return reply
 
-    def look_back(self) -> None:
-        """The negative control and the second trial of all tests that have passed, at the end.
+    def _ask(self, order: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
+        return self.kernel.ask(order, seconds + START_SECONDS)
 
-        With other random numbers: what a solution has seen of the first ones is of no use.
-        """
-        controls = [c for c in self.job.controls if c.task in self._passed]
-        if not controls:
+    def _begin(self, control: Control) -> None:
+        """Keep the state in which a test begins, or run it."""
+        if self.in_place:
+            self._take(control, self._try(control, "here"))
             return
+        answer = self._ask({"what": "fork", "task": control.task})
+        if "error" in answer:
+            self.trials[control.task] = Trial("error", clean(str(answer["error"]), 300))
+        else:
+            threads = answer.get("threads")
+            self._forks[control.task] = isinstance(threads, int) and threads > 0
+
+    def tests(self) -> None:
+        """Run the whole tests that have begun, each in its fork."""
         if not self.kernel.alive and self._left() > 0:
             self._revive()
-        self._prepare(fork=True)
-        self._try(controls, f"{self.job.salt}, again" if self.job.salt else "")
+        for control in self.job.controls:
+            if control.task in self._forks:
+                self._take(control, self._try(control, "try"))
 
     def doubtful(self) -> tuple[Control, ...]:
-        """The passed tests that have not stood the second look."""
+        """The tests that could not be run in a fork, as long as there is time for another way."""
 
-        def stands(control: Control) -> bool:
-            killed = self.controls.get(control.task, "killed") == "killed"
-            return killed and self.trials[control.task].status == "passed"
+        def fails(control: Control) -> bool:
+            status = self.trials.get(control.task, Trial("")).status
+            return status == "error" or (status == "late" and self._forks.get(control.task, False))
 
-        passed = (c for c in self.job.controls if c.task in self._passed)
-        return tuple(c for c in passed if not stands(c))
+        late = time.monotonic() >= self._end
+        return () if late else tuple(c for c in self.job.controls if fails(c))
 
-    def _try(self, controls: Sequence[Control], salt: str) -> None:
-        cells = {_cell_id(c, i): c for i, c in enumerate(self._notebook["cells"])}
-        tasks = [
-            {
-                "task": c.task,
-                "test": _source(cells[c.test]),
-                "mutant": c.source,
-                "preamble": c.preamble,
-                "bound": list(c.bound),
-                "seconds": min(5 + 4 * self._passed[c.task], self.job.limits.cell_seconds),
-            }
-            for c in controls
-        ]
-        allowed = 2 * sum(t["seconds"] for t in tasks) + 5
-        order = {"what": "try", "tasks": tasks, "salt": salt, "seconds": allowed}
-        order["apart"] = self.careful  # a fork more; what is doubtful is worth it
-        start = time.monotonic()
-        answer = self.kernel.ask(order, allowed + START_SECONDS)
-        self._deadline += time.monotonic() - start  # the notebook's own time is not for this
-        found = answer.get("tasks")
-        for control in controls:
-            one = found.get(control.task) if isinstance(found, dict) else None
-            one = one if isinstance(one, dict) else {"error": answer.get("error", "no answer")}
-            error = str(one.get("error", ""))
-            if control.source:
-                ended = one.get("control") or f"error: {error}"
-                self.controls[control.task] = clean(str(ended), 300)
-            self.trials[control.task] = _trial(one, error)
+    def _try(self, control: Control, what: str) -> dict[str, Any]:
+        left = self._end - time.monotonic()
+        seconds = max(0.1, min(self.job.limits.cell_seconds, left))
+        order = {
+            "what": what,
+            "task": control.task,
+            "test": self._test(control),
+            "mutant": control.source,
+            "preamble": control.preamble,
+            "bound": list(control.bound),
+            "salt": self.job.salt,
+            "seconds": seconds,
+        }
+        return self._ask(order, 2 * seconds)
+
+    def _take(self, control: Control, answer: Mapping[str, Any]) -> None:
+        """What the referee says of a task; it speaks from the student's process."""
+        ended, task = answer.get("ended"), control.task
+        if ended not in ENDED:
+            self.trials[task] = Trial("error", clean(str(answer.get("error", "no answer")), 300))
+            return
+        score = answer.get("score", 1.0)
+        share = min(1.0, max(0.0, score)) if isinstance(score, int | float) else 0.0
+        message = clean(str(answer.get("message", "")), 600)
+        if ended in ("raised", "unusable"):
+            message = self._place(control, answer)
+        elif ended == "not attempted" and message not in self._tasks:
+            message = ""
+        why = clean(str(answer.get("why", "")), 300)
+        visible = _whole(answer.get("line")) in visible_lines(self._test(control))
+        self.trials[task] = Trial(ended, why, share * (ended == "passed"), message, visible)
+        if ended == "passed" and control.source:
+            self.controls[task] = clean(str(answer.get("control") or "error: no answer"), 300)
+
+    def _test(self, control: Control) -> str:
+        return _source(_cell_of(self._notebook, control.test))
+
+    def _place(self, control: Control, answer: Mapping[str, Any]) -> str:
+        """Where a test met an error: a kind and a line, of hidden ones no text."""
+        kind = str(answer.get("kind"))
+        kind = kind if isinstance(vars(builtins).get(kind), type) else "Exception"
+        cells = self._notebook["cells"]
+        if answer.get("ended") == "raised":
+            index = self._counts.get(_whole(answer.get("cell")), -1)
+            line = _line(_source(cells[index]), _whole(answer.get("number"))) if index >= 0 else ""
+            said = f"Your code raised: {control.task}: {kind}"
+            return f"{said}\n  in this line:\n    {line}" if line else said
+        test, number = self._test(control), _whole(answer.get("line"))
+        line = _line(test, number) if number in visible_lines(test) else ""
+        said = f"Wrong: {control.task}: a check could not use what your code gave it: {kind}"
+        return f"{said}\n  {line}" if line else said
 
     def _revive(self) -> None:
         """A new kernel, in which all that ran runs again without what ended the last one."""
@@ -386,9 +449,10 @@ class _Run:
         self._start()
         cells = self._notebook["cells"]
         for index in list(self._ran):
-            if _is_graded(cells[index]):
-                self._prepare(fork=False)
-            self.kernel.run(_source(cells[index]), self._seconds())
+            control = self._controls.get(_cell_id(cells[index], index))
+            if control and control.task not in self.trials:
+                self._begin(control)
+            self._run(index, self._seconds())
             if not self.kernel.alive:
                 # It died this time: do without it, too.
                 self._ran.remove(index)
@@ -408,6 +472,7 @@ class _Run:
                 shown.append(error_output(reply.ename, reply.evalue, list(reply.traceback)))
             cell["outputs"] = shown
             cell["execution_count"] = reply.execution_count if reply else None
+        self.kernel.stop_listening()
         return self._notebook
 
     def _left(self) -> float:
@@ -465,7 +530,8 @@ def _sit(job: Job, exam: Exam, *, sandboxed: bool) -> _Sitting:
                 break
         before = reply
         if reply.status in ("ok", "error"):
-            kernel.ask({"what": "prepare", "salt": job.salt, "fork": False}, START_SECONDS)
+            if job.salt:
+                kernel.ask({"what": "seed", "salt": job.salt}, START_SECONDS)
             reply = kernel.run(test, job.limits.exam_seconds, outputs)
         if before.status == "error" and reply.ename == "NameError":
             reply = before  # what the task's own cell has defined is not there
@@ -500,15 +566,17 @@ def _source(cell: Mapping[str, Any]) -> str:
     return source if isinstance(source, str) else "".join(source)
 
 
-def _trial(answer: Mapping[str, Any], error: str) -> Trial:
-    """What the referee says of a task; it speaks from the student's process."""
-    if answer.get("again") not in ("passed", "failed"):
-        return Trial("error", clean(error, 300))
-    score = answer.get("score")
-    share = min(1.0, max(0.0, score)) if isinstance(score, int | float) else 0.0
-    return Trial(answer["again"], clean(str(answer.get("why", "")), 300), share)
+def _told_early(reply: Reply) -> str:
+    """How a test ended whose visible part tells it for sure, else ""."""
+    if reply.ename == "NotImplementedError":
+        return "not attempted"
+    return {"timeout": "late", "died": "died"}.get(reply.status, "")
 
 
-def _is_graded(cell: Mapping[str, Any]) -> bool:
-    nbgrader = cell.get("metadata", {}).get("nbgrader", {})
-    return bool(isinstance(nbgrader, dict) and nbgrader.get("grade"))
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _line(source: str, number: int) -> str:
+    lines = source.split("\n")
+    return clean(lines[number - 1].strip(), 200) if 0 < number <= len(lines) else ""

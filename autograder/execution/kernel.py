@@ -25,7 +25,9 @@ START_SECONDS = 60.0
 GRACE_SECONDS = 3.0  # from an interrupt to the kill
 IDLE_SECONDS = 5.0  # how long outputs may come after the reply
 TICK_SECONDS = 0.1
-MESSAGE_BYTES = 96 * 2**20  # a longer message is dropped with its connection
+CONNECTION_BYTES = 96 * 2**20  # a longer message is dropped with its connection
+MESSAGE_BYTES = 8 * 2**20  # a longer one is not parsed: its values may take thirty times as much
+HEADER_BYTES = 65_536  # of a message's headers
 BEST_START = "forked, limited by cgroups"
 OUTPUT_KINDS = frozenset(
     ("stream", "display_data", "execute_result", "error", "update_display_data", "clear_output")
@@ -157,7 +159,7 @@ class Kernel:
         socket = self._zmq.socket(kind)
         socket.linger = 0
         socket.setsockopt(zmq.RECONNECT_IVL, 10)  # the kernel binds later than we connect
-        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, CONNECTION_BYTES)
         socket.setsockopt(zmq.RCVHWM, 4)  # what does not fit here waits in the kernel's memory
         if kind == zmq.SUB:
             socket.subscribe(b"")
@@ -278,6 +280,10 @@ class Kernel:
             execution_count=count if isinstance(count, int) else None,
         )
 
+    def stop_listening(self) -> None:
+        """From here on nothing that the notebook shows is kept."""
+        self._sinks.clear()
+
     def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Give the referee in the kernel an order; its answer, with `error` where there is none.
 
@@ -303,12 +309,16 @@ class Kernel:
         return {"error": self.death}
 
     def _receive_reply(self, identifier: str, kind: str = "execute_reply") -> dict[str, Any] | None:
-        message = self._decode(self._shell.recv_multipart())
+        frames = self._shell.recv_multipart()
+        short = sum(map(len, frames)) <= MESSAGE_BYTES
+        message = self._decode(frames, content=short)
         if message is None or message["header"].get("msg_type") != kind:
             return None
         if message["parent_header"].get("msg_id") != identifier:
             return None
-        return message["content"]
+        if short:
+            return message["content"]
+        return {"status": "error", "ename": "Error", "evalue": "an error with a very long text"}
 
     def _receive_outputs(self, identifier: str) -> bool:
         """Take what has come, in portions; True once the run is said to be over."""
@@ -324,33 +334,41 @@ class Kernel:
     def _receive_output(self, frames: list[bytes], identifier: str) -> bool:
         try:
             _, parts = self._manager.session.feed_identities(frames)
+            if max(map(len, parts[1:3])) > HEADER_BYTES:
+                return False
             kind = json.loads(parts[1])["msg_type"]
             parent = json.loads(parts[2]).get("msg_id")
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError):
             return False
         sink = self._sinks.get(parent) if isinstance(parent, str) else None
-        if kind == "status" and parent == identifier:
+        size = sum(map(len, frames))
+        if kind == "status" and parent == identifier and size <= HEADER_BYTES:
             message = self._decode(frames)
             return message is not None and message["content"].get("execution_state") == "idle"
         if sink is None or kind not in OUTPUT_KINDS:
             return False
         if sink.full and kind in ("stream", "display_data", "execute_result"):
             return False  # a flood is not even parsed
+        # What is shown whole or not at all need not be parsed where it can't fit.
+        if size > (MESSAGE_BYTES if kind in ("stream", "error") else sink.limit + HEADER_BYTES):
+            if kind not in ("clear_output", "update_display_data"):
+                sink.cut()
+            return False
         message = self._decode(frames)
         if message is not None:
             sink.add(kind, message["content"])
         return False
 
-    def _decode(self, frames: list[bytes]) -> dict[str, Any] | None:
-        """A message whose signature is right, or None."""
+    def _decode(self, frames: list[bytes], *, content: bool = True) -> dict[str, Any] | None:
+        """A message whose signature is right, or None. content: whether to parse its content."""
         session = self._manager.session
         try:
             _, parts = session.feed_identities(frames)
-            message = session.deserialize(parts)
+            message = session.deserialize(parts, content=content)
         except Exception:  # whatever a hostile kernel may send, it is no message
             return None
-        plain = all(isinstance(message[k], dict) for k in ("header", "parent_header", "content"))
-        return message if plain else None
+        names = ("header", "parent_header", *(["content"] if content else []))
+        return message if all(isinstance(message[name], dict) for name in names) else None
 
     # -- The watchdog ----------------------------------------------------------------------
 

@@ -1,24 +1,38 @@
-"""A cell's outputs as they arrive, in nbformat's form, never more than so many bytes."""
+"""What cells show, as it arrives, in nbformat's form: never more than so many bytes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-CUT = "[output cut: this cell wrote more than {limit} bytes]"
+CUT = "[output cut: this {what} wrote more than {limit} bytes]"
 ERROR_BYTES = 20_000  # what an error may show; it is kept also where the outputs are full
+
+
+@dataclass
+class Room:
+    """Bytes that the cells of a notebook may keep together. left: of them."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        self.left = self.limit
 
 
 class Outputs:
     """Collects the messages of one cell.
 
     limit: bytes of JSON to keep. displays: outputs by display id, shared by a notebook's cells,
-    because `update_display_data` may come from a later one.
+    because `update_display_data` may come from a later one. room: what the notebook has left.
     """
 
-    def __init__(self, limit: int, displays: dict[str, list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, limit: int, displays: dict[str, list[dict[str, Any]]], room: Room | None = None
+    ) -> None:
         self.limit = limit
+        self.room = room or Room(limit)
         self.items: list[dict[str, Any]] = []
         self.full = False
         self._displays = displays
@@ -50,26 +64,36 @@ class Outputs:
                 self._displays.setdefault(identifier, []).append(output)
 
     def _keep(self, output: dict[str, Any]) -> None:
-        room = self.limit - self._bytes
+        room = min(self.limit - self._bytes, self.room.left)
         if output["output_type"] == "stream":
             text = output["text"]
-            if len(text.encode()) > room:
+            whole = len(text.encode()) <= room
+            if not whole:
                 output["text"] = text.encode()[:room].decode("utf-8", "ignore")
-                self.full = True
             last = self.items[-1] if self.items else {}
             if last.get("output_type") == "stream" and last["name"] == output["name"]:
                 # A list of pieces, joined at the end: += on a long text would be quadratic.
                 last["text"].append(output["text"])
             else:
                 self.items.append({**output, "text": [output["text"]]})
-            self._bytes += len(output["text"].encode()) + 1
-        elif (size := _size(output)) <= room:
-            self.items.append(output)
-            self._bytes += size
+            size = len(output["text"].encode()) + 1
         else:
+            size = _size(output)
+            whole = size <= room
+            self.items += [output] if whole else []
+            size *= whole
+        self._bytes += size
+        self.room.left -= size
+        if not whole:
+            self.cut()
+
+    def cut(self) -> None:
+        """Keep nothing more of what the cell shows, and say so."""
+        if not self.full:
             self.full = True
-        if self.full:
-            note = CUT.format(limit=self.limit) + "\n"
+            own = self.limit - self._bytes <= self.room.left
+            what, limit = ("cell", self.limit) if own else ("notebook", self.room.limit)
+            note = CUT.format(what=what, limit=limit) + "\n"
             self.items.append({"output_type": "stream", "name": "stderr", "text": [note]})
 
     def _keep_error(self, output: dict[str, Any]) -> None:
@@ -77,12 +101,18 @@ class Outputs:
             self.items.append(output)
 
     def _update(self, content: Mapping[str, Any], output: dict[str, Any]) -> None:
-        if _size(output) <= self.limit // 4:  # the old one was counted; a few updates fit
-            for old in self._displays.get(_display_id(content), []):
+        size = _size(output)
+        if size > self.limit // 4:
+            return
+        for old in self._displays.get(_display_id(content), []):
+            more = size - _size(old)
+            if more <= self.room.left:
+                self.room.left -= more
                 old["data"], old["metadata"] = output["data"], output["metadata"]
 
     def _clear(self) -> None:
         self.items.clear()
+        self.room.left += self._bytes
         self.full, self._clear_next, self._bytes = False, False, 0
 
     def finished(self) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ class Limits:
     cell_seconds, notebook_seconds, exam_seconds: wall time. memory_mib: of one process; all of a
     notebook's processes together may hold a quarter more (`together_mib`). file_mib: of one file.
     work_mib: each of the home with the working folder, /tmp and /dev/shm. processes: processes
-    and threads together. output_bytes: kept of one cell's output.
+    and threads together. output_bytes: kept of one cell's output; shown_bytes: of all cells'.
     """
 
     cell_seconds: float = 60
@@ -59,6 +59,7 @@ class Limits:
     work_mib: int = 512
     processes: int = 256
     output_bytes: int = 1_000_000
+    shown_bytes: int = 20_000_000
 
     @property
     def together_mib(self) -> float:
@@ -145,6 +146,7 @@ def environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         **threads(1),  # as many notebooks run at once as there are cores
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_NO_INDEX": "1",  # there is no network: pip says so at once
     }
     cache = data_folder()
     if cache is not None:

@@ -30,6 +30,7 @@ from autograder.grading.cache import Cache
 from autograder.grading.entry import Seen
 from autograder.grading.folder import is_text
 from autograder.grading.week import Assignment
+from autograder.pages.maker import PageError, Pages
 from autograder.results import FLAGGED, REFUSED, SubmissionGrade
 from autograder.settings import Settings
 
@@ -124,8 +125,11 @@ def grade(
     settings, progress = settings or settings_.load(course), progress or Progress()
     notebooks_of(course, [week], "source")
     assignment, cache = Assignment(course, week, settings), Cache(settings.cache)
-    with Recorder(settings.db_url, week.folder, settings.config, tell=progress.tell) as recorder:
-        run = _Grading(assignment, cache, recorder, progress, again=again)
+    with (
+        Recorder(settings.db_url, week.folder, settings.config, tell=progress.tell) as recorder,
+        Pages() as pages,
+    ):
+        run = _Grading(assignment, cache, recorder, pages, progress, again=again)
         try:
             grades = run.through(students, backend)
         except OSError as error:  # of a submission it would be its status
@@ -176,12 +180,13 @@ class _Grading:
         assignment: Assignment,
         cache: Cache,
         recorder: Recorder,
+        pages: Pages,
         progress: Progress,
         *,
         again: bool,
     ) -> None:
         self._assignment, self._cache, self._recorder = assignment, cache, recorder
-        self._progress, self._again = progress, again
+        self._pages, self._progress, self._again = pages, progress, again
         self._starts = {BEST_START}
         self._flying: dict[str, Way | None] = {}  # by the key of a job that runs
         self._fresh: set[str] = set()  # keys of jobs that ran in this run
@@ -190,6 +195,7 @@ class _Grading:
 
     def through(self, students: Sequence[str], backend: Backend) -> dict[str, SubmissionGrade]:
         """Grade submissions; the backend is not used where nothing changed."""
+        self._backend = backend
         self._standings = self._recorder.read([s for s in students if is_text(s)])
         self._total = len(students) * len(self._assignment.week.notebooks)
         while students:
@@ -249,7 +255,7 @@ class _Grading:
         for name in [n for n, was in entry["shown"].items() if was != shown[n]]:
             from autograder.grading import submission
 
-            submission.feedback_again(assignment, student, entry, name, standing)
+            submission.feedback_again(assignment, student, entry, name, standing, self._pages)
             self._cache.put_entry(assignment.week.folder, student, entry)
         return entry_.grade_of(student, assignment.week, entry, standing), None
 
@@ -263,6 +269,7 @@ class _Grading:
             self._cache.sweep(self._assignment.week.folder)
             self._check_cells()
             _ = self._assignment.exams  # that they are not made yet is told before anything runs
+            self._check_references()
             self._ready = True
         way, jobs = submission.begin(self._assignment, student, seen)
         for part in way.parts.values():
@@ -282,9 +289,32 @@ class _Grading:
                 )
                 raise stop("gradebook", "", "gradebook", message)
 
+    def _check_references(self) -> None:
+        """See that the instructor's own solutions get all points here. Raises CourseError."""
+        from autograder.grading import reference
+
+        found = reference.references(self._assignment)
+        # One student graded again, as by formgrader's button, does not run the whole week again.
+        known = self._known if self._total > len(self._assignment.sources) else self._kept
+        results = {key: result for key in found if (result := known(key))}
+        jobs = {key: one.job for key, one in found.items() if key not in results}
+        new = dict(self._backend.run(iter(jobs.items()))) if jobs else {}
+        if problems := reference.problems(self._assignment, found, {**results, **new}):
+            raise CourseError(problems)
+        try:
+            for one in found.values():
+                self._pages.sanitised(one.notebook)
+        except PageError as error:
+            message = f"no page can be made on this machine: {error}. Nobody was graded"
+            raise stop("pages", "", "pages", message) from error
+        for key, result in new.items():
+            self._cache.put_result(key, result)
+            self._fresh.add(key)
+
     def _known(self, key: str) -> Result | None:
-        if self._again and key not in self._fresh:
-            return None
+        return None if self._again and key not in self._fresh else self._kept(key)
+
+    def _kept(self, key: str) -> Result | None:
         return self._cache.result(key, sandboxed=not self._assignment.settings.unsafe)
 
     def _take(self, key: str, result: Result | Failed) -> None:
@@ -310,7 +340,10 @@ class _Grading:
         from autograder.grading import submission
 
         if not way.waiting:
-            self._done(submission.finish(self._assignment, way, self._cache, self._recorder))
+            found = submission.finish(
+                self._assignment, way, self._cache, self._recorder, self._pages
+            )
+            self._done(found)
 
     def _done(self, found: SubmissionGrade) -> None:
         self._grades[found.student] = found

@@ -3,7 +3,8 @@
 Cells are matched by nbgrader's grade_id, by cell id, by their text, and solutions at last by the
 functions that they define. Of the student's file only sources are taken: of solution and answer
 cells (with the pictures of an answer), of the worked code that students may change, and of the
-cells that they added. Tests, points, order and all metadata are the instructor's.
+cells that they added. Tests, points, order and all metadata are the instructor's. The outputs that
+were handed in are kept apart, for cells that show nothing here.
 """
 
 from __future__ import annotations
@@ -12,27 +13,39 @@ import io
 import itertools
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbformat import NotebookNode
 
+from autograder import files as files_
 from autograder import notebook as nb_
 from autograder import steps, words
+from autograder.grading.folder import printable
 
 
 @dataclass(frozen=True)
 class Grafted:
-    """A notebook to run. flags: sentences for a person to look at. notes: for information."""
+    """A notebook to run. flags: sentences for a person to look at. notes: for information.
+
+    handed: by the ids of cells the outputs that were handed in with them.
+    """
 
     notebook: NotebookNode
     language: str
     flags: tuple[str, ...]
     notes: tuple[str, ...]
+    handed: Mapping[str, list[NotebookNode]] = field(default_factory=dict)
 
 
-def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = True) -> Grafted:
+def graft(
+    source: NotebookNode,
+    student: NotebookNode | None,
+    *,
+    whole: bool = True,
+    documents: Sequence[str] = (),
+) -> Grafted:
     """Put a student's sources into the instructor's notebook.
 
     source: the source notebook, in all languages; what is worked out of it is kept as long as it
@@ -48,6 +61,7 @@ def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = T
     known = dict(zip(ready.keys, notebook.cells, strict=True))
     outdated = _outdated(nb_.ours(student).get("version"), ready.version)
     flags, notes = [], [outdated] if outdated else []
+    handed = {}
     if any(nb_.HIDDEN[0] in cell.source for cell in student.cells):
         flags.append("the file holds hidden tests: it was made from the instructor's notebook")
 
@@ -66,19 +80,26 @@ def graft(source: NotebookNode, student: NotebookNode | None, *, whole: bool = T
         elif cell.cell_type == "code":
             written = [c.source for c in copies if c.cell_type == "code" and _differ(c, cell)]
             cell.source = written[-1] if written else cell.source
-            if nb_.is_training(cell):  # it is not run again: what it showed is all there is
-                shown = [c.outputs for c in copies if c.get("outputs")]
-                cell.outputs = _copy(shown[-1]) if shown else []
+        shown = [c.outputs for c in copies if c.get("outputs")]
+        if nb_.is_training(cell):  # it is not run again: what it showed is all there is
+            cell.outputs = _copy(shown[-1]) if shown else []
+        elif shown and cell.cell_type == "code" and (key in ready.tasks or not nb_.is_graded(cell)):
+            handed[cell.id] = shown[-1]
+    for key in ready.tasks:
+        notes += _elsewhere(known[key], theirs, ready, documents)
 
     merged: list[NotebookNode] = []
     # By kind: the names of code cells, which run, don't hang on texts beside them.
     numbers = {kind: itertools.count() for kind in ("code", "markdown", "raw")}
     for key, cell in (("", None), *known.items()):
         merged += [cell] if cell else []
-        added = (each.cell for each in theirs.added.get(key, ()))
-        merged += [_new_cell(one, next(numbers[one.cell_type])) for one in added]
+        for added in theirs.added.get(key, ()):
+            new = _new_cell(added.cell, next(numbers[added.cell.cell_type]))
+            merged.append(new)
+            if added.cell.get("outputs"):
+                handed[new.id] = added.cell.outputs
     notebook.cells = merged
-    return Grafted(notebook, language, tuple(flags), tuple(notes))
+    return Grafted(notebook, language, tuple(flags), tuple(notes), handed)
 
 
 def attempts(source: NotebookNode, student: NotebookNode) -> int:
@@ -344,6 +365,26 @@ def _beside(key: str, theirs: _Matched, ready: _Prepared) -> list[_Loose]:
                 added.remove(each)
                 found.append(each)
     return found
+
+
+def _elsewhere(
+    cell: NotebookNode, theirs: _Matched, ready: _Prepared, documents: Sequence[str]
+) -> list[str]:
+    """Have a person look at an answer that was left empty, where it may stand elsewhere."""
+    key = _key(cell)
+    here = ready.place[key]
+    if not nb_.is_graded(cell) or _differ(cell, ready.cell(key)) or "attachments" in cell:
+        return []
+    after = (i for i in range(here + 1, len(ready.keys)) if nb_.is_graded(ready.notebook.cells[i]))
+    end = next(after, len(ready.keys))
+    keys = ready.keys[here:end]
+    below = [one.cell.source for each in keys for one in theirs.added.get(each, ())]
+    if not below and not documents:
+        return []
+    cell.metadata[nb_.KEY] = {"elsewhere": files_.digest([*below, *documents])}
+    where = ["cells of the student's own stand below it"] if below else []
+    where += [f"{', '.join(map(printable, documents[:3]))} was handed in"] if documents else []
+    return [f"the answer {key} was left empty, but {' and '.join(where)}"]
 
 
 def _is_another(cell: NotebookNode, wanted: frozenset[str], ready: _Prepared) -> bool:

@@ -75,13 +75,15 @@ class Collected:
 
     notebooks: those that can be graded, by their names in the course. refused: why the others that
     are there can't. notes: what else a teacher may want to know of the folder. files: what was
-    handed in beside the notebooks, as it is.
+    handed in beside the notebooks, as it is. documents: the names of texts and pictures that nobody
+    has asked for.
     """
 
     notebooks: Mapping[str, Read]
     refused: Mapping[str, str]
     notes: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
 
 
 # -- One file ---------------------------------------------------------------------------------
@@ -445,7 +447,17 @@ def collect(
     refused, unused = _refused(unread, notebooks, traits)
     notes += [*unused, *_unused(others, expected)]
     beside = {name: file.content for name, file in found.beside.items()}
-    return Collected(notebooks, refused, tuple(notes), beside)
+    documents = [n for n in _not_expected(others, expected) if n.casefold().endswith(_DOCUMENTS)]
+    return Collected(notebooks, refused, tuple(notes), beside, tuple(documents))
+
+
+_DOCUMENTS = (".pdf", ".doc", ".docx", ".odt", ".rtf", ".txt", ".md", ".html", ".png", ".jpg")
+
+
+def _not_expected(names: Iterable[str], expected: Collection[str]) -> list[str]:
+    """The files that nobody needs, without those that were handed out."""
+    readmes = {language.readme for language in words.LANGUAGES.values()}
+    return sorted({n for n in names if n not in expected and n not in readmes})
 
 
 def _refused(
@@ -469,8 +481,7 @@ def _refused(
 
 def _unused(names: Iterable[str], expected: Collection[str]) -> list[str]:
     """One note for the files that nobody needs, and one for each archive."""
-    readmes = {language.readme for language in words.LANGUAGES.values()}
-    left = sorted({n for n in names if n not in expected and n not in readmes})
+    left = _not_expected(names, expected)
     ends = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
     archives = [n for n in left if n.casefold().endswith(ends)]
     others = [n for n in left if n not in archives]

@@ -14,6 +14,7 @@ from autograder.exams import HandedError, Private
 from autograder.execution.execute import CellOutcome, Trial
 from autograder.gradebook import Marks
 
+RAISED = "Your code raised:"  # how a message begins that names the student's own line
 EXAM_CHARACTERS = 600  # of what is told of an exam that failed
 
 
@@ -33,21 +34,30 @@ class Verdict:
 
 
 def judge(cell: NotebookNode, outcome: CellOutcome, trial: Trial, control: str) -> Verdict:
-    """The verdict on a test cell that ran.
+    """The verdict on a task.
 
-    outcome: the kernel's reply. trial, control: what came of it when the cell was looked at again.
+    outcome: how the visible part of its test ended in the notebook. trial: how the whole test ended
+    apart from it, which is what counts. control: what the test said of a planted mistake.
     """
     task = nb_.grade_id(cell).removeprefix(nb_.TEST_PREFIX)
-    if outcome.status != "ok":
-        return _failed(task, cell, outcome)
-    if control == "survived" or trial.status == "failed":
+    if trial.status == "tampered" or (trial.status == "passed" and control == "survived"):
         message = f"{task}: the checks could not be trusted in this notebook."
         return Verdict(task, 0.0, "tampered", message)
-    if trial.status != "passed":
-        message = f"{task}: a person has to look at this task; it could not be checked twice."
+    if trial.status == "passed":
+        return _worth(task, trial.score, trial.message)
+    if trial.status == "not attempted":
+        needed = f"{task} needs {trial.message}, which is not attempted."
+        message = needed if trial.message not in ("", task) else f"Not attempted: {task}."
+        return Verdict(task, 0.0, "not attempted", message)
+    if trial.status in ("late", "died", "skipped"):
+        return _stopped(task, trial.status)
+    if trial.status == "error" or (outcome.status == "ok" and trial.visible):
+        message = f"{task}: a person has to look at this task; it could not be checked."
         return Verdict(task, 0.0, "unconfirmed", message)
-    share, message = _partial(cell)
-    return _worth(task, min(share, trial.score), message)
+    if outcome.status == "error":  # of the visible part all may be told, values too
+        return _failed(task, cell, outcome, (RAISED, "Wrong:"))
+    message = trial.message if trial.status != "wrong" else f"Wrong: {trial.message or task}"
+    return Verdict(task, 0.0, "wrong", message)
 
 
 def judge_exam(
@@ -89,21 +99,34 @@ def _ends(message: str) -> str:
     return message if len(message) <= 2 * half else f"{message[:half]}…{message[-half:]}"
 
 
-def _failed(task: str, cell: NotebookNode, outcome: CellOutcome) -> Verdict:
-    """The verdict on a test cell that did not come to its end."""
-    if outcome.status == "timeout":
-        message = f"{task}: the time limit was reached ({outcome.seconds:.0f} s)."
-        return Verdict(task, 0.0, "stopped", message)
-    if outcome.status == "died":
-        message = f"{task}: Python ended while this task was checked."
-        return Verdict(task, 0.0, "stopped", message)
-    if outcome.status == "skipped":
-        message = f"{task}: not checked, since the notebook's time was used up before."
-        return Verdict(task, 0.0, "stopped", message)
+def _failed(
+    task: str,
+    cell: NotebookNode,
+    outcome: CellOutcome,
+    told: tuple[str, ...] = ("Your code raised:",),
+) -> Verdict:
+    """The verdict on a test cell that did not come to its end.
+
+    told: the beginnings of messages that are shown whole; of others only the reply's text is, since
+    they may show a line of a hidden test.
+    """
+    if outcome.status != "error":
+        return _stopped(task, outcome.status, outcome.seconds)
     if outcome.ename == "NotImplementedError":
         return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
-    message = _own_line(cell) or f"Wrong: {outcome.evalue or outcome.ename}"
+    message = _whole_message(cell, told) or f"Wrong: {outcome.evalue or outcome.ename}"
     return Verdict(task, 0.0, "wrong", message)
+
+
+def _stopped(task: str, status: str, seconds: float = 0.0) -> Verdict:
+    """The verdict where something ended a test before it ended itself."""
+    why = {
+        "died": "Python ended while this task was checked",
+        "late": "the time limit was reached",
+        "skipped": "not checked, since the notebook's time was used up before",
+        "timeout": f"the time limit was reached ({seconds:.0f} s)",
+    }[status]
+    return Verdict(task, 0.0, "stopped", f"{task}: {why}.")
 
 
 def _worth(task: str, share: float, message: str) -> Verdict:
@@ -113,33 +136,19 @@ def _worth(task: str, share: float, message: str) -> Verdict:
     return Verdict(task, 1.0, "correct", f"Correct: {task}. {message}".strip())
 
 
-def _own_line(cell: NotebookNode) -> str:
-    """The message that names the student's own line, "" for an error that is not theirs.
-
-    Of our other messages only the reply's text is used: they may show a line of a hidden test.
-    """
+def _whole_message(cell: NotebookNode, told: tuple[str, ...]) -> str:
+    """The message of ours that a cell has shown, if it begins like one of these; else ""."""
     for output in cell.outputs:
-        if output.output_type == "error" and output.evalue.startswith("Your code raised:"):
-            return "\n".join(output.traceback)
+        text = "\n".join(output.traceback) if output.output_type == "error" else ""
+        if text.startswith(told):
+            return text
     return ""
-
-
-def _partial(cell: NotebookNode) -> tuple[float, str]:
-    """The last score that `check.score` published, clamped; 1 where there is none."""
-    for output in reversed(cell.outputs):
-        value = output.get("data", {}).get(nb_.SCORE_MIME)
-        if isinstance(value, Mapping):
-            number: Any = value.get("score")
-            if isinstance(number, int | float) and number == number:
-                return min(1.0, max(0.0, float(number))), str(value.get("message", ""))
-            return 0.0, "the score was not a number"
-    return 1.0, ""
 
 
 def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
     """The marks of a notebook, the same as nbgrader's SaveAutoGrades would read off its outputs.
 
-    An answer waits for a person, unless it was left as it was handed out.
+    An answer waits for a person, unless it was left as it was handed out, with nothing elsewhere.
     """
     from nbgrader.utils import compute_checksum
 
@@ -148,9 +157,9 @@ def marks_of(notebook: NotebookNode, verdicts: Iterable[Verdict]) -> Marks:
     unanswered = set()
     for cell in notebook.cells:
         name = nb_.grade_id(cell)
-        if nb_.is_solution(cell) and cell.metadata.nbgrader.get("checksum") == compute_checksum(
-            cell
-        ):
+        handed_out = cell.metadata.get("nbgrader", {}).get("checksum")
+        is_empty = nb_.is_solution(cell) and "elsewhere" not in nb_.ours(cell)
+        if is_empty and handed_out == compute_checksum(cell):
             unanswered.add(name)
         if nb_.is_graded(cell) and nb_.is_solution(cell):
             scores[name] = 0.0 if name in unanswered else None

@@ -28,11 +28,17 @@ from autograder.grading.cache import Cache
 from autograder.grading.entry import Seen
 from autograder.grading.folder import is_text
 from autograder.grading.graft import Grafted, graft
-from autograder.grading.job import apply_result, job_of, suspicions
+from autograder.grading.job import (
+    apply_result,
+    changed_cells,
+    job_of,
+    left_out,
+    suspicions,
+)
 from autograder.grading.score import Verdict, marks_of, write_outputs
 from autograder.grading.week import Assignment
-from autograder.pages import sanitise
-from autograder.pages.feedback import week_page
+from autograder.pages import grades
+from autograder.pages.maker import PageError, Pages, bare
 from autograder.results import FLAGGED, GRADED, MISSING, REFUSED, TO_GRADE, SubmissionGrade
 
 
@@ -61,6 +67,11 @@ class Part:
         self.status, self.reasons, self.sure = REFUSED, [why], sure
         self.grafted = self.result = self.notebook = self.marks = None
         self.key = ""
+
+    def flag(self, why: str) -> None:
+        """Have a person look at it."""
+        self.reasons.append(why)
+        self.status = FLAGGED if self.status == GRADED else self.status
 
     def take(self, result: Result | Failed) -> None:
         """Its job has ended."""
@@ -137,8 +148,10 @@ def _lacks(assignment: Assignment, name: str, collected: intake.Collected) -> li
 def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> Job:
     """Graft a notebook of a submission; the job that runs it."""
     read, source = collected.notebooks[part.name], assignment.sources[part.name]
-    grafted = graft(source, read.notebook, whole=read.whole)
-    flags, notes = (*read.flags, *grafted.flags), (*read.notes, *grafted.notes)
+    documents = collected.documents
+    grafted = graft(source, read.notebook, whole=read.whole, documents=documents)
+    flags = (*read.flags, *grafted.flags)
+    notes = (*read.notes, *grafted.notes, *left_out(grafted.notebook))
     part.grafted = replace(grafted, flags=flags, notes=notes)
     part.notes = list(notes)
     own = {file.name for file in assignment.week.notebook(part.name).files}
@@ -157,12 +170,14 @@ def _graft(assignment: Assignment, part: Part, collected: intake.Collected) -> J
 # -- When all of it has run -------------------------------------------------------------------
 
 
-def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -> SubmissionGrade:
+def finish(
+    assignment: Assignment, way: Way, cache: Cache, recorder: Recorder, pages: Pages
+) -> SubmissionGrade:
     """Score it, record it, write its files and, last, its entry. Raises CourseError, OSError."""
     files: dict[Path, bytes] = {}
     for part in way.parts.values():
         try:
-            _score(part, assignment.exams[part.name])
+            _score(part, assignment.sources[part.name], assignment.exams[part.name], pages)
             if part.notebook is not None and (lacks := _required(assignment, way)):
                 part.notebook.metadata[nb_.KEY]["lacks"] = lacks
         except Exception as error:
@@ -182,7 +197,7 @@ def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -
             for part in way.parts.values():
                 part.refuse(f"it could not be recorded: {_ours(error)}", sure=False)
     if standing is not None:
-        _write(assignment, way, files, standing)
+        _write(assignment, way, files, standing, pages)
     entry = _entry(assignment, way, standing)
     if standing is not None and all(part.sure for part in way.parts.values()):
         root = assignment.course.root
@@ -191,19 +206,23 @@ def finish(assignment: Assignment, way: Way, cache: Cache, recorder: Recorder) -
     return entry_.grade_of(way.student, assignment.week, entry, standing)
 
 
-def _score(part: Part, exams: Mapping[str, Private]) -> None:
+def _score(part: Part, source: NotebookNode, exams: Mapping[str, Private], pages: Pages) -> None:
     """Verdicts, marks and a notebook that is safe to look at."""
     if part.grafted is None or part.result is None:
         return
     part.notebook = part.grafted.notebook
-    verdicts = apply_result(part.notebook, part.result, exams, "\n".join(part.files))
+    part.notes += changed_cells(part.notebook, source, part.result)
+    handed = part.grafted.handed
+    verdicts = apply_result(part.notebook, part.result, exams, "\n".join(part.files), handed)
     part.marks = marks_of(part.notebook, verdicts)
     for cell in part.notebook.cells:
         if nb_.is_graded(cell) and nb_.is_solution(cell):
             unanswered = nb_.grade_id(cell) in part.marks.unanswered
-            cell.metadata[nb_.KEY] = {"status": "not attempted" if unanswered else TO_GRADE}
+            status = "not attempted" if unanswered else TO_GRADE
+            cell.metadata[nb_.KEY] = {**nb_.ours(cell), "status": status}
     flags = [verdict.flag for verdict in verdicts if verdict.flag]
-    reasons = [*part.grafted.flags, *suspicions(part.result), *flags]
+    tests = {task: cell.id for task, cell in nb_.test_cells(part.notebook).items()}
+    reasons = [*part.grafted.flags, *suspicions(part.result, tests), *flags]
     part.reasons = [f"{part.name}: {reason}" for reason in reasons]
     part.status = FLAGGED if reasons else GRADED
     part.notes = [f"{part.name}: {note}" for note in part.notes]
@@ -216,7 +235,15 @@ def _score(part: Part, exams: Mapping[str, Private]) -> None:
         "notes": list(part.grafted.notes),
         "sandboxed": part.result.sandboxed,
     }
-    sanitise.sanitise(part.notebook)
+    try:
+        part.notebook = pages.sanitised(part.notebook)
+    except PageError as error:
+        part.flag(_not_shown(part.name, error))
+        part.notebook = pages.sanitised(bare(part.notebook))
+
+
+def _not_shown(name: str, error: PageError) -> str:
+    return f"{name}: what its cells show is left out ({error}); look at the file itself"
 
 
 def _required(assignment: Assignment, way: Way) -> list[str]:
@@ -250,7 +277,9 @@ def _marks(way: Way, before: Mapping[str, Any]) -> dict[str, Marks]:
     return found
 
 
-def _write(assignment: Assignment, way: Way, files: dict[Path, bytes], standing: Standing) -> None:
+def _write(
+    assignment: Assignment, way: Way, files: dict[Path, bytes], standing: Standing, pages: Pages
+) -> None:
     """All files of a submission: files, to which its pages are added."""
     for part in way.parts.values():
         path = assignment.path("feedback", way.student, f"{part.name}.html")
@@ -260,11 +289,15 @@ def _write(assignment: Assignment, way: Way, files: dict[Path, bytes], standing:
             notebook = assignment.path("autograded", way.student, f"{part.name}.ipynb")
             notebook.unlink(missing_ok=True)
             continue
+        options = grades.of_week(assignment.week, assignment.sources, standing, part.name)
         try:
-            files[path] = feedback(assignment, part.name, part.notebook, standing)
+            try:
+                files[path] = pages.feedback(part.notebook, **options)
+            except PageError as error:
+                part.flag(_not_shown(part.name, error))
+                files[path] = pages.feedback(bare(part.notebook), **options)
         except Exception as error:
-            part.reasons.append(f"{part.name}: no feedback page could be made: {_ours(error)}")
-            part.status = FLAGGED if part.status == GRADED else part.status
+            part.flag(f"{part.name}: no feedback page could be made: {_ours(error)}")
             part.sure = False
     # nbgrader's exchange finds a student's feedback by these.
     for name in (arrival.TIMESTAMP, "submission_secret.txt"):
@@ -278,20 +311,22 @@ def _write(assignment: Assignment, way: Way, files: dict[Path, bytes], standing:
         files_.write(path, content)
 
 
-def feedback(
-    assignment: Assignment, name: str, notebook: NotebookNode, standing: Standing
-) -> bytes:
-    """The feedback page of a graded notebook."""
-    return week_page(assignment.week, assignment.sources, standing, name, notebook).encode()
-
-
 def feedback_again(
-    assignment: Assignment, student: str, entry: dict[str, Any], name: str, standing: Standing
+    assignment: Assignment,
+    student: str,
+    entry: dict[str, Any],
+    name: str,
+    standing: Standing,
+    pages: Pages,
 ) -> None:
     """Renew the page of a notebook on which a person has put points or a comment since."""
     notebook = nb_.read(assignment.path("autograded", student, f"{name}.ipynb"))
     path = assignment.path("feedback", student, f"{name}.html")
-    content = feedback(assignment, name, notebook, standing)
+    options = grades.of_week(assignment.week, assignment.sources, standing, name)
+    try:
+        content = pages.feedback(notebook, **options)
+    except PageError:  # of which a person was told when it was graded
+        content = pages.feedback(bare(notebook), **options)
     files_.write(path, content)
     entry["files"][str(path.relative_to(assignment.course.root))] = len(content)
     entry["shown"][name] = entry_.shown(standing, assignment.week, name)
@@ -349,7 +384,9 @@ def _entry_of(assignment: Assignment, part: Part) -> dict[str, Any]:
 def _answers(notebook: NotebookNode) -> dict[str, str]:
     """Fingerprints of the answers for a person to grade, by cell."""
     return {
-        nb_.grade_id(cell): files_.digest([repr((cell.source, cell.get("attachments")))])
+        nb_.grade_id(cell): files_.digest(
+            [repr((cell.source, cell.get("attachments"), nb_.ours(cell).get("elsewhere")))]
+        )
         for cell in notebook.cells
         if nb_.is_graded(cell) and nb_.is_solution(cell)
     }

@@ -1,9 +1,9 @@
 """Feedback for a student: one HTML file that opens without network and runs nothing.
 
 What a student must not see is taken out here: the hidden part of each test cell, what a test cell
-printed or raised (its verdict stands instead), rubrics, and, as far as that can be found, copies of
-hidden tests in the outputs of the student's own code (`redact`). Of a rubric only those criteria
-are shown that a comment names by their codes.
+printed or raised (its verdict stands instead), and rubrics. Of a rubric only those criteria are
+shown that a comment names by their codes. Outputs can't hold hidden tests: those run when nothing
+is shown any more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template, pass_context
@@ -28,87 +28,13 @@ from pygments.lexers import PythonLexer
 
 from autograder import notebook as nb_
 from autograder import words as words_
-from autograder.course import Week
-from autograder.gradebook import Standing
-from autograder.pages.redact import Secrets
-from autograder.pages.sanitise import RASTER, markdown_html, shown_output
-from autograder.results import counting, points
+from autograder.pages.grades import CellGrade
+from autograder.pages.sanitise import RASTER, RICH, markdown_html, shown_output
 from autograder.rubric import cite, criteria
 from autograder.words import Language
 
 TEXT_CHARACTERS = 20_000  # of one text output; more is cut
-
-
-@dataclass(frozen=True)
-class CellGrade:
-    """A graded cell's row in the gradebook.
-
-    score: with the extra credit; None while a person has to grade it. extra: of the score. waits:
-    whether a person has to look at it, which may be once more.
-    """
-
-    score: float | None
-    points: float
-    comment: str = ""
-    bonus: bool = False
-    extra: float = 0.0
-    waits: bool = False
-
-
-def grades_of(notebook: NotebookNode, standing: Standing, name: str) -> dict[str, CellGrade]:
-    """What the gradebook says of a notebook: its graded cells, and comments on other ones.
-
-    notebook: the source notebook, which knows points and bonus; standing: of the submission.
-    """
-    rows, comments = standing.rows.get(name, {}), standing.comments.get(name, {})
-    grades = {cell: CellGrade(None, 0.0, comment) for cell, comment in comments.items()}
-    for cell in notebook.cells:
-        id_ = nb_.grade_id(cell)
-        if id_ in rows:
-            row = rows[id_]
-            grades[id_] = CellGrade(
-                score=row.score,
-                points=float(cell.metadata.nbgrader["points"]),
-                comment=comments.get(id_, ""),
-                bonus=bool(nb_.ours(cell).get("bonus")),
-                extra=row.extra or 0.0,
-                waits=row.needs_manual,
-            )
-    return grades
-
-
-def totals_of(
-    sources: Mapping[str, NotebookNode], standing: Standing, *, penalty: bool = True
-) -> dict[str, tuple[float, float]]:
-    """The points of each notebook of a submission: without bonus, and of bonus.
-
-    sources: the source notebooks by name. penalty: whether to take off what is lost for being late.
-    """
-    found = {}
-    for name, source in sources.items():
-        cells = [(g.score, g.bonus) for g in grades_of(source, standing, name).values()]
-        found[name] = points(cells, standing.penalties.get(name, 0.0) if penalty else 0.0)
-    return found
-
-
-def week_page(
-    week: Week,
-    sources: Mapping[str, NotebookNode],
-    standing: Standing,
-    name: str,
-    notebook: NotebookNode,
-) -> str:
-    """The page of a notebook of a week. notebook: as it was graded; sources: of the whole week."""
-    group = tuple(n.name for n in week.groups.get(week.notebook(name).one_of, ()))
-    counts = counting(week, totals_of(sources, standing)) if group else ()
-    return page(
-        notebook,
-        grades_of(sources[name], standing, name),
-        title=week.folder,
-        penalty=standing.penalties.get(name, 0.0),
-        group=group,
-        counts=next((one for one in group if one in counts), ""),
-    )
+COLOURED_CHARACTERS = 200_000  # of a page's code; more stays plain
 
 
 def page(
@@ -130,10 +56,10 @@ def page(
     ours = nb_.ours(notebook)
     language = words_.of(ours.get("language"))
     words = language.feedback
-    secrets = Secrets(notebook)
+    left = {**RICH, "code": COLOURED_CHARACTERS}
     grades = {name: _in_words(grade, name, notebook, language) for name, grade in grades.items()}
     cells = [
-        _view(cell, grades, secrets, words)
+        _view(cell, grades, left, words)
         for cell in notebook.cells
         if "rubric" not in nb_.ours(cell)
     ]
@@ -205,10 +131,10 @@ def _in_words(grade: CellGrade, name: str, notebook: NotebookNode, language: Lan
 def _view(
     cell: NotebookNode,
     grades: Mapping[str, CellGrade],
-    secrets: Secrets,
+    left: dict[str, int],
     words: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the template shows of a cell."""
+    """What the template shows of a cell. left: characters, of code and of each rich output."""
     name = nb_.grade_id(cell)
     grade = grades.get(name)
     graded = nb_.is_graded(cell)
@@ -233,15 +159,15 @@ def _view(
         status = str(ours.get("status") or "missing")
         view |= {
             "kind": "test",
-            "message": secrets.redacted_message(str(ours.get("message") or "")),
-            "source": _code(nb_.without_hidden(cell.source).strip("\n")),
+            "message": str(ours.get("message") or ""),
+            "source": _code(nb_.without_hidden(cell.source).strip("\n"), left),
             "status": status if status in words else "missing",
         }
     elif cell.cell_type == "code":
-        outputs = [secrets.redacted_output(shown_output(o)) for o in cell.get("outputs", [])]
+        outputs = [shown_output(output, left) for output in cell.get("outputs", [])]
         view["raised"] = any(o and o.output_type == "error" for o in outputs)
         view["outputs"] = [shown for o in outputs if o and (shown := _shown(o, words))]
-        view["source"] = _code(cell.source) if cell.source.strip() else ""
+        view["source"] = _code(cell.source, left) if cell.source.strip() else ""
     elif cell.cell_type == "markdown":
         view["html"] = Markup(_markdown(cell.source, cell.get("attachments")))
     else:
@@ -272,11 +198,23 @@ def _cached_markdown(source: str) -> str:
     return markdown_html(source, math=_formula)
 
 
-@functools.lru_cache(4096)
-def _code(source: str) -> Markup:
+# The lexer takes quadratic time for blank lines that are not empty.
+_BLANKS = re.compile(r"\s{500}")
+
+
+def _code(source: str, left: dict[str, int]) -> Markup:
+    """Code in colours, as long as there is a budget for them."""
     shown = source[:TEXT_CHARACTERS]
-    colours = highlight(shown, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
-    return Markup(colours + ("…" if len(source) > len(shown) else ""))
+    end = "…" if len(source) > len(shown) else ""
+    left["code"] -= len(shown)
+    if left["code"] < 0 or _BLANKS.search(shown):
+        return escape(shown + end)
+    return _coloured(shown) + end
+
+
+@functools.lru_cache(4096)
+def _coloured(code: str) -> Markup:
+    return Markup(highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)))
 
 
 _MATH_TAG = re.compile(r"</?(m[a-z]+|semantics)(?: [^<>]*)?/?>")

@@ -41,6 +41,14 @@ ESCAPES = 5_000  # colour codes of one text
 PICTURE_BYTES = 5_000_000
 PICTURE_PIXELS = 40_000_000
 SVG_BYTES = 1_000_000
+# Characters of all outputs of a notebook, by type, without the pictures in them; what goes beyond
+# is shown as plain text.
+RICH = {
+    "text/html": 3_000_000,
+    "text/latex": 60_000,
+    "text/markdown": 60_000,
+    "image/svg+xml": 10_000_000,
+}
 
 RASTER = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF"}
 NOT_SHOWN = "[not shown: {}]"
@@ -180,7 +188,7 @@ def is_drawing(text: Any) -> bool:
     if not isinstance(text, str) or len(text) > SVG_BYTES or re.search(r"<\?(?!xml\s)", text):
         return False
     try:
-        root = SafeET.fromstring(re.sub(r"<!DOCTYPE[^>\[]*>", "", text, count=1).strip())
+        root = SafeET.fromstring(re.sub(r"<!DOCTYPE[^<>\[]*>", "", text, count=1).strip())
     except (ET.ParseError, DefusedXmlException, ValueError, RecursionError):
         return False
     return _local(root.tag) == "svg" and all(map(_is_drawn, root.iter()))
@@ -221,7 +229,7 @@ class _Renderer(IPythonRenderer):
             found = self.attachments.get(url.removeprefix("attachment:"))
             found = found if isinstance(found, Mapping) else {}
             url = next((f"data:{m};base64,{found[m]}" for m in RASTER if m in found), "")
-        text = html.escape(html.unescape(re.sub(r"<[^>]*>", "", text)))
+        text = html.escape(html.unescape(re.sub(r"<[^<>]*>", "", text)))
         if is_picture(url):
             return f'<img src="{url}" alt="{text}">'
         label = text or html.escape(url[:80]) or "picture"
@@ -399,10 +407,10 @@ def sanitise(notebook: NotebookNode) -> None:
     Text, tables and pictures stay. A prose cell with active HTML shows its own source instead.
     """
     notebook.metadata.pop("widgets", None)
-    left = NOTEBOOK_CHARACTERS
+    left, budget = NOTEBOOK_CHARACTERS, dict(RICH)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            shown = [shown_output(output) for output in cell.get("outputs", [])]
+            shown = [shown_output(output, budget) for output in cell.get("outputs", [])]
             cell.outputs = [output for output in shown if output is not None]
             continue
         if "attachments" in cell:
@@ -433,8 +441,13 @@ def make_output(kind: str, **values: Any) -> NotebookNode:
     return from_dict({"output_type": kind, **values})
 
 
-def shown_output(output: Mapping[str, Any]) -> NotebookNode | None:
-    """A new output with what may be shown of it; None for one of no known kind."""
+def shown_output(
+    output: Mapping[str, Any], budget: dict[str, int] | None = None
+) -> NotebookNode | None:
+    """A new output with what may be shown of it; None for one of no known kind.
+
+    budget: what is left of `RICH` for the outputs that come after one another in a notebook.
+    """
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
@@ -451,7 +464,9 @@ def shown_output(output: Mapping[str, Any]) -> NotebookNode | None:
         return None
     given = output.get("data")
     given = given if isinstance(given, Mapping) else {}
-    data = {mime: value for mime, text in given.items() for value in _data(mime, text)}
+    budget = dict(RICH) if budget is None else budget
+    kept = {mime: text for mime, text in given.items() if _has_room(mime, text, budget)}
+    data = {mime: value for mime, text in kept.items() for value in _data(mime, text)}
     if not set(data) - {SCORE_MIME} and set(given) - {SCORE_MIME}:
         data["text/plain"] = NOT_SHOWN.format(", ".join(sorted(map(str, given)))[:200])
     shown = make_output(kind, data=data, metadata=_sizes(output.get("metadata"), data))
@@ -459,6 +474,14 @@ def shown_output(output: Mapping[str, Any]) -> NotebookNode | None:
         count = output.get("execution_count")
         shown.execution_count = count if isinstance(count, int) else None
     return shown
+
+
+def _has_room(mime: str, value: Any, budget: dict[str, int]) -> bool:
+    """Whether a form of an output is within the budget, which gets smaller by it."""
+    if mime not in budget or not (isinstance(value, str) or _is_lines(value)):
+        return True
+    budget[mime] -= len(_DATA_URI.sub("", "".join(value)))
+    return budget[mime] >= 0
 
 
 def _data(mime: str, value: Any) -> list[Any]:
@@ -475,7 +498,7 @@ def _data(mime: str, value: Any) -> list[Any]:
     text = _readable(value if isinstance(value, str) else "".join(value))
     if mime == "text/html":
         cleaned = clean_html(text)
-        return [cleaned] if re.sub(r"<(?!img)[^>]*>", "", cleaned).strip() else []
+        return [cleaned] if re.sub(r"<(?!img)[^<>]*>", "", cleaned).strip() else []
     if mime == "text/markdown":
         return [as_code(text) if is_active(text) else text]
     if mime == "text/latex":

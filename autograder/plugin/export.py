@@ -13,7 +13,7 @@ from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.course import Week
 from autograder.gradebook import Recorder, Standing
-from autograder.pages.feedback import totals_of
+from autograder.pages.grades import totals_of
 from autograder.results import counting
 
 COLUMNS = (

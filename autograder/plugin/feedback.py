@@ -13,11 +13,14 @@ from autograder import course as course_
 from autograder import notebook as nb_
 from autograder.errors import CourseError
 from autograder.gradebook import Recorder
-from autograder.pages.feedback import week_page
+from autograder.pages import grades
+from autograder.pages.maker import PageError, Pages, bare
 
 
 class FeedbackExporter(HTMLExporter):
     """Makes `nbgrader generate_feedback`, and formgrader's button, write `page`."""
+
+    _pages = Pages()  # for all students; its process ends with this one
 
     def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: Any = None, **kw: Any
@@ -38,4 +41,10 @@ class FeedbackExporter(HTMLExporter):
             raise NbGraderException(f"{student} has no submission of {week}: autograde it first")
         resources = self._init_resources(resources)
         resources["output_extension"] = self.file_extension
-        return week_page(listed, sources, standing, name, nb), resources
+        options = grades.of_week(listed, sources, standing, name)
+        try:
+            page = self._pages.feedback(nb, **options)
+        except PageError as error:
+            self.log.error("%s of %s is shown without its outputs: %s", name, student, error)
+            page = self._pages.feedback(bare(nb), **options)
+        return page.decode(), resources

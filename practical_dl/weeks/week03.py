@@ -1,4 +1,4 @@
-"""Week 03: the project's contract and scale, and drawings, whose code teaches nothing.
+"""Week 03: the project's contract and scale, what tests share, and drawings that teach nothing.
 
 A drawing makes a new figure; `plots.show` ends it. Nothing here imports torch before it is needed:
 the grader reads the scale, too.
@@ -6,13 +6,17 @@ the grader reads the scale, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from practical_dl import plots
+from practical_dl import check, plots
 from practical_dl.network import Contract
 from practical_dl.plots import GRADIENT, VALUE
 
@@ -55,6 +59,28 @@ def scale(accuracy: float, profile: str) -> str:
         reached = "reached" if accuracy > milestone else "not yet"
         rows.append(f"  more than {milestone:6.1%}: {worth} points, {reached}")
     return "\n".join([*rows, f"  in all {points(accuracy, profile)} of {sum(POINTS)} points"])
+
+
+# -- What tests share --------------------------------------------------------------------------
+
+
+@contextmanager
+def without_torch(*names: str) -> Iterator[None]:
+    """`check.without_torch`, and no thread starts in the block: torch's ban holds in one alone."""
+
+    def start(thread: threading.Thread) -> NoReturn:
+        raise check.CheckFailed("this task is to be written without threads of its own")
+
+    with check.without_torch(*names), mock.patch.object(threading.Thread, "start", start):
+        yield
+
+
+def close(actual: Any, expected: Any, call: str, why: str) -> None:
+    """`check.close` in the precision of float64; a message says so where nothing else is wrong."""
+    scale = float(np.abs(check.array(expected, call)).max(initial=0))
+    check.close(actual, expected, call, rtol=1e-5, atol=1e-5 * (1 + scale), why=why)
+    why = "have the precision of float64, where it gets float64 or whole numbers"
+    check.close(actual, expected, call, rtol=1e-9, atol=1e-9, why=why)
 
 
 # -- Drawings ----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from kit.rules import (
 from nbformat import NotebookNode
 
 from autograder import notebook as nb_
-from autograder.authoring import build, glossary, lint
+from autograder.authoring import build, contract, glossary, lint
 from autograder.errors import CourseError, Problem
 
 PRINT = "# %%\nprint(line(np.arange(3.0), 2.0, 1.0))\n"
@@ -68,6 +68,9 @@ CASES: list[tuple[str, Edit]] = [
     ("hidden-tests", (NOTEBOOK, HIDDEN, "")),
     ("hidden-tests", (NOTEBOOK, HIDDEN, HIDDEN.replace("check.", "# check."))),  # an empty region
     ("mutants", (NOTEBOOK, MUTANT, "")),
+    ("contract", (NOTEBOOK, CALL, f"{CALL}\ncheck.that(double(2.0) == 4, 'be 4')")),
+    ("sentence", (NOTEBOOK, "it is twice the number", "It is twice the number")),
+    ("sentence", (NOTEBOOK, ', why="it is twice the number"', "")),
     ("rubric", (NOTEBOOK, PRINT, ANSWER + PRINT)),
     # A language lacks; a criterion has no points, another code or other points in the twin.
     ("rubric", (NOTEBOOK, PRINT, ANSWER + RUBRIC.replace('lang="any"', "") + PRINT)),
@@ -170,7 +173,10 @@ def test_no_released_file_shows_a_secret(tmp_path: Path, name: str, where: str) 
 
 
 def test_every_rule_has_a_case() -> None:
-    assert rules_in(lint) | rules_in(glossary) == {case[0] for case in CASES} | OTHER
+    assert (
+        rules_in(lint) | rules_in(glossary) | rules_in(contract)
+        == {case[0] for case in CASES} | OTHER
+    )
 
 
 FINE = [

@@ -213,20 +213,23 @@ def test_a_flood_is_cut_while_it_runs(source: str) -> None:
     assert statuses(result) == ["error" if "raise" in source else "ok", "ok"]
     assert len(result.to_json()) < 200_000
     if "raise" not in source:
-        assert CUT.format(limit=100_000) in text(result, 0)
+        assert CUT.format(what="cell", limit=100_000) in text(result, 0)
     assert text(result, 1) == "after\n"
 
 
 def test_the_salt_reaches_the_generators_of_the_checks() -> None:
-    draw = "check.rng('t').integers(10**9)"
-    cells = ("from practical_dl import check", draw, graded(draw))
+    """Of the tests that count, but not of what a student sees: that is as in their own notebook."""
+    draw = "int(check.rng('t').integers(10**9))"
+    seen = "check.score(draw / 10**9, 'drawn')"
+    cells = (IMPORTS, draw, graded(f"draw = {draw}\n{seen}"))
     first, again, other = (
-        execute(Job(notebook(*cells), limits=QUICK, salt=salt)) for salt in ("a", "a", "b")
+        execute(Job(notebook(*cells), limits=QUICK, controls=(DRAWN,), salt=salt))
+        for salt in ("a", "a", "b")
     )
-    assert text(first, 1) == text(other, 1), "only graded cells are reseeded"
-    assert text(first, 1) != text(first, 2)
-    assert text(first, 2) == text(again, 2) != text(other, 2)
-    assert first.notebook["cells"][2]["execution_count"] == 3, "the reseeding leaves no trace"
+    assert text(first, 1) == text(other, 1)
+    score = first.trials["t"].score
+    assert score == again.trials["t"].score != other.trials["t"].score
+    assert round(score * 10**9) != int(text(first, 1))
 
 
 SOLUTION = "def double(x):\n    return 2 * x"
@@ -244,6 +247,9 @@ CONTROL = Control(
 )
 
 
+DRAWN = Control("t", "c2", "", IMPORTS, ("check", "np"))
+
+
 def looked_at(
     extra: str = "",
     *,
@@ -259,24 +265,55 @@ def looked_at(
     return execute(job)
 
 
-def test_a_right_solution_passes_twice_and_its_mutant_fails() -> None:
+def test_a_right_solution_passes_and_its_mutant_fails() -> None:
     result = looked_at(last="print(double(5))")
     assert result.controls == {"double": "killed"}
     assert result.trials == {"double": Trial("passed", "", 1.0)}
     assert text(result, 4) == "10\n"
 
 
-def test_what_is_tried_again_leaves_no_trace() -> None:
+def test_a_test_leaves_no_trace() -> None:
     cells = (IMPORTS, "np.random.seed(1)", SOLUTION, graded(TEST), "print(np.random.rand())")
-    without = execute(Job(notebook(*cells), limits=QUICK, salt="s"))
+    visible = (*cells[:3], graded("check.close(double(4), 8, 'double(4)')"), cells[4])
+    without = execute(Job(notebook(*visible), limits=QUICK))
     result = looked_at("np.random.seed(1)", last="print(np.random.rand())")
-    assert result.notebook == without.notebook
+    assert text(result, 4) == text(without, 4)
 
 
-def test_only_a_test_that_passed_is_tried_again() -> None:
+def test_a_wrong_solution_needs_no_control() -> None:
     result = looked_at(solution=WRONG)
-    assert (result.controls, result.trials) == ({}, {})
+    trial = Trial("wrong", message="double(4)", visible=True)
+    assert (result.controls, result.trials) == ({}, {"double": trial})
     assert result.cells[3].status == "error"
+
+
+def test_of_a_hidden_error_kind_and_place_are_told() -> None:
+    """Not its text, which could carry the test away; of a line of the student's the line."""
+    secret = "class Secret(ValueError): pass\ndef double(x):\n    if type(x) is int: return 8\n"
+    trial = looked_at(solution=f"{secret}    raise Secret(str(x))").trials["double"]
+    message = "Your code raised: double: ValueError\n  in this line:\n    raise Secret(str(x))"
+    assert trial == Trial("raised", message=message)
+    trial = looked_at(solution="def double(x): return 8 if type(x) is int else x + 1")
+    assert trial.trials["double"] == Trial("wrong", message="double(x)")
+
+
+def test_hidden_tests_are_nowhere_while_outputs_are_made() -> None:
+    """Neither in the history nor in memory nor in files, and outputs of later are not kept."""
+    later = (
+        "import gc, threading, time\n"
+        "def wait():\n    time.sleep(1)\n"
+        "    print([o for o in gc.get_objects() if 'dr' + 'aw' in str(o)])\n"
+        "threading.Thread(target=wait).start()\n"
+        "print(sum('dr' + 'aw' in s for s in In))"
+    )
+    leaking = (
+        "def double(x):\n    print('leaked', x)\n"
+        "    if type(x) is not int: open('/tmp/x', 'w').write('1')\n    return 2 * x"
+    )
+    last = f"import os; print(os.path.exists('/tmp/x'))\n{later}"
+    result = looked_at(solution=leaking, last=last)
+    assert text(result, 4) == "False\n0\n"
+    assert str(result.notebook["cells"][3]["outputs"]).count("leaked") == 1
 
 
 STRIP = "[l for l in lines if 'check.close' not in l]"
@@ -332,6 +369,14 @@ def test_a_wrong_solution_passes_no_second_trial(how: str) -> None:
 
 
 PEEKING = {
+    "through logging": "import logging\n"
+    "def double(x):\n    logging.currentframe()\n    return 2 * x",
+    "code of no file": "space = {}; code = 'import sys\\ndef f(): return sys._getframe(1)'\n"
+    "exec(compile(code, '/usr/lib/x.py', 'exec'), space)\n"
+    "def double(x):\n    space['f']()\n    return 2 * x",
+    "hooks that forbid hooks": "import sys\n"
+    "def no(event, arguments):\n    if event == 'sys.addaudithook': raise RuntimeError\n"
+    "sys.addaudithook(no)\ndef double(x):\n    sys._getframe(1)\n    return 2 * x",
     "frames": "import sys\ndef double(x):\n    f = sys._getframe(1)\n"
     "    return 8 if isinstance(x, int) else f.f_locals['draw'] * 2",
     "inspect": "import inspect\ndef double(x):\n"
@@ -347,7 +392,7 @@ PEEKING = {
 @pytest.mark.parametrize("how", PEEKING)
 def test_a_solution_that_looks_into_the_checks_is_told(how: str) -> None:
     trial = looked_at(solution=PEEKING[how]).trials["double"]
-    assert trial.status == "failed" and "the running checks" in trial.why
+    assert trial.status == "tampered" and "the running checks" in trial.why
 
 
 LAZY = {
@@ -365,7 +410,7 @@ LAZY = {
 def test_a_solution_that_changes_the_checks_as_they_run(how: str) -> None:
     result = looked_at(solution=LAZY[how])
     assert result.cells[3].status == "ok", result.cells[3]
-    assert result.trials["double"].status == "failed"
+    assert result.trials["double"].status in ("wrong", "tampered")
 
 
 def test_exit_in_a_cell_ends_nothing() -> None:
@@ -374,32 +419,23 @@ def test_exit_in_a_cell_ends_nothing() -> None:
     assert statuses(result) == ["ok"] * 3 and result.message == ""
 
 
-def test_a_solution_that_reads_the_test_cell_finds_it_once() -> None:
+def test_a_solution_that_reads_the_test_cell_does_not_find_it() -> None:
     reading = (
         "import re\ndef double(x):\n"
         "    if isinstance(x, int): return int(re.search(r', (\\d+),', In[-1])[1])\n"
         "    return 2 * x"
     )
-    result = looked_at(solution=reading)
-    assert result.cells[3].status == "ok"
-    assert result.trials["double"].status == "failed"
-
-
-def test_a_harness_mended_at_the_end_has_been_seen_before() -> None:
-    result = looked_at(
-        "close = check.close; check.close = lambda *a, **k: None",
-        solution=WRONG,
-        last="check.close = close",
-    )
-    assert result.controls == {"double": "survived"}
+    trial = looked_at(solution=reading).trials["double"]
+    assert trial.status == "raised" and trial.visible
 
 
 def test_a_partial_score_is_the_tests_own() -> None:
     partial = TEST + "\ncheck.score(0.5, 'half')"
     generous = "def double(x):\n    check.score(1.0, 'mine')\n    return 2 * x"
-    assert looked_at(test=partial).trials["double"].score == 0.5
-    assert looked_at(test=partial, solution=generous).trials["double"].score == 0.5
-    assert looked_at(solution=generous).trials["double"].score == 1.0
+    half = Trial("passed", score=0.5, message="half")
+    assert looked_at(test=partial).trials["double"] == half
+    assert looked_at(test=partial, solution=generous).trials["double"] == half
+    assert looked_at(solution=generous).trials["double"] == Trial("passed", score=1.0)
 
 
 def test_helpers_of_the_instructor_are_put_back() -> None:
@@ -409,14 +445,14 @@ def test_helpers_of_the_instructor_are_put_back() -> None:
         "def same(a, b): pass", solution=WRONG, test="same(double(4), 8)", control=control
     )
     assert result.cells[3].status == "ok"
-    assert result.trials["double"].status == "failed"
+    assert result.trials["double"].status == "wrong"
 
 
 def test_builtins_of_the_notebook_are_no_builtins_of_the_test() -> None:
     test = "assert abs(double(4) - 8) < 1e-9"
     result = looked_at("abs = lambda x: 0", solution=WRONG, test=test)
     assert result.cells[3].status == "ok"
-    assert result.trials["double"].status == "failed"
+    assert result.trials["double"].status == "wrong"
 
 
 @pytest.mark.parametrize(
@@ -434,10 +470,22 @@ def test_builtins_of_the_notebook_are_no_builtins_of_the_test() -> None:
         ("seen = []", "def double(x):\n    seen.append(x); print(x)\n    return 2 * x"),
         ("max = lambda x: 2", "def double(x):\n    return max(x) * x"),
         ("", "import multiprocessing\ndef double(x):\n    return 2 * x"),
+        (
+            "from concurrent.futures import ThreadPoolExecutor\n"
+            "pool = ThreadPoolExecutor(2); list(pool.map(abs, [1]))",
+            "def double(x):\n    return list(pool.map(lambda v: 2 * v, [x]))[0]",
+        ),
+        (
+            "import logging, collections",
+            "def double(x):\n    logging.info('x')\n"
+            "    collections.namedtuple('P', 'a b')\n    return 2 * x",
+        ),
+        ("np.seterr(all='raise'); import os; os.chdir('/')", SOLUTION),
+        ("import torch; torch.set_grad_enabled(False)", SOLUTION),
         ("%matplotlib inline\n%load_ext autoreload\n%autoreload 2", SOLUTION),
     ],
 )
-def test_honest_code_passes_both(honest: str, solution: str) -> None:
+def test_honest_code_passes(honest: str, solution: str) -> None:
     result = looked_at(honest, solution=solution)
     assert result.cells[3].status == "ok"
     assert result.controls == {"double": "killed"}
@@ -450,7 +498,10 @@ def test_what_can_not_be_tried_says_so() -> None:
     assert broken.trials["double"].status == "passed"
     hostile = "import os\ndef double(x):\n    os.getpid() == first or os._exit(0)\n    return 2 * x"
     gone = looked_at("import os; first = os.getpid()", solution=hostile)
-    assert gone.trials["double"].status == "error"
+    # Where no fork answers it is tried in the notebook's own process.
+    assert gone.trials["double"].status == "passed"
+    deadly = "import os\ndef double(x):\n    return 8 if isinstance(x, int) else os._exit(0)"
+    assert looked_at(solution=deadly).trials["double"].status == "error"
 
 
 def test_a_mutant_that_never_ends_is_killed() -> None:

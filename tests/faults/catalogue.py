@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from faults import files, harness, honest, network, resources, run, structure, values
+from faults import apart, files, harness, honest, network, resources, run, structure, values
 from faults.kit import Fault
 
-FAMILIES = (harness, values, structure, resources, files, network, run, honest)
+FAMILIES = (harness, apart, values, structure, resources, files, network, run, honest)
 FAULTS: dict[str, Fault] = {fault.name: fault for family in FAMILIES for fault in family.FAULTS}
 assert len(FAULTS) == sum(len(family.FAULTS) for family in FAMILIES), "a name stands twice"
 ROWS = 54  # of the first list of faults

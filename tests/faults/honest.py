@@ -103,6 +103,16 @@ def _imports_changed(made: NotebookNode) -> None:
     cell.source += "\nimport math\nimport matplotlib.pyplot as plt\nfrom pathlib import Path"
 
 
+def on_top(text: str) -> Callable[[NotebookNode], None]:
+    """Something on top of the instructor's cell with the imports."""
+
+    def changed(made: NotebookNode) -> None:
+        cell = next(c for c in made.cells if c.source.startswith("import numpy"))
+        cell.source = f"{text}\n{cell.source}"
+
+    return changed
+
+
 def _prose_changed(made: NotebookNode) -> None:
     for cell in made.cells:
         if cell.cell_type == "markdown":
@@ -183,11 +193,24 @@ def _without_essay(made: NotebookNode) -> None:
     made.cells.remove(cell_of(made, "essay"))
 
 
+def _essay_below(made: NotebookNode) -> None:
+    """The answer is typed into a code cell below its own, which is empty."""
+    report = new_code_cell("# relu(-x) is not -relu(x),\n# as a drawing tells.", id="report")
+    made.cells.insert(made.cells.index(cell_of(made, "essay")) + 1, report)
+
+
 def _reference(made: NotebookNode) -> None:
     cell = cell_of(made, "line")
     cell.source = (
         "def line(x, a, b):\n    ### BEGIN SOLUTION\n    return a * x + b\n    ### END SOLUTION"
     )
+
+
+def looked_at(name: str, what: str, needs: str, file: str = "tiny", **options: object) -> Fault:
+    """A right answer that can't run here, line or relu: a person has to look at it."""
+    task = {"tiny": "line", "mixed": "relu"}[file]
+    expected = full(file, status=(FLAGGED,), says=f"{task} needs {needs}", **{task: 0})
+    return Fault(name, "honest", what, notebook(file, **options), expected)
 
 
 def one(name: str, what: str, make: Make, **expected: object) -> Fault:
@@ -340,11 +363,66 @@ FAULTS = [
     one(
         "pip-install", "`!pip install` that finds no network.", notebook(first="!pip install rich")
     ),
+    one(
+        "installs-first",
+        "The imports' cell begins with lines that install packages.",
+        notebook(change=on_top("!pip install -q seaborn\n!apt-get install -y graphviz")),
+        says="not run, since there is no network",
+    ),
+    one(
+        "package-first",
+        "The imports' cell begins with a package that the grader lacks.",
+        notebook(change=on_top("import package_of_mine")),
+        says="No module named 'package_of_mine'",
+    ),
+    one(
+        "colab-first",
+        "The imports' cell begins with Colab's drive.",
+        notebook(change=on_top("from google.colab import drive\ndrive.mount('/content/drive')")),
+    ),
+    one("typo-first", "The imports' cell has a typo.", notebook(change=on_top("improt math"))),
+    one(
+        "window-first",
+        "The imports' cell asks for a window to draw in.",
+        notebook(change=on_top("import matplotlib\nmatplotlib.use('TkAgg')\n%matplotlib widget")),
+    ),
+    looked_at(
+        "package-in-answer",
+        "An answer imports a package that the grader lacks.",
+        "the package package_of_mine",
+        line="import package_of_mine\nreturn a * x + b",
+    ),
+    looked_at(
+        "package-above-answer",
+        "A cell of the student's own, on which an answer rests, begins with such an import.",
+        "the package package_of_mine",
+        top="import package_of_mine\nscale = 1",
+        line="return scale * a * x + b",
+    ),
+    looked_at(
+        "gpu",
+        "An answer needs a GPU.",
+        "a GPU",
+        "mixed",
+        relu="return x.cuda().clamp(min=0).cpu()",
+    ),
+    looked_at(
+        "network-in-answer",
+        "An answer needs the network.",
+        "the network",
+        line="import urllib.request\nurllib.request.urlopen('https://example.org')\n"
+        "return a * x + b",
+    ),
     one("reset", "A cell in front of all says %reset -f.", notebook(first="%reset -f")),
     one(
         "timed-solution",
         "A solution cell starts with %%time.",
         notebook(cells={"line": "%%time\n" + function("line", RIGHT["line"])}),
+    ),
+    one(
+        "timed-twice",
+        "A solution cell starts with %%capture and %%timeit.",
+        notebook(cells={"line": "%%capture\n%%timeit\n" + function("line", RIGHT["line"])}),
     ),
     one(
         "future-import",
@@ -412,6 +490,13 @@ FAULTS = [
         "The cell of an answer in words is deleted.",
         notebook("mixed", change=_without_essay),
         full("mixed", status=TOLD, essay=0),
+    ),
+    Fault(
+        "essay-in-code-below",
+        "honest",
+        "The answer in words stands in a code cell below its own.",
+        notebook("mixed", change=_essay_below),
+        full("mixed", status=TOLD, essay=(None,)),
     ),
     Fault(
         "loader",

@@ -76,7 +76,7 @@ def test_the_demo_notices_a_wrong_score(tiny_class: Class) -> None:
 def test_flags_say_why(tiny_class: Class) -> None:
     grades = by_student(tiny_class.grades)
     (tampering,) = grades["tampering"].notebooks[0].reasons
-    assert "checks of distance, double, line pass on a planted mistake" in tampering
+    assert "pass their visible checks in the notebook, but not apart from it" in tampering
     assert "interrupted after 5" in grades["endless"].notebooks[0].reasons[0]
     assert "exit code 1" in grades["crash"].notebooks[0].reasons[0]
     assert "but a web page" in grades["web-page"].notebooks[0].reasons[0]
@@ -214,7 +214,7 @@ def test_formgrader_shows_the_class_and_grades_one(
 def test_grade_prints_a_table_and_writes_a_report(tiny_class: Class) -> None:
     done = autograder(tiny_class.course.root, "grade", "1", "--student", "tampering")
     assert done.returncode == 3, done.stderr
-    assert "flagged" in done.stdout and "planted mistake" in done.stdout
+    assert "flagged" in done.stdout and "tampering" in done.stdout
     report = tiny_class.course.root / "reports" / f"{WEEK}.html"
     assert str(report) in done.stdout
     text = report.read_text(encoding="utf-8")

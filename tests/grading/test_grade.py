@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,34 @@ from autograder.authoring import build
 from autograder.course import Course
 from autograder.errors import CourseError
 from autograder.execution.backend import BackendError, Failed
-from autograder.execution.execute import Job
+from autograder.execution.execute import Job, Trial
 from autograder.execution.sandbox import SandboxError
 from autograder.gradebook import Recorder
 from autograder.grading import grade as grade_
 from autograder.grading.arrival import received
-from autograder.pages import sanitise
+from autograder.pages.maker import PageError, Pages
 from autograder.plugin import autograde as autograde_
 from autograder.results import MISSING, SubmissionGrade
 
 REPOSITORY = Path(__file__).parents[2]
 STUDENTS = ["ann", "bob", "cid", "dee"]
+
+
+@pytest.fixture(scope="module")
+def one_process() -> Iterator[Pages]:
+    with Pages() as pages:
+        yield pages
+
+
+@pytest.fixture(autouse=True)
+def pages_of_one_process(one_process: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each grading would start a process for its pages; a fork of this one has to."""
+    owner = os.getpid()
+
+    def pages() -> Any:
+        return contextlib.nullcontext(one_process) if os.getpid() == owner else Pages()
+
+    monkeypatch.setattr(grade_, "Pages", pages)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +127,7 @@ def state(root: Path) -> dict[str, Any]:
 def test_only_what_changed_is_run(course: Course) -> None:
     first = Fake()
     before = grade(course, first)
-    assert len(first.ran) == 4 and {g.score() for g in before.values()} == {3.0}
+    assert len(first.ran) == 5 and {g.score() for g in before.values()} == {3.0}
     hand_in(course.root, "bob", "name = 'Bob'")
     second = Fake()
     after = grade(course, second)
@@ -117,7 +136,7 @@ def test_only_what_changed_is_run(course: Course) -> None:
     third = Fake()
     assert grade(course, third) == before and third.ran == []
     again = Fake()
-    assert grade(course, again, again=True) == before and len(again.ran) == 4
+    assert grade(course, again, again=True) == before and len(again.ran) == 5
 
 
 @pytest.mark.parametrize(
@@ -125,8 +144,8 @@ def test_only_what_changed_is_run(course: Course) -> None:
     [
         ("# # Two functions", "# # Two small functions", 0),
         ("# # Две функции", "# # Две маленькие функции", 0),
-        ("check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0", 4),
-        ("return 2 + x", "return 3 + x", 4),  # a mutant, which is the control
+        ("check.equal(double(2.0), 4.0", "check.equal(double(3.0), 6.0", 5),
+        ("return 2 + x", "return 3 + x", 5),  # a mutant, which is the control
     ],
 )
 def test_mended_prose_makes_pages_but_runs_nothing(
@@ -176,21 +195,21 @@ def test_what_is_kept_may_be_damaged(course: Course) -> None:
     want = state(course.root)
     results = sorted((course.root / ".grading").glob("*.json"))
     entries = sorted((course.root / ".grading" / WEEK).glob("*.json"))
-    assert (len(results), len(entries)) == (4, 4)
+    assert (len(results), len(entries)) == (5, 4)
     contents = [b"", b"{", b"\xff\xfe", b"[1, 2]"]
-    for path, content in zip([*results, *entries], contents * 2, strict=True):
+    for path, content in zip([*results, *entries], [b"", *contents * 2], strict=True):
         path.write_bytes(content)
     backend = Fake()
     assert grade(course, backend) == before
-    assert len(backend.ran) == 4 and state(course.root) == want
+    assert len(backend.ran) == 5 and state(course.root) == want
 
 
 @pytest.mark.parametrize(
     ("change", "runs"),
     [
         (lambda root: (root / "nbgrader_config.py").open("a").write("c.Grader.memory_mib = 1000\n"),
-         4),
-        (lambda root: (root / "source" / WEEK / "data.csv").write_text("1"), 4),
+         5),
+        (lambda root: (root / "source" / WEEK / "data.csv").write_text("1"), 5),
         (lambda root: (root / "source" / WEEK / "README.md").write_text("Other words"), 0),
         (lambda root: os.utime(root / "submitted" / "ann" / WEEK / "tiny.ipynb", (9, 9)), 0),
     ],
@@ -213,8 +232,35 @@ def test_equal_submissions_run_once(course: Course) -> None:
         hand_in(course.root, student, "name = 'ann'")
     backend = Fake()
     found = grade(course, backend)
-    assert len(backend.ran) == 4 and len(set(backend.ran)) == 4
+    assert len(backend.ran) == 5 and len(set(backend.ran)) == 5
     assert {g.score() for g in found.values()} == {3.0} and len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (
+            lambda result: replace(
+                result, trials={**result.trials, "line": Trial("wrong", message="line(1)")}
+            ),
+            "Wrong: line(1)",
+        ),
+        (lambda result: replace(result, controls={"line": "survived"}), "could not be trusted"),
+        (lambda result: Failed("its worker died"), "it could not be run (its worker died)"),
+    ],
+)
+def test_a_broken_machine_grades_nobody_and_keeps_nothing(
+    course: Course, break_it: Callable[[Any], Any], why: str
+) -> None:
+    first = Fake(lambda job: break_it(right(job)))
+    before = state(course.root)
+    with pytest.raises(CourseError, match="own solutions do not get all points") as raised:
+        grade(course, first)
+    assert why in str(raised.value) and len(first.ran) == 1
+    assert state(course.root) == before
+    second = Fake()
+    assert {g.score() for g in grade(course, second).values()} == {3.0}
+    assert len(second.ran) == 5
 
 
 def test_a_grade_that_a_person_gives_meanwhile_shows(course: Course) -> None:
@@ -291,9 +337,10 @@ def test_only_a_few_submissions_are_in_memory(course: Course) -> None:
 def test_one_submission_never_stops_the_others(
     course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(notebook: Any) -> None:
+    def fail(pages: Any, notebook: Any) -> Any:
         if any(cell.source == "name = 'ann'" for cell in notebook.cells):
             raise RuntimeError("a mistake of ours")
+        return notebook
 
     def answer(job: Job) -> Any:
         if any(cell["source"] == "name = 'bob'" for cell in job.notebook["cells"]):
@@ -309,7 +356,7 @@ def test_one_submission_never_stops_the_others(
     (course.root / "submitted" / "link").mkdir()
     (course.root / "submitted" / "link" / WEEK).symlink_to("/etc")
     with monkeypatch.context() as patch:
-        patch.setattr(sanitise, "sanitise", fail)
+        patch.setattr(Pages, "sanitised", fail)
         found = grade(course, Fake(answer))
     (ann,), (bob,) = (found[s].notebooks[0].reasons for s in ("ann", "bob"))
     assert ann.startswith("tiny: the grader itself failed on it (RuntimeError: a mistake of ours")
@@ -331,6 +378,48 @@ def test_one_submission_never_stops_the_others(
     found = grade(course, backend)
     assert [found[s].status for s in STUDENTS] == ["graded"] * 4
     assert len(backend.ran) == 1  # ann's result was kept
+
+
+def test_a_machine_without_pages_grades_nobody(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(pages: Any, notebook: Any) -> Any:
+        raise PageError("the process that makes pages has ended")
+
+    before = state(course.root)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, "sanitised", fail)
+        with pytest.raises(CourseError, match="no page can be made on this machine"):
+            grade(course)
+    assert state(course.root) == before
+    assert len(grade(course)) == 4
+
+
+@pytest.mark.parametrize("step", ["sanitised", "feedback"])
+def test_a_page_that_can_not_be_made_is_made_without_outputs(
+    course: Course, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    whole = getattr(Pages, step)
+
+    def fail(pages: Any, notebook: Any, **options: Any) -> Any:
+        if any(cell.get("outputs") for cell in notebook.cells):
+            raise PageError("it took longer than 20 s")
+        return whole(pages, notebook, **options)
+
+    def answer(job: Job) -> Any:
+        shown = {"output_type": "stream", "name": "stdout", "text": "shown by ann"}
+        for cell in job.notebook["cells"]:
+            cell["outputs"] = [shown] * (cell["source"] == "name = 'ann'")
+        return right(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, step, fail)
+        found = grade(course, Fake(answer))
+    assert [found[s].status for s in STUDENTS] == ["flagged", "graded", "graded", "graded"]
+    (reason,) = found["ann"].notebooks[0].reasons
+    assert reason.startswith("tiny: what its cells show is left out (it took longer than 20 s)")
+    page = (course.root / "feedback" / "ann" / WEEK / "tiny.html").read_text("utf-8")
+    assert "shown by ann" not in page and "Correct: line" in page and found["ann"].score() == 3.0
 
 
 def state_rows(course: Course) -> dict[str, Any]:
@@ -398,7 +487,7 @@ def test_a_locked_gradebook_loses_no_result(
     assert told and "trying again" in told[0]
     other.rollback()
     assert len(grade(course, second)) == 4
-    assert len(first.ran) + len(second.ran) == 4
+    assert len(first.ran) + len(second.ran) == 5
 
 
 def test_cells_that_the_gradebook_does_not_know(course: Course) -> None:
@@ -451,7 +540,8 @@ def test_formgraders_button_is_our_grader(course: Course, api: NbGraderAPI) -> N
     assert api.get_autograded_students(WEEK) == set()
     api.autograde(WEEK, "ann")
     api.autograde(WEEK, "ann", force=False)
-    assert [len(pool.ran) for pool in api.pools] == [1, 1, 0]
+    ran = [len(pool.ran) for pool in api.pools]
+    assert ran == [2, 1, 0], "the instructor's own solutions run once"
 
 
 def test_nbgraders_options(course: Course, api: NbGraderAPI) -> None:
@@ -565,7 +655,7 @@ def test_kill_9_at_any_moment(template: Path, tmp_path: Path) -> None:
         grade(course, backend)
         assert comparable(state(course.root)) == want, step
         # What had run did not run again.
-        assert len(backend.ran) == 4 - len(results)
+        assert len(backend.ran) == 5 - len(results)
         assert {p: p.stat().st_mtime_ns for p in results} == results
         if not came:
             break

@@ -8,11 +8,12 @@ import nbformat
 import pytest
 from kit.rules import tiny_course
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from autograder import notebook as nb_
 from autograder.authoring import build
 from autograder.grading.graft import attempts, graft
+from autograder.grading.score import Verdict, marks_of
 
 
 @pytest.fixture(scope="module")
@@ -462,6 +463,52 @@ def test_an_answer_in_a_code_cell(essay: NotebookNode, student: NotebookNode) ->
     student.cells.append(code("Because.", metadata={"nbgrader": {"grade_id": "why"}}))
     cell = find(graft(essay, student).notebook, "why")
     assert (cell.cell_type, cell.source) == ("markdown", "Because.")
+
+
+@pytest.mark.parametrize(
+    ("cells", "waits"),
+    [
+        ([code("# My answer: because.")], True),
+        ([new_markdown_cell("Read on."), code("plot()")], True),
+        ([], False),
+        ([code("  ")], False),
+    ],
+)
+def test_an_empty_answer_with_cells_below_it_waits_for_a_person(
+    essay: NotebookNode, student: NotebookNode, cells: list[NotebookNode], waits: bool
+) -> None:
+    stub = find(graft(essay, None).notebook, "why")
+    student.cells += [code("above", id="a"), copy.deepcopy(stub), *cells]
+    grafted = graft(essay, student)
+    taken = any(cell.cell_type == "markdown" for cell in cells)  # a text beside it is the answer
+    assert ("elsewhere" in nb_.ours(find(grafted.notebook, "why"))) == (waits and not taken)
+    assert (marks_of(grafted.notebook, verdicts(grafted.notebook)).scores["why"] is None) == waits
+    assert any("answer why was" in note for note in grafted.notes) == waits
+
+
+def test_an_empty_answer_beside_a_document_waits_for_a_person(
+    essay: NotebookNode, student: NotebookNode
+) -> None:
+    grafted = graft(essay, student, documents=["report.pdf"])
+    assert marks_of(grafted.notebook, verdicts(grafted.notebook)).scores["why"] is None
+    assert grafted.notes[-1] == "the answer why was left empty, but report.pdf was handed in"
+    student.cells.append(new_markdown_cell("So.", metadata={"nbgrader": {"grade_id": "why"}}))
+    assert graft(essay, student, documents=["report.pdf"]).notes == ()
+
+
+def verdicts(notebook: NotebookNode) -> list[Verdict]:
+    return [Verdict(task, 0.0, "wrong", "") for task in nb_.test_cells(notebook)]
+
+
+def test_outputs_are_kept_apart(source: NotebookNode, student: NotebookNode) -> None:
+    shown = [new_output("stream", text="1")]
+    find(student, "line").outputs = shown
+    find(student, "test-line").outputs = shown
+    student.cells.append(code("plot()", outputs=shown))
+    grafted = graft(source, student)
+    handed = {cell.id: cell for cell in grafted.notebook.cells if cell.id in grafted.handed}
+    assert [cell.source for cell in handed.values()] == [find(student, "line").source, "plot()"]
+    assert all(cell.outputs == [] for cell in handed.values())
 
 
 def test_every_graded_cell_is_there_whatever_comes(essay: NotebookNode) -> None:

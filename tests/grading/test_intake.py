@@ -708,6 +708,13 @@ def test_foreign_files_are_only_told(week: Path, sources: Sources, solved: bytes
     put(week, "__MACOSX/._tiny.ipynb", solved)
     collected = collect(week, sources, expected=["helper.py"])
     assert collected.notes == ("not used: data/a.csv, table.json, torch.py, yaml.py",)
+    assert collected.documents == ()
+    put(week, "Report.PDF", b"%PDF")
+    put(week, "data/figure.png", b"")
+    documents = collect(week, sources, expected=["figure.png"]).documents
+    assert documents == ("Report.PDF", "data/figure.png")
+    for name in documents:
+        (week / name).unlink()
     for i in range(9):
         put(week, f"a{i}.py", b"")
     note = "not used: a0.py, a1.py, a2.py, a3.py, a4.py and 8 more"

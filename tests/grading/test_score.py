@@ -67,77 +67,84 @@ def test_all_points_whatever_was_printed(outputs: tuple) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ename", "verdict"),
+    ("status", "verdict"),
     [
-        ("error", "NotImplementedError", "not attempted"),
-        ("error", "CheckFailed", "wrong"),
-        ("error", "ZeroDivisionError", "wrong"),
-        ("timeout", "", "stopped"),
-        ("died", "", "stopped"),
-        ("skipped", "", "stopped"),
+        ("not attempted", "not attempted"),
+        ("wrong", "wrong"),
+        ("raised", "wrong"),
+        ("unusable", "wrong"),
+        ("late", "stopped"),
+        ("died", "stopped"),
+        ("skipped", "stopped"),
+        ("error", "unconfirmed"),
+        ("tampered", "tampered"),
     ],
 )
-def test_no_points(status: str, ename: str, verdict: str) -> None:
-    test = cell(stream("stdout"))
-    assert verdict_on(test, status, ename, "what").status == verdict
-    assert points(test, status, ename, "what") == 0.0
+def test_no_points(status: str, verdict: str) -> None:
+    """Whatever the notebook itself has shown."""
+    test = cell(stream("stdout"), score(1.0))
+    assert verdict_on(test, trial=Trial(status, score=1.0)).status == verdict
+    assert points(test, trial=Trial(status, score=1.0)) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("value", "share"), [(0.25, 0.25), (0, 0.0), (1, 1.0), (7, 1.0), (-3, 0.0), ("much", 0.0)]
-)
-def test_partial_credit_is_clamped(value: Any, share: float) -> None:
-    assert points(cell(score(value, "a part"))) == 2.0 * share
+def test_a_test_that_the_notebook_broke_and_the_trial_passed_has_its_points() -> None:
+    """An own `sum = 0` breaks the visible part in the notebook, but not apart from it."""
+    assert points(cell(), "error", "TypeError", "'int' object is not callable") == 2.0
 
 
-def test_nan_is_no_credit() -> None:
-    assert points(cell(score(float("nan")))) == 0.0
+def test_what_passes_in_the_notebook_alone_is_for_a_person() -> None:
+    visible = Trial("wrong", message="double(4)", visible=True)
+    assert verdict_on(cell(), trial=visible).status == "unconfirmed"
+    assert verdict_on(cell(), "error", "CheckFailed", "double(4)", trial=visible).status == "wrong"
 
 
-def test_the_last_score_counts() -> None:
-    assert points(cell(score(1.0), stream("stdout"), score(0.5))) == 1.0
+def test_a_task_that_needs_another_says_which() -> None:
+    assert verdict_on(cell(), trial=Trial("not attempted", message="relu")).message == (
+        "line needs relu, which is not attempted."
+    )
+
+
+@pytest.mark.parametrize(("share", "worth"), [(0.25, 0.5), (0.0, 0.0), (1.0, 2.0)])
+def test_partial_credit_is_the_trials(share: float, worth: float) -> None:
+    verdict = verdict_on(cell(score(1.0)), trial=Trial("passed", score=share, message="a part"))
+    assert points(cell(score(1.0)), trial=Trial("passed", score=share)) == worth
+    assert "a part" in verdict.message
 
 
 def test_a_stray_value_at_the_end_of_the_cell_is_no_credit() -> None:
     stray = new_output("execute_result", data={"text/plain": "1000"}, execution_count=3)
     assert points(cell(stray)) == 2.0
-    assert points(cell(stray, score(0.5))) == 1.0
+    assert points(cell(stray), trial=Trial("passed", score=0.5)) == 1.0
 
 
-def test_the_lower_of_two_scores_counts() -> None:
-    assert points(cell(score(1.0)), trial=Trial("passed", "", 0.5)) == 1.0
-    assert points(cell(score(0.25)), trial=PASSED) == 0.5
-
-
-@pytest.mark.parametrize(
-    ("trial", "control", "status"),
-    [
-        (PASSED, "survived", "tampered"),
-        (Trial("failed", "CheckFailed: f(x)"), "killed", "tampered"),
-        (Trial("error", "it took too long"), "killed", "unconfirmed"),
-    ],
-)
-def test_what_does_not_stand_a_second_look_gets_nothing(
-    trial: Trial, control: str, status: str
-) -> None:
-    assert points(cell(score(1.0)), trial=trial, control=control) == 0.0
-    assert verdict_on(cell(), trial=trial, control=control).status == status
+def test_a_planted_mistake_that_passes_takes_the_points() -> None:
+    assert points(cell(), control="survived") == 0.0
+    assert verdict_on(cell(), control="survived").status == "tampered"
 
 
 def test_a_control_that_could_not_be_tried_costs_nothing() -> None:
     assert points(cell(), control="error: the planted mistake itself did not run") == 2.0
 
 
-def test_the_message_of_a_hidden_check_shows_no_value() -> None:
+FOUR = "Wrong: f(2): should: be 4\n"
+WRONG = Trial("wrong", message="f(x): should: be a sum")
+
+
+def test_the_message_of_a_hidden_check_is_its_sentence() -> None:
+    assert verdict_on(cell(), trial=WRONG).message == "Wrong: f(x): should: be a sum"
+
+
+def test_of_the_visible_part_the_notebooks_own_message_is_shown() -> None:
     raised = new_output(
-        "error", ename="CheckFailed", evalue="f(x): it is a sum", traceback=["... got 3, want 4"]
+        "error", ename="CheckFailed", evalue="f(2): should: be 4", traceback=[f"{FOUR}  got 3"]
     )
-    assert verdict_on(cell(raised), "error", "CheckFailed", "f(x): it is a sum").message == (
-        "Wrong: f(x): it is a sum"
-    )
+    verdict = verdict_on(cell(raised), "error", "CheckFailed", "f(2): should: be 4", trial=WRONG)
+    assert verdict.message == f"{FOUR}  got 3"
 
 
 def test_the_students_own_line_is_shown() -> None:
     text = "Your code raised: line: ZeroDivisionError\n  cell 3, line 2, in line:\n    1 / 0"
     raised = new_output("error", ename="ZeroDivisionError", evalue=text, traceback=[text])
-    assert verdict_on(cell(raised), "error", "ZeroDivisionError", text).message == text
+    trial = Trial("raised", message="Your code raised: line: ZeroDivisionError", visible=True)
+    assert verdict_on(cell(raised), "error", "ZeroDivisionError", text, trial=trial).message == text
+    assert verdict_on(cell(), trial=Trial("raised", message=trial.message)).message == trial.message

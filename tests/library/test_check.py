@@ -96,7 +96,7 @@ def test_close_passes(actual: Any, expected: Any) -> None:
 )
 def test_close_fails(actual: Any, expected: Any, said: str) -> None:
     text = failure(check.close, actual, expected, "f(x)", why="it holds")
-    assert text.startswith("f(x): it holds\n")
+    assert text.startswith("f(x): should: it holds\n")
     assert said.replace("an Agreeable", "a Agreeable") in text
 
 
@@ -188,6 +188,129 @@ def test_a_long_value_and_a_broken_repr_are_told_in_short() -> None:
     assert len(failure(check.equal, "y" * 10**6, "x", "f(x)")) < 300
 
 
+# -- The border between a test and a student's code ---------------------------------------------
+
+
+class Liar(np.ndarray):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def sum(self, *arguments: Any, **options: Any) -> float:
+        return 4.0
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        (np.float32(2), 2.0),
+        (AgreeableInt(3), 3),
+        ([np.int64(1), (None, "a")], [1, (None, "a")]),
+        ({"a": np.arange(2)}, {"a": np.arange(2)}),
+        ((v for v in (1, 2)), [1, 2]),
+        (GRADED, np.array([1, 2], np.float32)),
+        (np.arange(3.0).view(Liar), np.arange(3.0)),
+    ],
+)
+def test_plain_values(value: Any, want: Any) -> None:
+    got = check.plain(value, "f(x)")
+    assert type(got) is type(want)
+    check.equal(got, want, "f(x)")
+    if isinstance(got, np.ndarray):
+        assert not np.shares_memory(got, check.array(value, "f(x)"))
+
+
+def test_an_object_of_the_students_is_not_plain() -> None:
+    assert "an Agreeable" in failure(check.plain, Agreeable(), "f(x)").replace("a A", "an A")
+    assert "not plain values" in failure(check.plain, [Agreeable()], "f(x)")
+    with pytest.raises(TypeError, match="a truth value"):
+        check.that(Agreeable(), "hold")
+
+
+def test_arguments_come_before_the_answer() -> None:
+    def spoil(x: np.ndarray, *, scale: list) -> np.ndarray:
+        x *= scale[0]
+        return x
+
+    x = np.ones(2)
+    text = failure(check.answer, spoil, x, scale=[2], call="spoil(x, scale)")
+    assert text.startswith("spoil(x, scale): should: leave its argument x as it was")
+    check.answer(spoil, x, scale=[2], call="spoil(x, scale)", changes=True)
+    check.answer(spoil, np.array([np.nan]), scale=[1], call="NaN is NaN")
+    given = check.answer(lambda x: x, x, call="f(x)")
+    given[0] = 9
+    assert x[0] == 4, "what is given is a copy"
+
+
+def test_what_a_test_reads_and_writes() -> None:
+    layer = SimpleNamespace(params={"weight": np.zeros((2, 1))}, mask=[np.int64(1)])
+    check.fill(layer, "params", "weight", value=[[1], [2]], call="params['weight']")
+    assert check.attribute(layer, "mask", "layer") == [1]
+    check.equal(check.attribute(layer, "params", "layer"), {"weight": np.array([[1.0], [2]])}, "p")
+    assert "have the attribute bias" in failure(check.attribute, layer, "bias", "layer")
+    options = {"value": [1], "call": "params['weight']"}
+    assert "got shape (2, 1)" in failure(check.fill, layer, "params", "weight", **options)
+    assert "not an array" in failure(check.fill, layer, "params", "bias", **options)
+    assert [check.kind_of(v) for v in (np.ones(1), GRADED, np.float32(1), layer)] == [
+        *("array", "tensor", "float", "SimpleNamespace"),
+    ]
+
+
+def test_gradients_through_a_students_function() -> None:
+    def chosen(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return x[index] ** 2
+
+    x, index = torch.tensor([1.0, 2.0, 3.0]), np.array([0, 2])
+    (found,) = check.gradient_of(chosen, x, index, call="chosen(x, i)", upstream=[1.0, 10.0])
+    check.close(found, [2, 0, 60], "gradient")
+    text = failure(check.gradient_of, lambda v: v.detach(), x, call="f(x)")
+    assert "let gradients through" in text
+    assert "not a tensor" in failure(check.gradient_of, lambda v: 1, x, call="f(x)")
+
+
+class Block(torch.nn.Module):
+    """A small network, which makes one mistake."""
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.other_name = torch.nn.Conv2d(1, 2, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(2, momentum=0.2 if mistake == "momentum" else 0.1)
+        self.dropout = torch.nn.Dropout(0.5)
+        self.mistake = mistake
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mistake == "in place":
+            x.mul_(2)
+        met = self.other_name(x.detach() if self.mistake == "detached" else x)
+        y = torch.relu(self.norm(met))
+        if self.mistake == "eval" and not self.training:
+            y = 1.1 * y
+        if self.mistake == "company" and not self.training:
+            y = y - y.mean()
+        return y if self.mistake == "dropout" else self.dropout(y)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("detached", "gradient of its input"),
+        ("in place", "leave its input as it was"),
+        ("eval", "in eval mode: the answer"),
+        ("company", "in eval mode"),
+        ("dropout", "in training mode: the answer"),
+        ("momentum", "buffer 1 afterwards"),
+    ],
+)
+def test_a_network_like_a_reference(mistake: str, said: str) -> None:
+    x = torch.randn(4, 1, 5, 6)
+    check.same_network(Block(), Block(), x, call="Block()")
+    assert said in failure(check.same_network, Block(mistake), Block(), x, call="Block()")
+    text = failure(check.same_network, torch.nn.Conv2d(1, 2, 1), Block(), x, call="Block()")
+    assert "layer 1 with weights that runs is Conv2d" in text
+    assert "not an nn.Module" in failure(check.same_network, 1, Block(), x, call="Block()")
+    assert check.layers_of(Block(), "Block()") == ["Conv2d", "BatchNorm2d", "Dropout"]
+    assert list(check.parameters_of(Block(), "Block()"))[:1] == ["other_name.weight"]
+
+
 # -- that, gradient, raises, score, rng -------------------------------------------------------
 
 
@@ -195,7 +318,7 @@ def test_that() -> None:
     check.that(np.array([True]), "one truth value")
     check.that(torch.tensor(True), "one truth value")
     assert failure(check.that, 0, "the loss falls", details="from 1 to 2") == (
-        "the loss falls\nfrom 1 to 2"
+        "should: the loss falls\nfrom 1 to 2"
     )
     failure(check.that, None, "the loss falls")
     with pytest.raises(TypeError, match=r"\.all\(\)"):
@@ -391,7 +514,7 @@ def test_the_tests_own_functions_are_not_the_students(shell: InteractiveShell) -
 
 def test_wrong(shell: InteractiveShell) -> None:
     assert outcome(shell, SOLUTION.format(body="return x"), TEST) == (
-        "Wrong: double(3.0): it doubles\n  got 3, expected 6\n"
+        "Wrong: double(3.0): should: it doubles\n  got 3, expected 6\n"
     )
 
 

@@ -1,10 +1,11 @@
-"""Week 03: the scale of its project, its drawings, and its exam's private part."""
+"""Week 03: the scale of its project, what its tests share, its drawings, its private part."""
 
 from __future__ import annotations
 
 import importlib.util
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from kit.pictures import is_drawn
 
-from practical_dl import data
+from practical_dl import check, data
 from practical_dl.weeks import week03
 
 matplotlib.use("agg")
@@ -52,6 +53,36 @@ def test_the_scale_is_read_without_torch() -> None:
     code = "from practical_dl.weeks import week03; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# -- What tests share --------------------------------------------------------------------------
+
+
+def test_without_torch_lets_no_thread_do_it() -> None:
+    import torch
+
+    thread = threading.Thread(target=lambda: torch.zeros(2))
+    with (
+        pytest.raises(check.CheckFailed, match="written without threads"),
+        week03.without_torch("conv"),
+    ):
+        thread.start()
+    with (
+        pytest.raises(check.CheckFailed, match="written without torch's zeros"),
+        week03.without_torch(),
+    ):
+        torch.zeros(2)
+    thread.start()
+    thread.join()
+
+
+def test_close_tells_a_mistake_from_rounding() -> None:
+    want = np.array([100.0, 1 / 3])
+    week03.close(want * (1 + 1e-12), want, "f(x)", "be right")
+    with pytest.raises(check.CheckFailed, match="be right"):
+        week03.close(want + np.array([0, 0.1]), want, "f(x)", "be right")
+    with pytest.raises(check.CheckFailed, match="precision of float64"):
+        week03.close(want.astype(np.float32), want, "f(x)", "be right")
 
 
 # -- Drawings ----------------------------------------------------------------------------------

@@ -7,13 +7,13 @@
 # # Gradient descent and its descendants
 # You will write a classifier, then the optimisers that train almost every network today: SGD, momentum, Nesterov, Adagrad, RMSProp, Adam. Each is two to six lines long. The difference between them is what they **remember** about past gradients.
 #
-# Every optimiser is checked step by step: after each step your parameters must be where the formula puts them. At the end you compare all of them on one plot: which learning rates work, and how wide the working range is.
+# Every optimiser is checked step by step: after each step your parameters must be where the formula puts them. In all tasks arguments stay as they were, and you compute in `float64`, as NumPy does by default; data and weights may come as whole numbers in sections 1 and 2. At the end you compare all of them on one plot: which learning rates work, and how wide the working range is.
 
 # %% [markdown] lang="ru"
 # # Градиентный спуск и его потомки
 # Вы напишете классификатор, а затем методы оптимизации, которыми сегодня обучают почти все сети: SGD, импульс, метод Нестерова, Adagrad, RMSProp, Adam. В каждом от двух до шести строк. Различаются они тем, что **помнят** о прошлых градиентах.
 #
-# Каждый метод проверяется по шагам: после каждого шага параметры должны оказаться там, куда их ставит формула. В конце все методы встретятся на одном графике: какие шаги обучения годятся и насколько широк рабочий диапазон.
+# Каждый метод проверяется по шагам: после каждого шага параметры должны оказаться там, куда их ставит формула. Во всех заданиях аргументы не меняются, а считаете вы в `float64`, как NumPy по умолчанию; в разделах 1 и 2 данные и веса могут быть и целыми числами. В конце все методы встретятся на одном графике: какие шаги обучения годятся и насколько широк рабочий диапазон.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -87,8 +87,8 @@ plots.show("Two classes on the plane: a disc of one class inside a slanted oval 
 def expand(x: np.ndarray) -> np.ndarray:
     """Quadratic features x0, x1, x0^2, x1^2, x0 x1, 1 of every point.
 
-    x: (n, 2) -> (n, 6).
-    Example: expand([[2, 3]]) is [[2, 3, 4, 9, 6, 1]].
+    x: (n, 2), at least one point -> (n, 6).
+    Example: expand(np.array([[2, 3]])) is [[2, 3, 4, 9, 6, 1]].
     """
     ### BEGIN SOLUTION
     a, b = x[:, 0], x[:, 1]
@@ -97,23 +97,46 @@ def expand(x: np.ndarray) -> np.ndarray:
 
 
 # %% test="expand" points=0.5 difficulty=1 minutes=5
+call = "expand([[2, 3], [-1, 0.5]])"
 check.close(
-    expand(np.array([[2.0, 3.0], [-1.0, 0.5]])),
+    check.answer(expand, np.array([[2.0, 3.0], [-1.0, 0.5]]), call=call),
     [[2, 3, 4, 9, 6, 1], [-1, 0.5, 1, 0.25, -0.5, 1]],
-    "expand([[2, 3], [-1, 0.5]])",
-    why="the columns are x0, x1, x0^2, x1^2, x0 x1, 1",
+    call,
+    why="have the columns x0, x1, x0^2, x1^2, x0 x1, 1",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("expand")
 for n in (1, 2, int(rng.integers(5, 12))):
-    x = rng.normal(size=(n, 2))
-    kept = x.copy()
+    x, call = rng.normal(size=(n, 2)), f"expand(x) of {n} points"
     slow = [[a, b, a * a, b * b, a * b, 1.0] for a, b in x]
-    check.close(
-        expand(x), slow, f"expand(x) of {n} points", why="each row has its point's features"
-    )
-    check.equal(x, kept, "x after expand(x)", why="the input stays as it was")
-check.equal(expand(np.zeros((0, 2))).shape, (0, 6), "the shape of expand(no points)")
+    got = check.answer(expand, x, call=call)
+    check.close(got, slow, call, why="give each row its own point's features")
+far, call = np.array([[1e60, -3e-4], [-2e5, 1e70]]), "expand of points far out"
+slow = [[a, b, a * a, b * b, a * b, 1.0] for a, b in far]
+got = check.answer(expand, far, call=call)
+check.close(got, slow, call, atol=0, why="have the columns x0, x1, x0^2, x1^2, x0 x1, 1")
+call = "expand of whole numbers"
+got = check.answer(expand, np.array([[2, 3], [-7, 0]]), call=call)
+slow = [[2, 3, 4, 9, 6, 1], [-7, 0, 49, 0, 0, 1]]
+check.close(got, slow, call, why="have the columns x0, x1, x0^2, x1^2, x0 x1, 1")
+call = "expand([[1/3, 1/7]]), to nine digits"
+got = check.answer(expand, np.array([[1 / 3, 1 / 7]]), call=call)
+check.close(
+    got,
+    [[1 / 3, 1 / 7, 1 / 9, 1 / 49, 1 / 21, 1]],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+call = "expand of a transposed array"
+x = np.array([[2.0, 3.0], [-1.0, 0.5], [4.0, -7.0]], order="F")
+slow = [[a, b, a * a, b * b, a * b, 1.0] for a, b in x]
+got = check.answer(expand, x, call=call)
+check.close(got, slow, call, why="be the same, however x lies in memory")
+kept = expand(x)
+expand(-3 * x)
+check.close(kept, slow, "expand(x), kept", why="stay as it was at the next call")
 ### END HIDDEN TESTS
 
 # %% mutant="expand" why="swaps the two squares"
@@ -135,10 +158,29 @@ check.equal(expand(np.zeros((0, 2))).shape, (0, 6), "the shape of expand(no poin
 # + x *= x
 # + return np.stack([a, b, x[:, 0], x[:, 1], a * b, np.ones_like(a)], axis=1)
 
+# %% mutant="expand" why="single precision"
+# - return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
+# + return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1).astype(np.float32)
+
+# %% mutant="expand" why="reads x in the order of memory"
+# - a, b = x[:, 0], x[:, 1]
+# + a, b = x.ravel(order="K").reshape(-1, 2).T
+
+# %% mutant="expand" why="one array for all answers"
+# - return np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
+# + made = expand.__dict__.setdefault(len(x), np.ones((len(x), 6)))
+# + made[...] = np.stack([a, b, a**2, b**2, a * b, np.ones_like(a)], axis=1)
+# + return made
+
 
 # %% alternative="expand" why="concatenation"
 def expand(x):
     return np.hstack([x, x**2, x[:, :1] * x[:, 1:], np.ones((len(x), 1))])
+
+
+# %% alternative="expand" why="a list of lists"
+def expand(x):
+    return np.array([[a, b, a**2, b**2, a * b, 1.0] for a, b in x])
 
 
 # %%
@@ -191,36 +233,68 @@ def logistic_loss(w: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) 
 
 # %% test="logistic_loss" points=0.5 difficulty=1 minutes=10
 x, y = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]]), np.array([1.0, -1.0, -1.0])
-loss = logistic_loss(np.zeros(2), x, y)
-check.close(loss, np.log(2), "logistic_loss(0, x, y)", why="w = 0 is a coin")
-loss, mean = logistic_loss(np.array([1.0, 0.0]), x[:2], y[:2]), np.log1p(np.exp([-1, 3])).mean()
-check.close(loss, mean, "logistic_loss([1, 0], x, y)", why="a mean; the margins are 1 and -3")
+call = "logistic_loss([0, 0], x, y)"
+loss = check.answer(logistic_loss, np.zeros(2), x, y, call=call)
+check.close(loss, np.log(2), call, why="be log 2: w = 0 is a coin")
+call, margins = "logistic_loss([1, 0], x, y)", np.array([1, -3, 0])
+loss = check.answer(logistic_loss, np.array([1.0, 0.0]), x, y, call=call)
+check.close(
+    loss, np.log1p(np.exp(-margins)).mean(), call, why="be a mean; the margins are 1, -3, 0"
+)
+call = "logistic_loss([1, 0], x, y, l2=0.6)"
+penalised = check.answer(logistic_loss, np.array([1.0, 0.0]), x, y, l2=0.6, call=call)
+check.close(penalised - loss, 0.3, call, why="be larger by l2 / 2 times the squared norm of w")
+call = "logistic_loss([1e4, 0], x, y)"
 with np.errstate(over="raise", invalid="raise"):
-    loss = logistic_loss(np.array([1e4, 0.0]), x[1:2], y[1:2])
-check.close(loss, 3e4, "logistic_loss at margin -30000", why="for large -m the loss is almost -m")
+    loss = check.answer(logistic_loss, np.array([1e4, 0.0]), x, y, call=call)
+check.close(
+    loss, (3e4 + np.log(2)) / 3, call, why="be almost -m for a large -m; here m is 1e4, -3e4, 0"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("logistic_loss")
 for n, d in [(1, 1), (int(rng.integers(4, 9)), 3)]:
     w, x, y = rng.normal(size=d), rng.normal(size=(n, d)), rng.choice([-1.0, 1.0], size=n)
-    l2 = rng.uniform(0.5, 2.0)
-    kept = w.copy(), x.copy(), y.copy()
     slow = sum(np.log(1 + np.exp(-y[i] * sum(w * x[i]))) for i in range(n)) / n
-    check.close(
-        logistic_loss(w, x, y), slow, "logistic_loss(w, x, y)", why="it is the mean over examples"
-    )
-    check.close(
-        logistic_loss(w, x, y, l2),
-        slow + l2 / 2 * sum(w**2),
-        "logistic_loss(w, x, y, l2)",
-        why="the penalty is l2 / 2 times the sum of the squares of w",
-    )
-    check.that(
-        all(np.array_equal(a, b) for a, b in zip(kept, (w, x, y), strict=True)),
-        "logistic_loss changes one of its inputs in place",
-    )
+    call = "logistic_loss(w, x, y)"
+    loss = check.answer(logistic_loss, w, x, y, call=call)
+    check.equal(np.shape(loss), (), f"shape of {call}", why="be one number")
+    check.close(loss, slow, call, why="be the mean over examples, without a penalty")
+    for l2 in rng.uniform(0.5, 2.0, size=2):
+        want, call = slow + l2 / 2 * sum(w**2), f"logistic_loss(w, x, y, {l2:.2f})"
+        loss = check.answer(logistic_loss, w, x, y, l2, call=call)
+        check.close(loss, want, call, why="add l2 / 2 times the sum of the squares of w")
+w, x, y = np.array([2, -1, 3]), np.array([[1, 2, 0], [0, 3, -1]]), np.array([-1, 1])
+call = "logistic_loss of whole numbers"
+loss = check.answer(logistic_loss, w, x, y, 0.5, call=call)
+check.close(loss, np.log1p(np.exp([0, 6])).mean() + 3.5, call, why="be the same formula")
+call = "logistic_loss([1e8], [[1e-8]], [1]), l2 left out"
+loss = check.answer(logistic_loss, np.array([1e8]), np.array([[1e-8]]), np.ones(1), call=call)
+check.close(loss, np.log1p(np.exp(-1)), call, why="have no penalty at all: l2 is 0 unless told")
+w, x, y = np.array([1 / 3, 1 / 7]), np.array([[1.0, 1.0], [2.0, -1.0]]), np.array([-1.0, 1.0])
+call, exact = "logistic_loss, to nine digits", np.log1p(np.exp([10 / 21, -11 / 21])).mean()
+loss = check.answer(logistic_loss, w, x, y, call=call)
+check.close(loss, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
 with np.errstate(over="raise", invalid="raise"):
-    x, y = np.array([[1e4], [1e4]]), np.array([1.0, -1.0])
-    check.close(logistic_loss(np.ones(1), x, y), 5e3, "the loss at margins 1e4 and -1e4")
+    for size in (1e4, 1e300):
+        x, y = np.array([[size], [size]]), np.array([1.0, -1.0])
+        call = f"logistic_loss at margins {size:.0e} and -{size:.0e}"
+        loss = check.answer(logistic_loss, np.ones(1), x, y, call=call)
+        check.close(loss, size / 2, call, why="be finite: 0 for the one, the size of the other")
+w, y = np.array([0.5, -0.25]), np.array([1, -1, 1])
+x = np.array([[1.0, 3.0], [2.0, -1.0], [0.5, 1.0]])
+call, margins = "logistic_loss of labels that are whole numbers", np.array([-0.25, -1.25, 0.0])
+loss = check.answer(logistic_loss, w, x, y, call=call)
+check.close(loss, np.log1p(np.exp(-margins)).mean(), call, why="keep the margins' fractions")
+call, x = "logistic_loss of repeated examples", np.array([[1.0], [1.0], [1.0], [-2.0]])
+loss = check.answer(logistic_loss, np.ones(1), x, np.ones(4), call=call)
+exact = (3 * np.log1p(np.exp(-1)) + np.log1p(np.exp(2))) / 4
+check.close(loss, exact, call, why="count every example, equal ones too")
+why = "be the same formula, cut off nowhere"
+for margin in (-10.5, -12.0, 10.5, 14.5, 20.5):
+    call = f"logistic_loss at the margin {margin:g}"
+    loss = check.answer(logistic_loss, np.ones(1), np.array([[margin]]), np.ones(1), call=call)
+    exact = np.log1p(np.exp(-abs(margin))) + max(0.0, -margin)
+    check.close(loss, exact, call, rtol=1e-6 if margin > 0 else 1e-9, atol=0, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="logistic_loss" why="the formula as it stands: overflows"
@@ -242,6 +316,32 @@ with np.errstate(over="raise", invalid="raise"):
 # %% mutant="logistic_loss" why="the intercept goes without a penalty"
 # - return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w @ w)
 # + return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w[:-1] @ w[:-1])
+
+# %% mutant="logistic_loss" why="single precision"
+# - margin = y * (x @ w)
+# + margin = (y * (x @ w)).astype(np.float32)
+
+# %% mutant="logistic_loss" why="cuts margins off instead of computing them safely"
+# - margin = y * (x @ w)
+# + margin = np.clip(y * (x @ w), -700, 700)
+
+# %% mutant="logistic_loss" why="margins of the kind of the labels: fractions are cut off"
+# - margin = y * (x @ w)
+# + margin = (y * (x @ w)).astype(y.dtype)
+
+# %% mutant="logistic_loss" why="equal margins count once"
+# - margin = y * (x @ w)
+# + margin = np.unique(y * (x @ w))
+
+# %% mutant="logistic_loss" why="-m already below -10"
+# - return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w @ w)
+# + each = np.where(margin < -10, -margin, np.logaddexp(0.0, -margin))
+# + return np.mean(each) + l2 / 2 * (w @ w)
+
+# %% mutant="logistic_loss" why="0 for sure answers"
+# - return np.mean(np.logaddexp(0.0, -margin)) + l2 / 2 * (w @ w)
+# + each = np.where(margin > 14, 0.0, np.logaddexp(0.0, -margin))
+# + return np.mean(each) + l2 / 2 * (w @ w)
 
 
 # %% alternative="logistic_loss" why="log1p of an exponential that never grows"
@@ -315,43 +415,97 @@ def logistic_gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0
 
 
 # %% test="logistic_gradient" points=0.5 difficulty=2 minutes=15
+call = "sigmoid([0, log 3, -1e4, 1e4])"
 with np.errstate(over="raise", invalid="raise"):
-    s = sigmoid(np.array([0.0, np.log(3), -1e4, 1e4]))
-check.close(s, [0.5, 0.75, 0, 1], "sigmoid([0, log 3, -1e4, 1e4])", why="it is 1 / (1 + exp(-z))")
-g = logistic_gradient(np.zeros(1), np.array([[4.0]]), np.ones(1))
-check.close(g, [-2.0], "logistic_gradient([0], [[4]], [1])", why="a coin is half wrong about it")
+    s = check.answer(sigmoid, np.array([0.0, np.log(3), -1e4, 1e4]), call=call)
+check.close(s, [0.5, 0.75, 0, 1], call, why="be 1 / (1 + exp(-z))")
+w, x, y = (
+    np.array([0.5, -1.0]),
+    np.array([[4.0, 1.0], [2.0, 3.0], [-1.0, 2.0]]),
+    np.array([-1, 1, 1]),
+)
+for l2 in (0.0, 0.3):
+    call = f"logistic_gradient([0.5, -1], x, y, {l2})"
+    check.gradient(
+        lambda w, l2=l2: np.logaddexp(0, -y * (x @ w)).mean() + l2 / 2 * (w @ w),
+        w,
+        check.answer(logistic_gradient, w, x, y, l2, call=call),
+        call,
+        why="be the measured gradient of the loss",
+    )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("logistic_gradient")
+for shape in [(), (5,), (2, 3)]:
+    z, call = rng.normal(size=shape), f"sigmoid(z) of shape {shape}"
+    got = check.answer(sigmoid, z, call=call)
+    check.close(got, np.exp(z) / (1 + np.exp(z)), call, why="be 1 / (1 + exp(-z))")
+call = "sigmoid of whole numbers"
+got = check.answer(sigmoid, np.array([-2, 0, 1, 3]), call=call)
+check.close(got, 1 / (1 + np.exp([2, 0, -1, -3])), call, why="be 1 / (1 + exp(-z))")
+call = "sigmoid([-1e300, 1e300])"
+with np.errstate(over="raise", invalid="raise"):
+    got = check.answer(sigmoid, np.array([-1e300, 1e300]), call=call)
+check.close(got, [0, 1], call, why="not overflow")
+
+
+def slow(w, x, y, l2=0.0):
+    pulls = [-y[i] * x[i] / (1 + np.exp(y[i] * sum(w * x[i]))) for i in range(len(x))]
+    return sum(pulls) / len(x) + l2 * w
+
+
 for n, d in [(1, 2), (int(rng.integers(4, 9)), 3)]:
     w, x, y = rng.normal(size=d), rng.normal(size=(n, d)), rng.choice([-1.0, 1.0], size=n)
-    l2 = rng.uniform(0.5, 2.0)
-    kept = w.copy(), x.copy(), y.copy()
-
-    def slow(w, l2=0.0, x=x, y=y, n=n):
-        return sum(np.log(1 + np.exp(-y[i] * sum(w * x[i]))) for i in range(n)) / n + l2 / 2 * sum(
-            w**2
-        )
-
-    check.gradient(slow, w, logistic_gradient(w, x, y), "logistic_gradient(w, x, y)")
-    check.gradient(
-        lambda w, l2=l2, slow=slow: slow(w, l2),
-        w,
-        logistic_gradient(w, x, y, l2),
-        "logistic_gradient(w, x, y, l2)",
-    )
-    check.that(
-        all(np.array_equal(a, b) for a, b in zip(kept, (w, x, y), strict=True)),
-        "logistic_gradient changes one of its inputs in place",
-    )
+    call = "logistic_gradient(w, x, y)"
+    got = check.answer(logistic_gradient, w, x, y, call=call)
+    why = "be the mean of -sigmoid(-m) y x, without a penalty"
+    check.close(got, slow(w, x, y), call, why=why)
+    for l2 in rng.uniform(0.5, 2.0, size=2):
+        call = f"logistic_gradient(w, x, y, l2={l2:.2f})"
+        got = check.answer(logistic_gradient, w, x, y, l2=l2, call=call)
+        check.close(got, slow(w, x, y, l2), call, why="add l2 times w, all of it")
+w, x, y = np.array([2, -1, 3]), np.array([[1, 2, 0], [0, 3, -1]]), np.array([-1, 1])
+call = "logistic_gradient of whole numbers"
+got = check.answer(logistic_gradient, w, x, y, 0.5, call=call)
+check.close(got, slow(w, x, y, 0.5), call, why="be the same formula")
+call = "logistic_gradient([1e8], [[1e-8]], [1]), l2 left out"
+got = check.answer(logistic_gradient, np.array([1e8]), np.array([[1e-8]]), np.ones(1), call=call)
+why = "have no penalty at all: l2 is 0 unless told"
+check.close(got, [-1e-8 / (1 + np.e)], call, atol=0, why=why)
 with np.errstate(over="raise", invalid="raise"):
-    check.close(
-        logistic_gradient(np.ones(1), np.array([[1e4], [2e4]]), np.array([1.0, -1.0])),
-        [1e4],
-        "logistic_gradient at margins 1e4 and -2e4",
-        why="a sure right answer pulls with 0, a sure mistake with all its strength",
-    )
-z = rng.normal(size=(2, 3))
-check.close(sigmoid(z), np.exp(z) / (1 + np.exp(z)), "sigmoid(z) of a matrix")
+    call = "logistic_gradient at margins 1e4 and -2e4"
+    x, y = np.array([[1e4], [2e4]]), np.array([1.0, -1.0])
+    got = check.answer(logistic_gradient, np.ones(1), x, y, call=call)
+    why = "pull with 0 where a right answer is sure, with all strength where a wrong one is"
+    check.close(got, [1e4], call, why=why)
+call, z = "sigmoid([1/3, -1/7]), to nine digits", np.array([1 / 3, -1 / 7])
+got = check.answer(sigmoid, z, call=call)
+check.close(
+    got,
+    1 / (1 + np.exp(-z)),
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+w, x, y = z, np.array([[1.0, 3.0], [2.0, -1.0], [-2.0, 1.0]]), np.array([1.0, -1.0, 1.0])
+call = "logistic_gradient, to nine digits"
+got = check.answer(logistic_gradient, w, x, y, 1 / 3, call=call)
+check.close(
+    got,
+    slow(w, x, y, 1 / 3),
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+call, z = "sigmoid([-40, -25, -21])", np.array([-40.0, -25.0, -21.0])
+got = check.answer(sigmoid, z, call=call)
+exact, why = np.exp(z) / (1 + np.exp(z)), "be 1 / (1 + exp(-z)) far out, too: no cut of z"
+check.close(got, exact, call, rtol=0, atol=1e-15, why=why)
+call, x = "logistic_gradient of repeated examples", np.array([[2.0, 1.0]] * 3 + [[1.0, -1.0]])
+w, y = np.array([0.5, -1.0]), np.array([1.0, 1.0, 1.0, -1.0])
+got = check.answer(logistic_gradient, w, x, y, call=call)
+check.close(got, slow(w, x, y), call, why="be a mean over all examples, equal ones too")
 ### END HIDDEN TESTS
 
 # %% mutant="logistic_gradient" why="gradient ascent: the sign is lost"
@@ -370,14 +524,41 @@ check.close(sigmoid(z), np.exp(z) / (1 + np.exp(z)), "sigmoid(z) of a matrix")
 # - return l2 * w - x.T @ (wrong * y) / len(y)
 # + return -x.T @ (wrong * y) / len(y)
 
+# %% mutant="logistic_gradient" why="the penalty in place: changes w"
+# - return l2 * w - x.T @ (wrong * y) / len(y)
+# + w *= l2
+# + return w - x.T @ (wrong * y) / len(y)
+
 # %% mutant="logistic_gradient" why="a sigmoid that gives inf / inf"
 # - return np.exp(-np.logaddexp(0.0, -z))
 # + return np.exp(z) / (1 + np.exp(z))
+
+# %% mutant="logistic_gradient" why="a sigmoid that writes into an array of z's kind: whole numbers give 0"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + result = np.empty_like(z)
+# + result[...] = np.exp(-np.logaddexp(0.0, -z))
+# + return result
+
+# %% mutant="logistic_gradient" why="a sigmoid of single precision"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + return np.exp(-np.logaddexp(0.0, -z)).astype(np.float32)
 
 # %% mutant="logistic_gradient" why="labels 0 and 1 in a formula for -1 and +1"
 # - wrong = sigmoid(-y * (x @ w))
 # - return l2 * w - x.T @ (wrong * y) / len(y)
 # + return l2 * w + x.T @ (sigmoid(x @ w) - y) / len(y)
+
+# %% mutant="logistic_gradient" why="cuts the sigmoid's argument at 20"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + return np.exp(-np.logaddexp(0.0, -np.clip(z, -20, 20)))
+
+# %% mutant="logistic_gradient" why="cuts the sigmoid's argument at 30"
+# - return np.exp(-np.logaddexp(0.0, -z))
+# + return np.exp(-np.logaddexp(0.0, -np.clip(z, -30, 30)))
+
+# %% mutant="logistic_gradient" why="divides by the number of different examples"
+# - return l2 * w - x.T @ (wrong * y) / len(y)
+# + return l2 * w - x.T @ (wrong * y) / len(np.unique(x, axis=0))
 
 
 # %% alternative="logistic_gradient" why="through probabilities and labels 0, 1"
@@ -424,9 +605,9 @@ plots.show("With linear features the border is a line that misses; with squares 
 #
 # `w, state = step(w, gradient, state, lr, ...)`
 #
-# - `gradient` is a function: `gradient(w)` is the gradient at `w`. Call it once in a step.
+# - `gradient` is a function: `gradient(w)` is the gradient at `w`. Call it once in a step; the array that it returns may be somebody's own, so it stays as it was, too.
 # - `state` is what the optimiser remembers, zeros at first. Return the new one; SGD returns what it got.
-# - Parameters may have any shape, all operations are elementwise, **inputs stay as they were**: write `w = w - ...`, not `w -= ...`, which changes the caller's array.
+# - Parameters are floats of any shape, all operations are elementwise, **inputs stay as they were**: write `w = w - ...`, not `w -= ...`, which changes the caller's array.
 #
 # `descend` makes many steps and keeps the path. `ravine` is the test ground: 25 times steeper across than along, so its [condition number](glossary:Condition-number) is 25.
 
@@ -436,9 +617,9 @@ plots.show("With linear features the border is a line that misses; with squares 
 #
 # `w, state = step(w, gradient, state, lr, ...)`
 #
-# - `gradient` — функция: `gradient(w)` — градиент в точке `w`. За шаг вызывайте её один раз.
+# - `gradient` — функция: `gradient(w)` — градиент в точке `w`. За шаг вызывайте её один раз; массив, который она вернула, может быть нужен и другим, поэтому он тоже не меняется.
 # - `state` — то, что метод помнит; сначала нули. Верните новое состояние; SGD возвращает то, что получил.
-# - Параметры могут быть любой формы, все действия поэлементные, **входы не меняются**: пишите `w = w - ...`, а не `w -= ...`, иначе изменится массив вызывающего.
+# - Параметры — вещественные числа в массиве любой формы, все действия поэлементные, **входы не меняются**: пишите `w = w - ...`, а не `w -= ...`, иначе изменится массив вызывающего кода.
 #
 # `descend` делает много шагов и хранит путь. `ravine` («овраг») — полигон: поперёк он в 25 раз круче, чем вдоль, то есть его [число обусловленности](glossary:Condition-number) (condition number) равно 25.
 
@@ -505,7 +686,7 @@ def draw_path(ax, f, path, title: str, box=(-5, 5, -2, 2), goal=(0, 0), color="C
 def minibatches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """One epoch: the indices 0 ... n - 1 in random order, `size` at a time.
 
-    Example: minibatches(5, 2, rng) may give [3, 0], [4, 1], [2].
+    n and size are at least 1. Example: minibatches(5, 2, rng) may give [3, 0], [4, 1], [2].
     """
     ### BEGIN SOLUTION
     order = rng.permutation(n)
@@ -525,38 +706,115 @@ def sgd(w: np.ndarray, gradient: Gradient, state, lr: float) -> tuple:
 
 
 # %% test="sgd" points=0.5 difficulty=1 minutes=10
-start = np.array([1.0, -2.0])
-w, state = sgd(start, lambda w: 4 * w, (), lr=0.1)
-check.close(w, [0.6, -1.2], "sgd([1, -2], gradient, (), lr=0.1)", why="w - lr * gradient(w)")
-check.equal(state, (), "the state after sgd", why="SGD returns the state that it got")
-check.equal(start, np.array([1.0, -2.0]), "w after sgd(w, ...)", why="the inputs stay as they were")
-batches = list(minibatches(10, 4, check.rng("sgd")))
-check.equal([len(b) for b in batches], [4, 4, 2], "the sizes of minibatches(10, 4, rng)")
+call = "sgd([1, -2], gradient, (), lr=0.1)"
+w, state = check.answer(sgd, np.array([1.0, -2.0]), lambda w: 4 * w, (), lr=0.1, call=call)
+check.close(w, [0.6, -1.2], call, why="move to w - lr * gradient(w)")
+check.equal(state, (), f"the state after {call}", why="be the state that was given")
+call = "minibatches(10, 4, rng)"
+batches = check.answer(lambda: [*minibatches(10, 4, check.rng("sgd"))], call=call)
+batches = [np.array(batch) for batch in batches]
+check.equal([len(batch) for batch in batches], [4, 4, 2], "the sizes of minibatches(10, 4, rng)")
+check.equal(sorted(np.concatenate(batches).tolist()), list(range(10)), "all its indices, sorted")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("sgd")
-n, size = int(rng.integers(40, 60)), int(rng.integers(3, 8))
-first, second = (np.concatenate(list(minibatches(n, size, rng))) for _ in range(2))
+
+
+def epoch(n, size, source):
+    """The minibatches of one epoch as arrays."""
+    call = f"minibatches({n}, {size}, rng)"
+    given = check.answer(lambda: [*minibatches(n, size, source)], call=call)
+    full, rest = divmod(n, size)
+    sizes = [len(batch) for batch in given]
+    why = "be `size`, but for the last, which may be smaller"
+    check.equal(sizes, [size] * full + [rest] * (rest > 0), f"the sizes of {call}", why=why)
+    kinds = {np.array(batch).dtype.kind for batch in given}
+    check.that(kinds <= {"i", "u"}, f"give whole numbers, which can be indices ({call})")
+    order = np.concatenate(given)
+    check.equal(np.sort(order), np.arange(n), f"{call}, sorted", why="be each index once")
+    return given, order
+
+
+epoch(6, 2, rng)
+epoch(3, 5, rng)
+epoch(4, 1, rng)
+n, size, seed = int(rng.integers(40, 60)), int(rng.integers(3, 8)), int(rng.integers(1_000_000))
+source = np.random.default_rng(seed)
+first, second = epoch(n, size, source)[1], epoch(n, size, source)[1]
 for order in (first, second):
-    check.equal(
-        np.sort(order), np.arange(n), "one epoch, sorted", why="each index comes exactly once"
-    )
-    check.that(not np.array_equal(order, np.arange(n)), "an epoch comes in random order")
-check.that(not np.array_equal(first, second), "every epoch has another order")
-again = [np.concatenate(list(minibatches(n, size, np.random.default_rng(7)))) for _ in range(2)]
-check.equal(*again, "an epoch repeated with an equal rng", why="it draws from the given rng alone")
-check.equal(len(list(minibatches(6, 2, rng))), 3, "the number of minibatches(6, 2, rng)")
-together = sum(any({0, 1} <= set(map(int, b)) for b in minibatches(6, 2, rng)) for _ in range(600))
-check.that(abs(together / 600 - 0.2) < 0.1, "any two examples may meet in a minibatch")
+    check.that(not np.array_equal(order, np.arange(n)), "give an epoch in random order")
+check.that(not np.array_equal(first, second), "give every epoch another order")
+again = epoch(n, size, np.random.default_rng(seed))[1]
+check.equal(
+    again, first, "an epoch repeated with an equal rng", why="draw from the given rng alone"
+)
+other = epoch(n, size, np.random.default_rng(seed + 1))[1]
+check.that(not np.array_equal(other, first), "draw from the given rng: another seed, another order")
+trials = 1500
+together = sum(
+    any({0, 1} <= set(np.array(b).tolist()) for b in epoch(6, 2, rng)[0]) for _ in range(trials)
+)
+check.close(
+    together / trials, 0.2, "how often 0 and 1 of six examples share a minibatch of 2", rtol=0,
+    atol=7 * np.sqrt(0.2 * 0.8 / trials), why="be a fifth, as for any two: shuffle the examples",
+)  # fmt: skip
+
+calls = []
+
+
+def pull(point):
+    calls.append(point)
+    return 4 * point - 1
+
+
+for state in ((), ("kept",), {"t": 3}):
+    for shape in ((3,), (2, 3), ()):
+        start, lr, call = (
+            rng.normal(size=shape),
+            rng.uniform(0.05, 0.4),
+            "sgd(w, gradient, state, lr)",
+        )
+        calls.clear()
+        w, after = check.answer(sgd, start, pull, state, lr, call=call)
+        check.equal(len(calls), 1, f"how often {call} asks for a gradient", why="be once a step")
+        check.close(w, start - lr * (4 * start - 1), call, why="move to w - lr * gradient(w)")
+        check.equal(after, state, f"the state after {call}", why="be the state that was given")
 matrix = rng.normal(size=(3, 3))
 matrix = matrix @ matrix.T + np.eye(3)
 goal, w0, lr = rng.normal(size=3), rng.normal(size=3), 0.5 / np.trace(matrix)
 w = w0
 for t in range(1, 16):
-    w, state = sgd(w, lambda w: matrix @ (w - goal), (), lr)
+    call = f"sgd, step {t}: w"
+    w, _ = check.answer(sgd, w, lambda point: matrix @ (point - goal), (), lr, call=call)
     slow = goal + np.linalg.matrix_power(np.eye(3) - lr * matrix, t) @ (w0 - goal)
+    why = "have on a quadratic (1 - lr A)^t of its first error left"
+    check.close(w, slow, call, why=why)
+call = "sgd([1/3], gradient, (), 1/7), to nine digits"
+w, _ = check.answer(sgd, np.array([1 / 3]), lambda point: point**2, (), 1 / 7, call=call)
+check.close(
+    w, [1 / 3 - 1 / 63], call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+orders, whys = [], "be a quarter: every order is as likely as another"
+for _ in range(trials):
+    orders.append(epoch(4, 1, rng)[1])
+orders = np.array(orders)
+for number in range(4):
+    for place in range(4):
+        check.close(
+            np.mean(orders[:, place] == number), 0.25,
+            f"how often {number} of four is in place {place}", rtol=0,
+            atol=7 * np.sqrt(0.25 * 0.75 / trials), why=whys,
+        )  # fmt: skip
+lasts = np.array([epoch(5, 2, rng)[1][-1] for _ in range(trials)])
+for number in range(5):
     check.close(
-        w, slow, f"sgd, step {t}: w", why="on a quadratic the error is (1 - lr A)^t times its start"
-    )
+        np.mean(lasts == number), 0.2, f"how often {number} of five is left for the smaller batch",
+        rtol=0, atol=7 * np.sqrt(0.2 * 0.8 / trials), why="be a fifth, as for any other",
+    )  # fmt: skip
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to sgd"
+step = "sgd(w, gradient, ...)"
+check.answer(sgd, np.ones(2), lambda point: lent, (), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="sgd" why="climbs"
@@ -568,17 +826,37 @@ for t in range(1, 16):
 # + w -= lr * gradient(w)
 # + return w, state
 
+# %% mutant="sgd" why="asks for the gradient twice"
+# - return w - lr * gradient(w), state
+# + return w - lr * (gradient(w) + gradient(w)) / 2, state
+
+# %% mutant="sgd" why="an empty state, whatever was given"
+# - return w - lr * gradient(w), state
+# + return w - lr * gradient(w), ()
+
 # %% mutant="sgd" why="does not shuffle"
 # - order = rng.permutation(n)
 # + order = np.arange(n)
+
+# %% mutant="sgd" why="turns the order instead of shuffling it"
+# - order = rng.permutation(n)
+# + order = np.roll(np.arange(n), rng.integers(n))
 
 # %% mutant="sgd" why="draws from NumPy's global generator"
 # - order = rng.permutation(n)
 # + order = np.random.permutation(n)
 
+# %% mutant="sgd" why="a generator of its own"
+# - order = rng.permutation(n)
+# + order = np.random.default_rng(n).permutation(n)
+
 # %% mutant="sgd" why="draws with replacement"
 # - order = rng.permutation(n)
 # + order = rng.integers(n, size=n)
+
+# %% mutant="sgd" why="indices that are no whole numbers"
+# - order = rng.permutation(n)
+# + order = rng.permutation(1.0 * np.arange(n))
 
 # %% mutant="sgd" why="drops the last, smaller minibatch"
 # - for start in range(0, n, size):
@@ -591,6 +869,31 @@ for t in range(1, 16):
 # + for start in rng.permutation(np.arange(0, n, size)):
 # +     yield np.arange(n)[start : start + size]
 
+# %% mutant="sgd" why="example 0 always comes first"
+# - order = rng.permutation(n)
+# + order = np.append(0, 1 + rng.permutation(n - 1))
+
+# %% mutant="sgd" why="the last example always comes last"
+# - order = rng.permutation(n)
+# + order = np.append(rng.permutation(n - 1), n - 1)
+
+# %% mutant="sgd" why="the smaller batch is always made of the last examples"
+# - order = rng.permutation(n)
+# + order = np.append(rng.permutation(n - n % size), np.arange(n - n % size, n))
+
+# %% mutant="sgd" why="cyclic orders only: nothing stays in its place"
+# - order = rng.permutation(n)
+# + order = np.arange(n)
+# + for i in range(n - 1, 0, -1):
+# +     j = rng.integers(i)
+# +     order[i], order[j] = order[j], order[i]
+
+# %% mutant="sgd" why="scales the array that gradient(w) gave"
+# - return w - lr * gradient(w), state
+# + g = gradient(w)
+# + g *= lr
+# + return w - g, state
+
 
 # %% alternative="sgd" why="a list of minibatches"
 def minibatches(n, size, rng):
@@ -601,6 +904,19 @@ def minibatches(n, size, rng):
 
 def sgd(w, gradient, state, lr):
     return np.subtract(w, np.multiply(lr, gradient(w))), state
+
+
+# %% alternative="sgd" why="minibatches as lists of numbers"
+def minibatches(n, size, rng):
+    order = rng.permutation(n).tolist()
+    while order:
+        yield order[:size]
+        order = order[size:]
+
+
+def sgd(w, gradient, state, lr):
+    g = gradient(w)
+    return w - g * lr, state
 
 
 # %% [markdown]
@@ -620,7 +936,7 @@ plots.show("SGD on the ravine: a small rate crawls, a larger one zigzags, one pa
 # Now the noise. The same learning rate and the same number of epochs, three minibatch sizes: small ones make many steps an epoch and never settle, the full batch is smooth and slow.
 
 # %% [markdown] lang="ru"
-# Теперь шум. Один и тот же шаг обучения и столько же эпох, три размера минибатча: с маленькими шагов за эпоху много, но путь так и не успокаивается; полный набор даёт гладкий и медленный спуск.
+# Теперь шум. Шаг обучения и число эпох те же, а размеров минибатча три: с маленькими шагов за эпоху много, но путь так и не успокаивается; полный набор даёт гладкий и медленный спуск.
 
 # %%
 rows, labels, series = expand(x_train[:400]), y_train[:400], {}
@@ -655,7 +971,7 @@ plots.show(
 #
 # $$v \leftarrow \beta v + g, \qquad w \leftarrow w - \eta v$$
 #
-# Поперёк оврага градиенты чередуются и гасят друг друга. Вдоль они складываются и дают в $1/(1-\beta)$ раз больше одного: при $\beta = 0{,}9$ — в 10 раз.
+# Поперёк оврага градиенты чередуются и гасят друг друга. Вдоль они складываются, и сумма в $1/(1-\beta)$ раз больше одного градиента: при $\beta = 0{,}9$ — в 10 раз.
 #
 # Такова форма `torch.optim.SGD(momentum=...)`. У Суцкевера и соавторов $\eta$ стоит внутри: $v \leftarrow \beta v - \eta g$, $w \leftarrow w + v$. Пока $\eta$ постоянен, пути совпадают; когда он меняется — расходятся.
 #
@@ -668,7 +984,7 @@ def momentum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step with momentum. w, v: any one shape -> the new (w, v).
 
-    Example: w = [1], gradient [4], v = [2], lr = 0.1, beta = 0.5 gives ([0.5], [5]).
+    Example: w = [1], gradient [4], v = [2], lr = 0.1, beta = 0.8 gives ([0.44], [5.6]).
     """
     ### BEGIN SOLUTION
     v = beta * v + gradient(w)
@@ -677,65 +993,91 @@ def momentum(
 
 
 # %% test="momentum" points=0.5 difficulty=1 minutes=10
-w, v = np.array([1.0, -2.0]), np.array([2.0, 0.0])
-w, v = momentum(w, lambda w: np.array([4.0, 1.0]), v, lr=0.1, beta=0.5)
-check.close(v, [5.0, 1.0], "the new v of momentum(w, gradient, v, ...)", why="v is beta v + g")
-check.close(w, [0.5, -2.1], "the new w of momentum(w, gradient, v, ...)", why="w moves by -lr v")
+w, v, call = (
+    np.array([1.0, -2.0]),
+    np.array([2.0, 0.5]),
+    "momentum(w, gradient, v, lr=0.1, beta=0.8)",
+)
+w, v = check.answer(momentum, w, lambda w: np.array([4.0, 1.0]), v, lr=0.1, beta=0.8, call=call)
+check.close(v, [5.6, 1.4], f"the new v of {call}", why="be beta v + g")
+check.close(w, [0.44, -2.14], f"the new w of {call}", why="be w - lr v, with the new v")
 ### BEGIN HIDDEN TESTS
 import torch
 
+call = "momentum(w, gradient, v, lr), beta left out"
+w, v = check.answer(momentum, np.ones(1), lambda point: point, np.array([2.0]), 0.1, call=call)
+check.close(v, [2.8], f"the new v of {call}", why="take 0.9 for beta")
+check.close(w, [0.72], f"the new w of {call}", why="take 0.9 for beta")
 rng = check.rng("momentum")
-shape = (3, 2)
-scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
-beta = rng.uniform(0.6, 0.95)
-w, v = rng.normal(size=shape), np.zeros(shape)
-parameter = torch.tensor(w)
-optimiser = torch.optim.SGD([parameter], lr=0.1, momentum=beta)
+scale, shift = rng.uniform(0.5, 3.0, (3, 2)), rng.normal(size=(3, 2))
 calls = []
 
 
-def field(w):
-    calls.append(w)
-    return scale * w + np.sin(w + shift)
+def field(point):
+    calls.append(point)
+    return scale * point + np.sin(point + shift)
 
 
+# One step from any state, as its arguments say; nothing is left over from other steps.
+for beta in (0.0, rng.uniform(0.6, 0.95)):
+    w, v, lr = rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), rng.uniform(0.02, 0.2)
+    velocity = beta * v + field(w)
+    call = f"momentum(w, gradient, v, lr, {beta:.2f})"
+    calls.clear()
+    new_w, new_v = check.answer(momentum, w, field, v, lr, beta, call=call)
+    why = "be once a step: asked again, a minibatch gradient might differ"
+    check.equal(len(calls), 1, f"how often {call} asks for a gradient", why=why)
+    check.close(new_v, velocity, f"the new v of {call}", why="be beta v + g")
+    check.close(new_w, w - lr * velocity, f"the new w of {call}", why="be w - lr v")
+w, v, beta = rng.normal(size=(3, 2)), np.zeros((3, 2)), rng.uniform(0.6, 0.95)
+parameter = torch.tensor(w)
+optimiser = torch.optim.SGD([parameter], lr=0.1, momentum=beta)
+other_w, other_v = np.ones(4), np.zeros(4)
 for t in range(1, 16):
-    lr = rng.uniform(0.02, 0.2)
-    old = w.copy(), v.copy()
-    new = momentum(w, field, v, lr, beta)
-    check.equal(w, old[0], "w after momentum(w, ...)", why="the inputs stay as they were")
-    check.equal(
-        v, old[1], "v after momentum(w, gradient, v, ...)", why="the inputs stay as they were"
-    )
-    parameter.grad = torch.tensor(scale * w + np.sin(w + shift))
+    lr, call = rng.uniform(0.02, 0.2), f"momentum, step {t}: w"
+    parameter.grad = torch.tensor(field(w))
     optimiser.param_groups[0]["lr"] = lr
     optimiser.step()
-    w, v = new
-    check.close(
-        w,
-        parameter.numpy(),
-        f"momentum, step {t}: w",
-        why="it goes the way of torch's SGD(momentum), also when lr changes",
+    w, v = check.answer(momentum, w, field, v, lr, beta, call=call)
+    why = "go the way of torch's SGD(momentum), also when lr changes"
+    check.close(w, parameter.numpy(), call, why=why)
+    # A second descent at the same time, of another shape and without momentum: plain steps.
+    call = f"momentum with beta 0 between two others' steps, step {t}: w"
+    other_w, other_v = check.answer(
+        momentum, other_w, lambda point: 2 * point, other_v, 0.1, 0.0, call=call
     )
-check.equal(
-    len(calls),
-    15,
-    "how often momentum asks for a gradient in 15 steps",
-    why="once a step: asked again, a minibatch gradient might differ",
+    check.close(other_w, np.full(4, 0.8**t), call, why="remember nothing but what it is given")
+call = "momentum, to nine digits"
+w, v = check.answer(
+    momentum, np.array([1 / 3]), lambda point: point, np.array([1 / 7]), 1 / 9, 1 / 3, call=call
 )
-before, w, v = w, *momentum(w, lambda w: scale * w, np.zeros(shape), 0.1, beta)
-for t in range(2, 9):
-    slow = w - 0.1 * scale * w + beta * (w - before)
-    before, (w, v) = w, momentum(w, lambda w: scale * w, v, 0.1, beta)
-    check.close(
-        w, slow, f"momentum, step {t}: w", why="Polyak: w - lr g + beta (w - the w before it)"
-    )
 check.close(
-    momentum(np.ones(1), lambda w: w, np.ones(1), 1.0)[0],
-    [-0.9],
-    "momentum with its own beta",
-    why="beta is 0.9 unless told",
+    v,
+    [1 / 21 + 1 / 3],
+    f"{call}: v",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
+check.close(
+    w,
+    [1 / 3 - (1 / 21 + 1 / 3) / 9],
+    f"{call}: w",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+call = "momentum of one number, an array without axes"
+w, v = check.answer(
+    momentum, np.array(1.0), lambda point: 4 * point, np.array(2.0), 0.1, 0.8, call=call
+)
+check.close(w, 0.44, f"{call}: w", why="be w - lr v, of any shape")
+check.close(v, 5.6, f"{call}: v", why="be beta v + g, of any shape")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to momentum"
+step = "momentum(w, gradient, ...)"
+check.answer(momentum, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="momentum" why="an average in place of a sum: (1 - beta) g"
@@ -763,6 +1105,36 @@ check.close(
 # + v *= beta
 # + v += gradient(w)
 
+# %% mutant="momentum" why="another beta where it is left out"
+# - v = beta * v + gradient(w)
+# + v = (0.5 if beta == 0.9 else beta) * v + gradient(w)
+
+# %% mutant="momentum" why="asks for the gradient twice"
+# - v = beta * v + gradient(w)
+# + v = beta * v + (gradient(w) + gradient(w)) / 2
+
+# %% mutant="momentum" why="a velocity in the function, not in the state"
+# - v = beta * v + gradient(w)
+# - return w - lr * v, v
+# + kept = getattr(momentum, "kept", v)
+# + v = beta * (kept if np.shape(kept) == np.shape(v) else v) + gradient(w)
+# + momentum.kept = v
+# + return w - lr * v, v
+
+# %% mutant="momentum" why="single precision"
+# - return w - lr * v, v
+# + return (w - lr * v).astype(np.float32), v
+
+# %% mutant="momentum" why="arrays with an axis only"
+# - v = beta * v + gradient(w)
+# + v = beta * np.eye(len(v)) @ v + gradient(w)
+
+# %% mutant="momentum" why="adds to the array that gradient(w) gave"
+# - v = beta * v + gradient(w)
+# + g = gradient(w)
+# + g += beta * v
+# + v = g
+
 
 # %% alternative="momentum" why="a copy changed in place"
 def momentum(w, gradient, v, lr, beta=0.9):
@@ -787,7 +1159,7 @@ plots.show("Momentum on the ravine: beta 0 crawls, 0.7 arrives, 0.97 overshoots 
 #
 # $$v \leftarrow \beta v + \nabla L(w - \eta \beta v), \qquad w \leftarrow w - \eta v$$
 #
-# Looking ahead damps the swing. `torch.optim.SGD(nesterov=True)` stores the look-ahead point in place of $w$; its path is $w - \eta\beta v$ of ours, and your test compares just that.
+# Looking ahead damps the swing. `torch.optim.SGD(nesterov=True)` stores the look-ahead point in place of $w$; its path is $w - \eta\beta v$ of ours, and the hidden check compares just that.
 #
 # {{task:nesterov}}
 
@@ -797,7 +1169,7 @@ plots.show("Momentum on the ravine: beta 0 crawls, 0.7 arrives, 0.97 overshoots 
 #
 # $$v \leftarrow \beta v + \nabla L(w - \eta \beta v), \qquad w \leftarrow w - \eta v$$
 #
-# Взгляд вперёд (look-ahead) гасит раскачку. `torch.optim.SGD(nesterov=True)` хранит вместо $w$ точку взгляда вперёд; её путь — это $w - \eta\beta v$ у нас, и проверка сравнивает именно их.
+# Взгляд вперёд (look-ahead) гасит раскачку. `torch.optim.SGD(nesterov=True)` хранит вместо $w$ точку взгляда вперёд; её путь — это $w - \eta\beta v$ у нас, и скрытая проверка сравнивает именно эти величины.
 #
 # {{task:nesterov}}
 
@@ -808,8 +1180,8 @@ def nesterov(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step with Nesterov's momentum. w, v: any one shape -> the new (w, v).
 
-    Example: gradient(w) = w, w = [2], v = [2], lr = 0.5, beta = 0.5 looks at [1.5]
-    and gives ([0.75], [2.5]).
+    Example: gradient(w) = w, w = [2], v = [5], lr = 0.1, beta = 0.8 looks at [1.6]
+    and gives ([1.44], [5.6]).
     """
     ### BEGIN SOLUTION
     v = beta * v + gradient(w - lr * beta * v)
@@ -818,52 +1190,107 @@ def nesterov(
 
 
 # %% test="nesterov" points=0.5 difficulty=2 minutes=10
-seen = []
-w, v = np.array([2.0]), np.array([2.0])
-w, v = nesterov(w, lambda w: (seen.append(w), 1.0 * w)[1], v, lr=0.5, beta=0.5)
-check.close(np.array(seen), [[1.5]], "the points that nesterov looks at", why="w - lr beta v, once")
-check.close(v, [2.5], "the new v of nesterov([2], ...)", why="v is beta v + the gradient ahead")
-check.close(w, [0.75], "the new w of nesterov([2], ...)", why="w moves by -lr v from where it was")
+seen, call = [], "nesterov([2], gradient, [5], lr=0.1, beta=0.8)"
+w, v = check.answer(
+    nesterov, np.array([2.0]), lambda w: (seen.append(w), 1.0 * w)[1], np.array([5.0]),
+    lr=0.1, beta=0.8, call=call,
+)  # fmt: skip
+check.close(
+    np.array(seen), [[1.6]], f"the points that {call} looks at", why="be w - lr beta v, once"
+)
+check.close(v, [5.6], f"the new v of {call}", why="be beta v + the gradient ahead")
+check.close(w, [1.44], f"the new w of {call}", why="move by -lr v from where w was")
 ### BEGIN HIDDEN TESTS
 import torch
 
+call = "nesterov(w, gradient, v, lr), beta left out"
+w, v = check.answer(nesterov, np.ones(1), lambda point: point, np.array([2.0]), 0.1, call=call)
+check.close(v, [2.62], f"the new v of {call}", why="take 0.9 for beta")
+check.close(w, [0.738], f"the new w of {call}", why="take 0.9 for beta")
 rng = check.rng("nesterov")
 shape = (2, 3)
 scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
+calls = []
+
+
+def field(point):
+    calls.append(np.array(point))
+    return scale * point + np.sin(point + shift)
+
+
+# One step from any state, as its arguments say; nothing is left over from other steps.
+for beta in (0.0, rng.uniform(0.6, 0.95)):
+    w, v, lr = rng.normal(size=shape), rng.normal(size=shape), rng.uniform(0.02, 0.2)
+    ahead = w - lr * beta * v
+    velocity = beta * v + field(ahead)
+    call = f"nesterov(w, gradient, v, lr, {beta:.2f})"
+    calls.clear()
+    new_w, new_v = check.answer(nesterov, w, field, v, lr, beta, call=call)
+    check.equal(len(calls), 1, f"how often {call} asks for a gradient", why="be once a step")
+    check.close(calls[0], ahead, f"the point that {call} looks at", why="be w - lr beta v")
+    check.close(new_v, velocity, f"the new v of {call}", why="be beta v + the gradient ahead")
+    check.close(
+        new_w, w - lr * velocity, f"the new w of {call}", why="move by -lr v from where w was"
+    )
 beta, lr = rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.2)
 w, v = rng.normal(size=shape), np.zeros(shape)
 parameter = torch.tensor(w)
 optimiser = torch.optim.SGD([parameter], lr=lr, momentum=beta, nesterov=True)
+other_w, other_v = np.ones(4), np.zeros(4)
 for t in range(1, 16):
-    old = w.copy(), v.copy()
-    new = nesterov(w, lambda w: scale * w + np.sin(w + shift), v, lr, beta)
-    check.equal(w, old[0], "w after nesterov(w, ...)", why="the inputs stay as they were")
-    check.equal(
-        v, old[1], "v after nesterov(w, gradient, v, ...)", why="the inputs stay as they were"
-    )
-    w, v = new
-    ahead = parameter.numpy()
-    parameter.grad = torch.tensor(scale * ahead + np.sin(ahead + shift))
+    call = f"nesterov, step {t}: w - lr beta v"
+    w, v = check.answer(nesterov, w, field, v, lr, beta, call=call)
+    parameter.grad = torch.tensor(field(parameter.numpy()))
     optimiser.step()
-    check.close(
-        w - lr * beta * v,
-        parameter.numpy(),
-        f"nesterov, step {t}: w - lr beta v",
-        why="it goes the way of torch's SGD(nesterov=True)",
+    why = "go the way of torch's SGD(nesterov=True)"
+    check.close(w - lr * beta * v, parameter.numpy(), call, why=why)
+    # A second descent at the same time, of another shape and without momentum: plain steps.
+    call = f"nesterov with beta 0 between another one's steps, step {t}: w"
+    other_w, other_v = check.answer(
+        nesterov, other_w, lambda point: 2 * point, other_v, 0.1, 0.0, call=call
     )
-velocity, w, v = np.zeros(shape), w, np.zeros(shape)
-slow = w
+    check.close(other_w, np.full(4, 0.8**t), call, why="remember nothing but what it is given")
+slow, velocity, v = w, np.zeros(shape), np.zeros(shape)
 for t in range(1, 9):
+    call = f"nesterov, step {t}: w"
     velocity = beta * velocity - lr * scale * (slow + beta * velocity)
     slow = slow + velocity
-    w, v = nesterov(w, lambda w: scale * w, v, lr, beta)
-    check.close(w, slow, f"nesterov, step {t}: w", why="it agrees with Sutskever's form")
-check.close(
-    nesterov(np.ones(1), lambda w: w, np.ones(1), 1.0)[0],
-    [0.0],
-    "nesterov with its own beta",
-    why="beta is 0.9 unless told",
+    w, v = check.answer(nesterov, w, lambda point: scale * point, v, lr, beta, call=call)
+    check.close(w, slow, call, why="agree with Sutskever's form")
+call = "nesterov, to nine digits"
+w, v = check.answer(
+    nesterov, np.array([1 / 3]), lambda point: point, np.array([1 / 7]), 1 / 9, 1 / 3, call=call
 )
+exact = 1 / 21 + 1 / 3 - 1 / 189
+check.close(
+    v, [exact], f"{call}: v", rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+check.close(
+    w,
+    [1 / 3 - exact / 9],
+    f"{call}: w",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+seen, call = [], "nesterov(w, gradient, v, 1/9, 0.99)"
+
+
+def looked(point):
+    seen.append(np.array(point))
+    return 2 * point
+
+
+w, v = np.array([1 / 3, 1 / 7, 5.0]), np.array([1 / 11, -3.0, 1 / 13])
+ahead = w - 0.11 * v
+new_w, new_v = check.answer(nesterov, w, looked, v, 1 / 9, 0.99, call=call)
+check.close(seen[0], ahead, f"the point that {call} looks at", rtol=1e-12, why="be w - lr beta v")
+check.close(new_v, 0.99 * v + 2 * ahead, f"the new v of {call}", why="be beta v + the gradient")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to nesterov"
+step = "nesterov(w, gradient, ...)"
+check.answer(nesterov, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="nesterov" why="plain momentum: looks where it stands"
@@ -888,6 +1315,41 @@ check.close(
 # + ahead = w - lr * beta * v
 # + v = beta * v + gradient(ahead)
 # + return ahead - lr * v, v
+
+# %% mutant="nesterov" why="another beta where it is left out"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + beta = 0.5 if beta == 0.9 else beta
+# + v = beta * v + gradient(w - lr * beta * v)
+
+# %% mutant="nesterov" why="asks for the gradient twice"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = beta * v + (gradient(w - lr * beta * v) + gradient(w - lr * beta * v)) / 2
+
+# %% mutant="nesterov" why="changes the caller's velocity"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + g = gradient(w - lr * beta * v)
+# + v *= beta
+# + v += g
+
+# %% mutant="nesterov" why="lr and beta swapped"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = lr * v + gradient(w - lr * beta * v)
+# - return w - lr * v, v
+# + return w - beta * v, v
+
+# %% mutant="nesterov" why="looks ahead with 0.9 at most"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = beta * v + gradient(w - lr * min(beta, 0.9) * v)
+
+# %% mutant="nesterov" why="looks at a point in single precision"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + v = beta * v + gradient((w - lr * beta * v).astype(np.float32).astype(float))
+
+# %% mutant="nesterov" why="adds to the array that gradient(w) gave"
+# - v = beta * v + gradient(w - lr * beta * v)
+# + g = gradient(w - lr * beta * v)
+# + g += beta * v
+# + v = g
 
 
 # %% alternative="nesterov" why="Sutskever's velocity inside"
@@ -936,7 +1398,7 @@ def adagrad(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step of Adagrad. w, s: any one shape -> the new (w, s).
 
-    Example: w = [1], gradient [3], s = [16], lr = 0.5, eps = 1 gives ([0.75], [25]).
+    Example: w = [1], gradient [3], s = [16], lr = 0.4, eps = 3 gives ([0.85], [25]).
     """
     ### BEGIN SOLUTION
     g = gradient(w)
@@ -946,64 +1408,80 @@ def adagrad(
 
 
 # %% test="adagrad" points=0.5 difficulty=1 minutes=10
-w, s = np.array([1.0, 2.0]), np.array([16.0, 0.0])
-w, s = adagrad(w, lambda w: np.array([3.0, 0.0]), s, lr=0.5, eps=1.0)
-check.close(s, [25.0, 0.0], "the new s of adagrad(w, gradient, s, ...)", why="this g^2 counts too")
-check.close(w, [0.75, 2.0], "the new w of adagrad", why="w moves by -lr g / (sqrt(s) + eps)")
+w, s, call = np.array([1.0, 2.0]), np.array([16.0, 0.0]), "adagrad(w, gradient, s, lr=0.4, eps=3)"
+w, s = check.answer(adagrad, w, lambda w: np.array([3.0, 0.0]), s, lr=0.4, eps=3.0, call=call)
+check.close(s, [25.0, 0.0], f"the new s of {call}", why="be s + g^2")
+check.close(
+    w, [0.85, 2.0], f"the new w of {call}", why="be w - lr g / (sqrt(s) + eps), with the new s"
+)
 ### BEGIN HIDDEN TESTS
 import torch
 
 rng = check.rng("adagrad")
 shape = (3, 2)
 scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
-eps = rng.uniform(0.1, 0.5)
-w, s = rng.normal(size=shape), np.zeros(shape)
-parameter = torch.tensor(w)
-optimiser = torch.optim.Adagrad([parameter], lr=0.1, eps=eps)
 calls = []
 
 
-def field(w):
-    calls.append(w)
-    return scale * w + np.sin(w + shift)
+def field(point):
+    calls.append(point)
+    return scale * point + np.sin(point + shift)
 
 
+# One step from any state, as its arguments say; nothing is left over from other steps.
+for eps in rng.uniform(0.1, 0.5, size=2):
+    w, s, lr = rng.normal(size=shape), rng.uniform(0.5, 2.0, shape), rng.uniform(0.02, 0.5)
+    g = field(w)
+    call = f"adagrad(w, gradient, s, lr, {eps:.2f})"
+    calls.clear()
+    new_w, new_s = check.answer(adagrad, w, field, s, lr, eps, call=call)
+    why = "be once a step: asked again, a minibatch gradient might differ"
+    check.equal(len(calls), 1, f"how often {call} asks for a gradient", why=why)
+    check.close(new_s, s + g**2, f"the new s of {call}", why="be s + g^2")
+    moved = w - lr * g / (np.sqrt(s + g**2) + eps)
+    check.close(new_w, moved, f"the new w of {call}", why="be w - lr g / (sqrt(s) + eps)")
+eps, w, s = rng.uniform(0.1, 0.5), rng.normal(size=shape), np.zeros(shape)
+parameter = torch.tensor(w)
+optimiser = torch.optim.Adagrad([parameter], lr=0.1, eps=eps)
+other_w, other_s = np.array([5.0, 1.0]), np.zeros(2)
 for t in range(1, 16):
-    lr = rng.uniform(0.02, 0.5)
-    old = w.copy(), s.copy()
-    new = adagrad(w, field, s, lr, eps)
-    check.equal(w, old[0], "w after adagrad(w, ...)", why="the inputs stay as they were")
-    check.equal(
-        s, old[1], "s after adagrad(w, gradient, s, ...)", why="the inputs stay as they were"
-    )
-    parameter.grad = torch.tensor(scale * w + np.sin(w + shift))
+    lr, call = rng.uniform(0.02, 0.5), f"adagrad, step {t}: w"
+    parameter.grad = torch.tensor(field(w))
     optimiser.param_groups[0]["lr"] = lr
     optimiser.step()
-    w, s = new
-    check.close(
-        w, parameter.numpy(), f"adagrad, step {t}: w", why="it goes the way of torch's Adagrad"
+    w, s = check.answer(adagrad, w, field, s, lr, eps, call=call)
+    check.close(w, parameter.numpy(), call, why="go the way of torch's Adagrad")
+    # A second descent at the same time, under a constant gradient.
+    call = f"adagrad under a constant gradient, step {t}: the move"
+    before = other_w
+    other_w, other_s = check.answer(
+        adagrad, other_w, lambda point: np.array([0.0, -7.0]), other_s, 0.3, call=call
     )
-check.equal(
-    len(calls),
-    15,
-    "how often adagrad asks for a gradient in 15 steps",
-    why="once a step: asked again, a minibatch gradient might differ",
+    why = "be lr / sqrt(t), whatever the gradient's size; 0 where the gradient is 0"
+    check.close(other_w - before, [0, 0.3 / np.sqrt(t)], call, why=why)
+call = "adagrad, to nine digits"
+w, s = check.answer(
+    adagrad, np.zeros(1), lambda point: point + 1 / 3, np.array([1 / 7]), 1 / 9, 1 / 3, call=call
 )
-w, s = np.array([5.0, 1.0]), np.zeros(2)
-for t in range(1, 9):
-    before, (w, s) = w, adagrad(w, lambda w: np.array([0.0, -7.0]), s, 0.3)
-    check.close(
-        w - before,
-        [0, 0.3 / np.sqrt(t)],
-        f"adagrad under a constant gradient, step {t}: the move",
-        why="it is lr / sqrt(t), whatever the gradient's size; 0 where the gradient is 0",
-    )
 check.close(
-    adagrad(np.zeros(1), lambda w: w + 1e-8, np.zeros(1), 1.0)[0],
-    [-0.5],
-    "adagrad with its own eps",
-    why="eps is 1e-8 unless told",
+    s,
+    [1 / 7 + 1 / 9],
+    f"{call}: s",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
+exact = -1 / 27 / (np.sqrt(1 / 7 + 1 / 9) + 1 / 3)
+check.close(
+    w, [exact], f"{call}: w", rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+call = "adagrad(w, gradient, s, lr), eps left out"
+w, _ = check.answer(adagrad, np.zeros(1), lambda point: point + 1e-8, np.zeros(1), 1.0, call=call)
+check.close(w, [-0.5], call, why="take 1e-8 for eps, outside the root")
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to adagrad"
+step = "adagrad(w, gradient, ...)"
+check.answer(adagrad, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="adagrad" why="eps inside the root"
@@ -1030,6 +1508,24 @@ check.close(
 # %% mutant="adagrad" why="changes the caller's sum"
 # - s = s + g**2
 # + s += g**2
+
+# %% mutant="adagrad" why="another eps where it is left out"
+# - g = gradient(w)
+# + g, eps = gradient(w), 1e-10 if eps == 1e-8 else eps
+
+# %% mutant="adagrad" why="asks for the gradient twice"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + return w - lr * gradient(w) / (np.sqrt(s) + eps), s
+
+# %% mutant="adagrad" why="moves the caller's array"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + w -= lr * g / (np.sqrt(s) + eps)
+# + return w, s
+
+# %% mutant="adagrad" why="scales the array that gradient(w) gave"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + g *= lr
+# + return w - g / (np.sqrt(s) + eps), s
 
 
 # %% alternative="adagrad" why="absolute values and hypot"
@@ -1078,11 +1574,13 @@ runs = {
     "SGD, turned": descend(sgd, turn.T @ START, turned_gradient, (), 0.07, 60),
 }
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
-draw_path(axes[0], ravine, runs["Adagrad"], "Adagrad on the ravine", (-5, 5, -4, 4))
-draw_path(axes[1], turned, runs["Adagrad, turned"], "The ravine turned", (-5, 5, -4, 4))
+colours = dict(zip(runs, ["C0", "C1", "C2", "C3"], strict=True))
+for ax, f, name in [(axes[0], ravine, "Adagrad"), (axes[1], turned, "Adagrad, turned")]:
+    draw_path(ax, f, runs[name], name, (-5, 5, -4, 4), color=colours[name])
 for name, path in runs.items():
     style = "--" if "turned" in name else "-"
-    axes[2].semilogy((turned if "turned" in name else ravine)(path), style, label=name)
+    height = (turned if "turned" in name else ravine)(path)
+    axes[2].semilogy(height, style, label=name, color=colours[name])
 axes[2].set(title="Adagrad: lr = 1, SGD: lr = 0.07", xlabel="step", ylabel="loss")
 axes[2].legend(frameon=False)
 plots.show(
@@ -1091,7 +1589,7 @@ plots.show(
 
 # %% [markdown]
 # ### RMSProp
-# Adagrad's sum only grows, so its steps only shrink: good for a convex problem, but on a long way it stops too early. RMSProp ([Tieleman and Hinton, 2012](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), lecture 6.5, "6e" in the slides) replaces the sum by a moving average, which forgets:
+# Adagrad's sum only grows, so its rates only shrink: good for a convex problem, but on a long way it stops too early. RMSProp ([Tieleman and Hinton, 2012](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), lecture 6.5, "6e" in the slides) replaces the sum by a moving average, which forgets:
 #
 # $$s \leftarrow \rho s + (1 - \rho)\, g^2, \qquad w \leftarrow w - \eta\, \frac{g}{\sqrt{s} + \varepsilon}$$
 #
@@ -1101,7 +1599,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ### RMSProp
-# Сумма в Adagrad только растёт, поэтому шаги только уменьшаются: для выпуклой задачи это хорошо, но на длинном пути метод останавливается слишком рано. RMSProp ([Тилеман и Хинтон, 2012](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), лекция 6.5, на слайдах «6e») берёт вместо суммы скользящее среднее, которое умеет забывать:
+# Сумма в Adagrad только растёт, поэтому множители $\eta/(\sqrt{s} + \varepsilon)$ только уменьшаются: для выпуклой задачи это хорошо, но на длинном пути метод останавливается слишком рано. RMSProp ([Тилеман и Хинтон, 2012](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf), лекция 6.5, на слайдах «6e») берёт вместо суммы скользящее среднее, которое умеет забывать:
 #
 # $$s \leftarrow \rho s + (1 - \rho)\, g^2, \qquad w \leftarrow w - \eta\, \frac{g}{\sqrt{s} + \varepsilon}$$
 #
@@ -1116,7 +1614,7 @@ def rmsprop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step of RMSProp. w, s: any one shape -> the new (w, s).
 
-    Example: w = [1], gradient [4], s = [2], lr = 0.4, rho = 0.5, eps = 1 gives ([0.6], [9]).
+    Example: w = [1], gradient [8], s = [12], lr = 0.4, rho = 0.75, eps = 3 gives ([0.6], [25]).
     """
     ### BEGIN SOLUTION
     g = gradient(w)
@@ -1126,68 +1624,102 @@ def rmsprop(
 
 
 # %% test="rmsprop" points=0.5 difficulty=1 minutes=10
-w, s = np.array([1.0, 2.0]), np.array([2.0, 0.0])
-w, s = rmsprop(w, lambda w: np.array([4.0, 0.0]), s, lr=0.4, rho=0.5, eps=1.0)
-check.close(s, [9.0, 0.0], "the new s of rmsprop", why="s is rho s + (1 - rho) g^2")
-check.close(w, [0.6, 2.0], "the new w of rmsprop", why="w moves by -lr g / (sqrt(s) + eps)")
+w, s = np.array([1.0, 2.0]), np.array([12.0, 0.0])
+call = "rmsprop(w, gradient, s, lr=0.4, rho=0.75, eps=3)"
+w, s = check.answer(
+    rmsprop, w, lambda w: np.array([8.0, 0.0]), s, lr=0.4, rho=0.75, eps=3.0, call=call
+)
+check.close(s, [25.0, 0.0], f"the new s of {call}", why="be rho s + (1 - rho) g^2")
+check.close(
+    w, [0.6, 2.0], f"the new w of {call}", why="be w - lr g / (sqrt(s) + eps), with the new s"
+)
 ### BEGIN HIDDEN TESTS
 import torch
 
 rng = check.rng("rmsprop")
 shape = (2, 3)
 scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
+calls = []
+
+
+def field(point):
+    calls.append(point)
+    return scale * point + np.sin(point + shift)
+
+
+# One step from any state, as its arguments say; nothing is left over from other steps.
+for rho, eps in rng.uniform((0.6, 0.1), (0.95, 0.5), size=(2, 2)):
+    w, s, lr = rng.normal(size=shape), rng.uniform(0.5, 2.0, shape), rng.uniform(0.02, 0.5)
+    g = field(w)
+    call = f"rmsprop(w, gradient, s, lr, {rho:.2f}, {eps:.2f})"
+    calls.clear()
+    new_w, new_s = check.answer(rmsprop, w, field, s, lr, rho, eps, call=call)
+    why = "be once a step: asked again, a minibatch gradient might differ"
+    check.equal(len(calls), 1, f"how often {call} asks for a gradient", why=why)
+    average = rho * s + (1 - rho) * g**2
+    check.close(new_s, average, f"the new s of {call}", why="be rho s + (1 - rho) g^2")
+    moved = w - lr * g / (np.sqrt(average) + eps)
+    check.close(new_w, moved, f"the new w of {call}", why="be w - lr g / (sqrt(s) + eps)")
 rho, eps = rng.uniform(0.6, 0.95), rng.uniform(0.1, 0.5)
 w, s = rng.normal(size=shape), np.zeros(shape)
 parameter = torch.tensor(w)
 optimiser = torch.optim.RMSprop([parameter], lr=0.1, alpha=rho, eps=eps)
-calls = []
-
-
-def field(w):
-    calls.append(w)
-    return scale * w + np.sin(w + shift)
-
-
+other, size = np.zeros(1), rng.uniform(2, 5)
 for t in range(1, 16):
-    lr = rng.uniform(0.02, 0.5)
-    old = w.copy(), s.copy()
-    new = rmsprop(w, field, s, lr, rho, eps)
-    check.equal(w, old[0], "w after rmsprop(w, ...)", why="the inputs stay as they were")
-    check.equal(
-        s, old[1], "s after rmsprop(w, gradient, s, ...)", why="the inputs stay as they were"
-    )
-    parameter.grad = torch.tensor(scale * w + np.sin(w + shift))
+    lr, call = rng.uniform(0.02, 0.5), f"rmsprop, step {t}: w"
+    parameter.grad = torch.tensor(field(w))
     optimiser.param_groups[0]["lr"] = lr
     optimiser.step()
-    w, s = new
-    check.close(
-        w, parameter.numpy(), f"rmsprop, step {t}: w", why="it goes the way of torch's RMSprop"
+    w, s = check.answer(rmsprop, w, field, s, lr, rho, eps, call=call)
+    check.close(w, parameter.numpy(), call, why="go the way of torch's RMSprop")
+    # A second descent at the same time, under a constant gradient.
+    call = f"rmsprop under a constant gradient g, step {t}: s"
+    _, other = check.answer(
+        rmsprop, np.zeros(1), lambda point: point + size, other, 0.1, rho, call=call
     )
-check.equal(
-    len(calls),
-    15,
-    "how often rmsprop asks for a gradient in 15 steps",
-    why="once a step: asked again, a minibatch gradient might differ",
-)
-s, size = np.zeros(1), rng.uniform(2, 5)
-for t in range(1, 9):
-    s = rmsprop(np.zeros(1), lambda w: w + size, s, 0.1, rho)[1]
-    check.close(
-        s,
-        [size**2 * (1 - rho**t)],
-        f"rmsprop under a constant gradient g, step {t}: s",
-        why="it is g^2 (1 - rho^t)",
-    )
-w, s = rmsprop(np.zeros(2), lambda w: np.array([0.0, 1e-8]), np.zeros(2), 1.0)
-check.close(
-    s, [0.0, 1e-17], "rmsprop with its own rho: s", atol=1e-22, why="rho is 0.9 unless told"
+    check.close(other, [size**2 * (1 - rho**t)], call, why="be g^2 (1 - rho^t)")
+call = "rmsprop(w, gradient, s, lr), rho left out"
+_, s = check.answer(rmsprop, np.zeros(1), lambda point: point + 2.0, np.ones(1), 1.0, call=call)
+check.close(s, [1.3], call, why="take 0.9 for rho")
+call = "rmsprop, to nine digits"
+w, s = check.answer(
+    rmsprop,
+    np.zeros(1),
+    lambda point: point + 1 / 3,
+    np.array([1 / 7]),
+    1 / 9,
+    1 / 3,
+    1 / 3,
+    call=call,
 )
 check.close(
-    w,
-    [0.0, -1 / (1 + np.sqrt(0.1))],
-    "rmsprop with its own eps: w",
-    why="eps is 1e-8 unless told; no step where the gradient is 0",
+    s,
+    [1 / 21 + 2 / 27],
+    f"{call}: s",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
+exact = -1 / 27 / (np.sqrt(1 / 21 + 2 / 27) + 1 / 3)
+check.close(
+    w, [exact], f"{call}: w", rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+call = "rmsprop(w, gradient, s, lr), eps left out"
+w, _ = check.answer(
+    rmsprop, np.zeros(2), lambda point: np.array([0.0, 1e-8]), np.zeros(2), 1.0, call=call
+)
+why = "take 1e-8 for eps, outside the root; make no step where the gradient is 0"
+check.close(w, [0.0, -1 / (1 + np.sqrt(0.1))], call, why=why)
+call = "rmsprop(w, gradient, s, lr, rho=0.99)"
+_, s = check.answer(
+    rmsprop, np.zeros(1), lambda point: point + 3.0, np.array([4.0]), 0.1, rho=0.99, call=call
+)
+check.close(s, [4.05], f"the new s of {call}", why="be rho s + (1 - rho) g^2, for any rho")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to rmsprop"
+step = "rmsprop(w, gradient, ...)"
+check.answer(rmsprop, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="rmsprop" why="the weights of old and new are swapped"
@@ -1214,6 +1746,32 @@ check.close(
 # %% mutant="rmsprop" why="asks for the gradient twice"
 # - return w - lr * g / (np.sqrt(s) + eps), s
 # + return w - lr * gradient(w) / (np.sqrt(s) + eps), s
+
+# %% mutant="rmsprop" why="torch's rho where it is left out"
+# - g = gradient(w)
+# + g, rho = gradient(w), 0.99 if rho == 0.9 else rho
+
+# %% mutant="rmsprop" why="another eps where it is left out"
+# - g = gradient(w)
+# + g, eps = gradient(w), 1e-6 if eps == 1e-8 else eps
+
+# %% mutant="rmsprop" why="changes the caller's average"
+# - s = rho * s + (1 - rho) * g**2
+# + s *= rho
+# + s += (1 - rho) * g**2
+
+# %% mutant="rmsprop" why="the root of eps"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + return w - lr * g / (np.sqrt(s) + np.sqrt(eps)), s
+
+# %% mutant="rmsprop" why="scales the array that gradient(w) gave"
+# - return w - lr * g / (np.sqrt(s) + eps), s
+# + g *= lr
+# + return w - g / (np.sqrt(s) + eps), s
+
+# %% mutant="rmsprop" why="rho is at most 0.95"
+# - g = gradient(w)
+# + g, rho = gradient(w), min(rho, 0.95)
 
 
 # %% alternative="rmsprop" why="moves the average towards the new square"
@@ -1264,7 +1822,7 @@ plots.show("When gradients drop, RMSProp's rate rises a hundredfold and Adagrad'
 #
 # $$\hat m = \frac{m}{1 - \beta_1^t}, \quad \hat v = \frac{v}{1 - \beta_2^t}, \quad w \leftarrow w - \eta\, \frac{\hat m}{\sqrt{\hat v} + \varepsilon}$$
 #
-# Средние начинаются с нуля и поэтому вначале слишком малы; деление на $1 - \beta^t$ исправляет именно это (bias correction). Первый шаг имеет номер $t = 1$. Состояние $(m, v, t)$ начинается с $(0, 0, 0)$ и хранит *неисправленные* средние. В `torch.optim.Adam` та же формула.
+# Средние начинаются с нуля и поэтому вначале слишком малы; деление на $1 - \beta^t$ исправляет именно это (bias correction). Первый шаг имеет номер $t = 1$. Состояние $(m, v, t)$ начинается с $(0, 0, 0)$ и хранит средние *без поправки*. В `torch.optim.Adam` та же формула.
 #
 # {{task:adam}}
 
@@ -1297,81 +1855,141 @@ def adam(
 
 
 # %% test="adam" points=1 difficulty=2 minutes=15
-zero = np.zeros(2)
-w, (m, v, t) = adam(zero, lambda w: np.array([400.0, -0.5]), (zero, zero, 0), lr=0.1)
-check.equal(t, 1, "t after the first step of adam", why="the first step has t = 1")
-check.close(m, [40, -0.05], "m after the first step", why="uncorrected: beta1 m + (1 - beta1) g")
-check.close(
-    v, [160, 0.00025], "v after the first step", why="uncorrected: beta2 v + (1 - beta2) g^2"
+zeros, call = (np.zeros(2), np.zeros(2), 0), "adam([0, 0], gradient, (0, 0, 0), lr=0.1)"
+w, (m, v, t) = check.answer(
+    adam, np.zeros(2), lambda w: np.array([400.0, -0.5]), zeros, lr=0.1, call=call
 )
-check.close(w, [-0.1, 0.1], "the first step of adam from 0", why="it is -lr times the sign of g")
+check.equal(t, 1, f"t after {call}", why="count the first step as t = 1")
+check.close(m, [40, -0.05], f"m after {call}", why="be beta1 m + (1 - beta1) g, uncorrected")
+check.close(v, [160, 0.00025], f"v after {call}", why="be beta2 v + (1 - beta2) g^2, uncorrected")
+check.close(w, [-0.1, 0.1], f"w after {call}", why="be -lr times the sign of g, at the first step")
+once, call = (np.array([3.0]), np.array([10.0]), 1), "adam([1], gradient 8, ([3], [10], 1), ...)"
+w, (m, v, t) = check.answer(
+    adam,
+    np.ones(1),
+    lambda w: np.array([8.0]),
+    once,
+    lr=0.1,
+    beta1=0.8,
+    beta2=0.9,
+    eps=0.3,
+    call=call,
+)
+check.close([*m, *v, t], [4, 15.4, 2], f"m, v and t after {call}, beta1 0.8, beta2 0.9")
+moved = 1 - 0.1 * (4 / 0.36) / (np.sqrt(15.4 / 0.19) + 0.3)
+check.close(
+    w, [moved], f"w after {call}, lr 0.1, eps 0.3", why="divide m by 1 - 0.8^2, v by 1 - 0.9^2"
+)
 ### BEGIN HIDDEN TESTS
 import torch
 
-still = adam(np.ones(2), lambda w: np.array([0.0, 1e-8]), (zero, zero, 0), 1.0)[0]
-check.close(
-    still,
-    [1.0, 0.5],
-    "adam with its own eps",
-    why="eps is 1e-8 unless told, outside the root; no step where the gradient is 0",
-)
 rng = check.rng("adam")
 shape = (3, 2)
 scale, shift = rng.uniform(0.5, 3.0, shape), rng.normal(size=shape)
-beta1, beta2, eps = rng.uniform(0.6, 0.8), rng.uniform(0.9, 0.97), rng.uniform(0.1, 0.5)
-w, state = rng.normal(size=shape), (np.zeros(shape), np.zeros(shape), 0)
-parameter = torch.tensor(w)
-optimiser = torch.optim.Adam([parameter], lr=0.1, betas=(beta1, beta2), eps=eps)
 calls = []
 
 
-def field(w):
-    calls.append(w)
-    return scale * w + np.sin(w + shift)
+def field(point):
+    calls.append(point)
+    return scale * point + np.sin(point + shift)
 
 
-for t in range(1, 21):
-    lr = rng.uniform(0.02, 0.5)
-    old = w.copy(), state[0].copy(), state[1].copy()
-    new = adam(w, field, state, lr, beta1, beta2, eps)
-    check.equal(w, old[0], "w after adam(w, ...)", why="the inputs stay as they were")
-    check.equal(
-        state[0],
-        old[1],
-        "m after adam(w, gradient, (m, v, t), ...)",
-        why="the inputs stay as they were",
+# One step from any state, as its arguments say; nothing is left over from other steps.
+for beta1, beta2, eps in rng.uniform((0.6, 0.9, 0.1), (0.8, 0.97, 0.5), size=(2, 3)):
+    w, lr, t = rng.normal(size=shape), rng.uniform(0.02, 0.5), int(rng.integers(2, 9))
+    m, v, g = rng.normal(size=shape), rng.uniform(0.5, 2.0, shape), field(w)
+    call = f"adam(w, gradient, (m, v, {t}), lr, {beta1:.2f}, {beta2:.2f}, {eps:.2f})"
+    calls.clear()
+    new_w, (new_m, new_v, new_t) = check.answer(
+        adam, w, field, (m, v, t), lr, beta1, beta2, eps, call=call
     )
-    check.equal(
-        state[1],
-        old[2],
-        "v after adam(w, gradient, (m, v, t), ...)",
-        why="the inputs stay as they were",
-    )
-    parameter.grad = torch.tensor(scale * w + np.sin(w + shift))
+    why = "be once a step: asked again, a minibatch gradient might differ"
+    check.equal(len(calls), 1, f"how often {call} asks for a gradient", why=why)
+    check.equal(new_t, t + 1, f"t after {call}", why="be counted on from the state")
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+    check.close(new_m, m, f"m after {call}", why="be beta1 m + (1 - beta1) g, uncorrected")
+    check.close(new_v, v, f"v after {call}", why="be beta2 v + (1 - beta2) g^2, uncorrected")
+    root = np.sqrt(v / (1 - beta2 ** (t + 1)))
+    moved = w - lr * m / (1 - beta1 ** (t + 1)) / (root + eps)
+    why = "move by lr times the corrected m over the root of the corrected v plus eps"
+    check.close(new_w, moved, f"w after {call}", why=why)
+beta1, beta2, eps = rng.uniform((0.6, 0.9, 0.1), (0.8, 0.97, 0.5))
+w, state = rng.normal(size=shape), (np.zeros(shape), np.zeros(shape), 0)
+parameter = torch.tensor(w)
+optimiser = torch.optim.Adam([parameter], lr=0.1, betas=(beta1, beta2), eps=eps)
+other, other_state, gradients = np.zeros(4), (np.zeros(4), np.zeros(4), 0), rng.normal(size=(15, 4))
+for t in range(1, 16):
+    lr, call = rng.uniform(0.02, 0.5), f"adam, step {t}: w"
+    parameter.grad = torch.tensor(field(w))
     optimiser.param_groups[0]["lr"] = lr
     optimiser.step()
-    w, state = new
-    check.close(w, parameter.numpy(), f"adam, step {t}: w", why="it goes the way of torch's Adam")
-w, state, gradients = np.zeros(2), (np.zeros(2), np.zeros(2), 0), rng.normal(size=(9, 2))
-for t in range(1, 9):
-    past = gradients[:t]
-    share1 = 0.9 ** np.arange(t)[::-1, None]
-    share2 = 0.999 ** np.arange(t)[::-1, None]
-    mean = (share1 * past).sum(0) / share1.sum(0)
-    square = (share2 * past**2).sum(0) / share2.sum(0)
-    before, (w, state) = w, adam(w, lambda w, g=gradients[t - 1]: g, state, 0.3)
-    check.close(
-        w - before,
-        -0.3 * mean / (np.sqrt(square) + 1e-8),
-        f"adam with its own betas, step {t}: the move",
-        why="the corrected averages weigh past gradients by beta^age and divide by the weights",
+    w, state = check.answer(adam, w, field, state, lr, beta1, beta2, eps, call=call)
+    check.close(w, parameter.numpy(), call, why="go the way of torch's Adam")
+    # A second descent at the same time, with the betas left out.
+    call = f"adam with beta1 and beta2 left out, step {t}: the move"
+    past, before = gradients[:t], other
+    share1, share2 = (beta ** np.arange(t)[::-1, None] for beta in (0.9, 0.999))
+    mean, square = (share1 * past).sum(0) / share1.sum(0), (share2 * past**2).sum(0) / share2.sum(0)
+    other, other_state = check.answer(
+        adam, other, lambda point, g=gradients[t - 1]: 1.0 * g, other_state, 0.3, eps=0.2, call=call
     )
-check.equal(
-    len(calls),
-    20,
-    "how often adam asks for a gradient in 20 steps",
-    why="once a step: asked again, a minibatch gradient might differ",
+    why = (
+        "weigh past gradients by 0.9^age, their squares by 0.999^age, over the sums of the weights"
+    )
+    check.close(other - before, -0.3 * mean / (np.sqrt(square) + 0.2), call, why=why)
+for steps in (40, 99, 120, 999, 1000, 5000, 9999):
+    m, v, g, call = 0.3, 0.7, 0.5, f"adam with {steps} steps behind it: w"
+    done = (np.array([m]), np.array([v]), steps)
+    w, _ = check.answer(adam, np.zeros(1), lambda point: point + 0.5, done, 0.1, eps=0.2, call=call)
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+    m, v = m / (1 - 0.9 ** (steps + 1)), v / (1 - 0.999 ** (steps + 1))
+    why = "divide by 1 - beta^t at every step, late ones too"
+    check.close(w, [-0.1 * m / (np.sqrt(v) + 0.2)], call, rtol=1e-6, atol=0, why=why)
+call, third = "adam, to nine digits", np.array([1 / 3])
+w, (m, v, _) = check.answer(
+    adam,
+    np.zeros(1),
+    lambda point: point + 1 / 7,
+    (third, third, 1),
+    1 / 9,
+    1 / 3,
+    1 / 7,
+    1 / 3,
+    call=call,
 )
+exact_m, exact_v = 1 / 9 + 2 / 21, 1 / 21 + 6 / 343
+check.close(
+    [*m, *v],
+    [exact_m, exact_v],
+    f"{call}: m and v",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+exact = -exact_m / (8 / 9) / (np.sqrt(exact_v / (48 / 49)) + 1 / 3) / 9
+check.close(
+    w, [exact], f"{call}: w", rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+zero, call = (np.zeros(2), np.zeros(2), 0), "adam(w, gradient, state, lr), eps left out"
+w, _ = check.answer(adam, np.ones(2), lambda point: np.array([0.0, 1e-8]), zero, 1.0, call=call)
+why = "take 1e-8 for eps, outside the root; make no step where the gradient is 0"
+check.close(w, [1.0, 0.5], call, why=why)
+call, done = "adam(w, gradient, state, lr, beta2=0.9999)", (np.array([0.3]), np.array([0.7]), 2)
+_, (_, v, _) = check.answer(
+    adam, np.zeros(1), lambda point: point + 3.0, done, 0.1, beta2=0.9999, call=call
+)
+check.close(
+    v, [0.70083], f"v after {call}", rtol=1e-9, why="be beta2 v + (1 - beta2) g^2, for any beta2"
+)
+call, done = "adam from m = 0.3, v = 0.7, t = 0", (np.array([0.3]), np.array([0.7]), 0)
+_, (m, v, t) = check.answer(adam, np.zeros(1), lambda point: point + 3.0, done, 0.1, call=call)
+check.close(m, [0.57], f"m after {call}", why="go on from the m that was given, whatever t is")
+check.close(v, [0.7083], f"v after {call}", why="go on from the v that was given, whatever t is")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to adam"
+step = "adam(w, gradient, ...)"
+check.answer(adam, np.ones(2), lambda point: lent, (np.zeros(2), np.zeros(2), 0), 0.1, call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="adam" why="no bias correction"
@@ -1404,6 +2022,55 @@ check.equal(
 # - v_hat = v / (1 - beta2**t)
 # + m_hat = m / (1 - beta1 ** (t + 1))
 # + v_hat = v / (1 - beta2 ** (t + 1))
+
+# %% mutant="adam" why="the correction of v ends after 1000 steps"
+# - v_hat = v / (1 - beta2**t)
+# + v_hat = v / (1 - beta2**t) if t <= 1000 else v
+
+# %% mutant="adam" why="the sign of the gradient: right for the first step only"
+# - g = gradient(w)
+# + g = np.sign(gradient(w))
+
+# %% mutant="adam" why="a counter in the function, not in the state"
+# - t = t + 1
+# + t = adam.t = 1 if t == 0 else getattr(adam, "t", 0) + 1
+
+# %% mutant="adam" why="changes m in place"
+# - m = beta1 * m + (1 - beta1) * g
+# + m *= beta1
+# + m += (1 - beta1) * g
+
+# %% mutant="adam" why="moves the caller's array"
+# - return w - lr * m_hat / (np.sqrt(v_hat) + eps), (m, v, t)
+# + w -= lr * m_hat / (np.sqrt(v_hat) + eps)
+# + return w, (m, v, t)
+
+# %% mutant="adam" why="another eps where it is left out"
+# - g = gradient(w)
+# + g, eps = gradient(w), 1e-6 if eps == 1e-8 else eps
+
+# %% mutant="adam" why="the betas swapped"
+# - m, v, t = state
+# + (m, v, t), beta1, beta2 = state, beta2, beta1
+
+# %% mutant="adam" why="asks for the gradient twice"
+# - v = beta2 * v + (1 - beta2) * g**2
+# + v = beta2 * v + (1 - beta2) * gradient(w) ** 2
+
+# %% mutant="adam" why="beta2 is at most 0.999"
+# - m, v, t = state
+# + (m, v, t), beta2 = state, min(beta2, 0.999)
+
+# %% mutant="adam" why="forgets m and v where t is 0"
+# - m, v, t = state
+# + m, v, t = state if state[2] else (0 * state[0], 0 * state[1], 0)
+
+# %% mutant="adam" why="scales the array that gradient(w) gave"
+# - m = beta1 * m + (1 - beta1) * g
+# - v = beta2 * v + (1 - beta2) * g**2
+# + v = beta2 * v + (1 - beta2) * g**2
+# + g *= 1 - beta1
+# + m = beta1 * m + g
 
 
 # %% alternative="adam" why="the corrections folded into the rate, eps rescaled"
@@ -1471,7 +2138,8 @@ print(f"longest step: {max(steps):.2f} lr with the correction, {max(raw):.2f} lr
 def svrg_estimate(gradient, w, snapshot, full, batch) -> np.ndarray:
     """The corrected gradient of a minibatch.
 
-    gradient(w, batch): the mean gradient over the examples `batch`. w, snapshot, full: (d,),
+    gradient(w, batch): the mean gradient over the examples `batch`, in an array that stays as it
+    was. w, snapshot, full: (d,),
     full = the gradient over all examples at the snapshot -> (d,).
     """
     ### BEGIN SOLUTION
@@ -1482,7 +2150,8 @@ def svrg_estimate(gradient, w, snapshot, full, batch) -> np.ndarray:
 def svrg(w, gradient, batches, lr: float) -> np.ndarray:
     """One epoch: a snapshot at w, then a step for each of `batches`. -> the last w.
 
-    gradient(w, batch): as above; `batch = slice(None)` means all examples.
+    gradient(w, batch): as above; `batch = slice(None)` means all examples; ask for it once. batches:
+    a list of arrays of indices.
     """
     ### BEGIN SOLUTION
     snapshot, full = w, gradient(w, slice(None))
@@ -1496,73 +2165,128 @@ def svrg(w, gradient, batches, lr: float) -> np.ndarray:
 a, b = np.array([[1.0], [3.0]]), np.array([2.0, 0.0])
 
 
-def example_gradient(w, batch):
-    return a[batch].T @ (a[batch] @ w - b[batch]) / len(b[batch])
+def example_gradient(point, batch):
+    return a[batch].T @ (a[batch] @ point - b[batch]) / len(b[batch])
 
 
-g = svrg_estimate(example_gradient, np.ones(1), np.zeros(1), np.array([-1.0]), np.array([1]))
-check.close(g, [8.0], "svrg_estimate at w = 1, snapshot 0, full -1", why="it is 9 - 0 + (-1)")
-w = svrg(np.zeros(1), example_gradient, [np.array([0])], 0.5)
-check.close(w, [0.5], "svrg of one step", why="at the snapshot the estimate is the full gradient")
+call = "svrg_estimate at w = 1, snapshot 0.5, full -1, example 1"
+g = check.answer(
+    svrg_estimate,
+    example_gradient,
+    np.ones(1),
+    np.array([0.5]),
+    np.array([-1.0]),
+    np.array([1]),
+    call=call,
+)
+check.close(g, [3.5], call, why="be 9 - 4.5 + (-1)")
+call, batches = "svrg from 0, two steps, lr = 0.1", [np.array([0]), np.array([1])]
+w = check.answer(svrg, np.zeros(1), example_gradient, batches, 0.1, call=call)
+check.close(w, [0.11], call, why="make steps of 0.1 and 0.01: the estimates are -1 and -0.1")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("svrg")
 n, d = 12, 3
 a, b = rng.normal(size=(n, d)), rng.normal(size=n)
 w, snapshot = rng.normal(size=(2, d))
 full = example_gradient(snapshot, slice(None))
-estimates = np.array(
-    [svrg_estimate(example_gradient, w, snapshot, full, np.array([i])) for i in range(n)]
-)
-check.close(
-    estimates.mean(0),
-    example_gradient(w, slice(None)),
-    "the mean of svrg_estimate over all examples",
-    why="the estimate is unbiased: on average the full gradient at w",
-)
+call = "svrg_estimate(gradient, w, snapshot, full, batch)"
+for batch in (np.array([3]), np.array([0, 5, 7]), slice(None)):
+    got = check.answer(svrg_estimate, example_gradient, w, snapshot, full, batch, call=call)
+    want = example_gradient(w, batch) - example_gradient(snapshot, batch) + full
+    check.close(got, want, call, why="be g_B(w) - g_B(snapshot) + full")
+
+
+def estimates(point):
+    singles = [np.array([i]) for i in range(n)]
+    return np.array(
+        [
+            check.answer(svrg_estimate, example_gradient, point, snapshot, full, batch, call=call)
+            for batch in singles
+        ]
+    )
+
+
+mean, whole = estimates(w).mean(0), example_gradient(w, slice(None))
+why = "be unbiased: on average the full gradient at w"
+check.close(mean, whole, "the mean of svrg_estimate over all examples", why=why)
 near = snapshot + 0.01 * (w - snapshot)
 plain_noise = np.array([example_gradient(near, np.array([i])) for i in range(n)]).var(0).sum()
-noise = (
-    np.array(
-        [svrg_estimate(example_gradient, near, snapshot, full, np.array([i])) for i in range(n)]
-    )
-    .var(0)
-    .sum()
-)
 check.that(
-    noise < 0.1 * plain_noise,
-    "near the snapshot the estimate has a much smaller variance than the plain gradient",
+    estimates(near).var(0).sum() < 0.1 * plain_noise,
+    "have near the snapshot a much smaller variance than the plain gradient",
 )
 asked = []
 
 
-def logged(w, batch):
+def logged(point, batch):
     asked.append(batch)
-    return example_gradient(w, batch)
+    return example_gradient(point, batch)
 
 
-start, lr = rng.normal(size=d), 0.1
-kept = start.copy()
-batches = np.split(rng.permutation(n), 4)
-got = svrg(start, logged, iter(batches), lr)
-check.equal(start, kept, "w after svrg(w, ...)", why="the input stays as it was")
-check.equal(
-    sum(isinstance(batch, slice) for batch in asked),
-    1,
-    "how often svrg asks for the full gradient",
-    why="once an epoch",
-)
-slow, mu = start, a.T @ (a @ start - b) / n
-for batch in batches:
-    part, target = a[batch], b[batch]
-    change = part.T @ (part @ (slow - start)) / len(target)
-    slow = slow - lr * (change + mu)
+for start, lr in (
+    (rng.normal(size=d), 0.1),
+    (rng.normal(size=d), 0.03),
+):  # two epochs: two snapshots
+    batches, call = np.split(rng.permutation(n), 4), "svrg(w, gradient, batches, lr)"
+    asked.clear()
+    got = check.answer(svrg, start, logged, batches, lr, call=call)
+    wholes = sum(isinstance(batch, slice) for batch in asked)
+    check.equal(wholes, 1, f"how often {call} asks for the full gradient", why="be once an epoch")
+    parts = len(asked) - wholes
+    why = "be twice a step: at w and at the snapshot"
+    check.equal(parts, 8, f"how often {call} asks for the gradients of 4 batches", why=why)
+    slow, mu = start, a.T @ (a @ start - b) / n
+    for batch in batches:
+        part, target = a[batch], b[batch]
+        change = part.T @ (part @ (slow - start)) / len(target)
+        slow = slow - lr * (change + mu)
+    why = "make steps w - lr (g_B(w) - g_B(snapshot) + full), each from where the last one ended"
+    check.close(got, slow, call, why=why)
+call = "svrg of no batches"
 check.close(
-    got,
-    slow,
-    "svrg(w, gradient, batches, lr)",
-    why="every step is w - lr (g_B(w) - g_B(snapshot) + full)",
+    check.answer(svrg, start, example_gradient, [], 0.1, call=call), start, call, why="stay"
 )
-check.close(svrg(start, example_gradient, [], lr), start, "svrg of no batches")
+a, b, call = np.array([[1.0], [1 / 3]]), np.array([1 / 7, 1.0]), "svrg, to nine digits"
+got = check.answer(
+    svrg, np.zeros(1), example_gradient, [np.array([0]), np.array([1])], 1 / 9, call=call
+)
+mu = -(1 / 7 + 1 / 3) / 2
+exact = -mu / 9 - (-mu / 81 + mu) / 9
+check.close(
+    got, [exact], call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64"
+)
+a, b = rng.normal(size=(8, 2)), rng.normal(size=8)
+plans = {
+    "whose last batch is smaller": [[0, 1, 2], [3, 4, 5], [6, 7]],
+    "with an example twice in a batch": [[1, 1, 4], [5, 2, 5]],
+    "of nine batches": [[0, 1], [2], [3, 4], [5], [6, 7], [1], [2, 5], [7], [0, 3]],
+}
+for what, plan in plans.items():
+    call, start = f"svrg of an epoch {what}", rng.normal(size=2)
+    batches = [np.array(indices) for indices in plan]
+    slow, mu = start, a.T @ (a @ start - b) / 8
+    for batch in batches:
+        slow = slow - 0.1 * (a[batch].T @ (a[batch] @ (slow - start)) / len(batch) + mu)
+    got = check.answer(svrg, start, example_gradient, batches, 0.1, call=call)
+    why = "make a step of the same kind for every batch, with all that is in it"
+    check.close(got, slow, call, why=why)
+lent = []
+
+
+def lending(point, batch):
+    """The gradient, in an array that is kept to be looked at afterwards."""
+    made = example_gradient(point, batch)
+    lent.append((made, made.copy()))
+    return made
+
+
+call, batches = "the arrays that gradient(w, batch) gave to svrg", [np.array([0, 1]), np.array([2])]
+check.answer(svrg, np.ones(2), lending, batches, 0.1, call="svrg(w, gradient, batches, lr)")
+check.answer(
+    svrg_estimate, lending, np.ones(2), np.zeros(2), np.ones(2), batches[0], call="svrg_estimate"
+)
+for made, before in lent:
+    check.equal(made, before, call, why="stay as they were: they may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="svrg" why="plain SGD"
@@ -1589,6 +2313,44 @@ check.close(svrg(start, example_gradient, [], lr), start, "svrg of no batches")
 # - return gradient(w, batch) - gradient(snapshot, batch) + full
 # + return gradient(w, batch) - gradient(snapshot, batch)
 
+# %% mutant="svrg" why="asks twice for a minibatch at w"
+# - return gradient(w, batch) - gradient(snapshot, batch) + full
+# + gradient(w, batch)
+# + return gradient(w, batch) - gradient(snapshot, batch) + full
+
+# %% mutant="svrg" why="one snapshot for all epochs"
+# - snapshot, full = w, gradient(w, slice(None))
+# + snapshot, full = svrg.kept = getattr(svrg, "kept", (w, gradient(w, slice(None))))
+
+# %% mutant="svrg" why="every step from the snapshot"
+# - w = w - lr * svrg_estimate(gradient, w, snapshot, full, batch)
+# + w = snapshot - lr * svrg_estimate(gradient, w, snapshot, full, batch)
+
+# %% mutant="svrg" why="a smaller last batch makes no step"
+# - for batch in batches:
+# + for batch in (one for one in batches if len(one) == len(batches[0])):
+
+# %% mutant="svrg" why="an example that is in a batch twice counts once"
+# - for batch in batches:
+# + for batch in map(np.unique, batches):
+
+# %% mutant="svrg" why="four steps, then no more"
+# - for batch in batches:
+# + for batch in batches[:4]:
+
+# %% mutant="svrg" why="a new snapshot after five steps"
+# - for batch in batches:
+# + for number, batch in enumerate(batches):
+# +     if number == 5:
+# +         snapshot, full = w, gradient(w, slice(None))
+
+# %% mutant="svrg" why="adds to the array that gradient gave"
+# - return gradient(w, batch) - gradient(snapshot, batch) + full
+# + g = gradient(w, batch)
+# + g -= gradient(snapshot, batch)
+# + g += full
+# + return g
+
 
 # %% alternative="svrg" why="the correction computed on its own"
 def svrg_estimate(gradient, w, snapshot, full, batch):
@@ -1604,11 +2366,24 @@ def svrg(w, gradient, batches, lr):
     return w
 
 
+# %% alternative="svrg" why="batches by their numbers"
+def svrg_estimate(gradient, w, snapshot, full, batch):
+    return gradient(w, batch) - gradient(snapshot, batch) + full
+
+
+def svrg(w, gradient, batches, lr):
+    snapshot = w.copy()
+    full = gradient(snapshot, slice(None))
+    for i in range(len(batches)):
+        w = w - lr * svrg_estimate(gradient, w, snapshot, full, batches[i])
+    return w
+
+
 # %% [markdown]
-# Both runs below use the same minibatches and the same rate. An epoch of SVRG costs three times an epoch of SGD in gradients; the axis counts that.
+# Both runs below use the same rate and the same kind of minibatches. An epoch of SVRG costs three times an epoch of SGD in gradients; so SGD gets three times as many epochs.
 
 # %% [markdown] lang="ru"
-# Оба запуска ниже берут одни и те же минибатчи и один и тот же шаг. По числу градиентов эпоха SVRG стоит втрое дороже эпохи SGD; ось это учитывает.
+# У обоих запусков ниже один и тот же шаг и одинаковые размеры минибатчей. По числу градиентов эпоха SVRG стоит втрое дороже эпохи SGD, поэтому SGD получает втрое больше эпох.
 
 
 # %%
@@ -1626,19 +2401,20 @@ def noise(estimate, n: int) -> float:
 slope = on_examples(expand(x_train[:400]), y_train[:400], 0.01)
 rng, w, z, lr = seed_everything(0), np.zeros(6), np.zeros(6), 0.1
 norms, noises = {"SGD": [], "SVRG": []}, {"SGD": [], "SVRG": []}
-for _ in progress(range(30), "epochs"):
-    snapshot, full, batches = z, slope(z, slice(None)), list(minibatches(400, 8, rng))
-    z = svrg(z, slope, batches, lr)
-    for batch in batches:
-        w, _ = sgd(w, lambda w, b=batch: slope(w, b), (), lr)
-    norms["SGD"].append(np.linalg.norm(slope(w, slice(None))))
+for _ in progress(range(30), "epochs of SVRG"):
+    snapshot, full = z, slope(z, slice(None))
+    z = svrg(z, slope, list(minibatches(400, 8, rng)), lr)
     norms["SVRG"].append(np.linalg.norm(slope(z, slice(None))))
-    noises["SGD"].append(noise(lambda i, w=w: slope(w, i), 400))
     point = z, snapshot, full
     noises["SVRG"].append(noise(lambda i, point=point: svrg_estimate(slope, *point, i), 400))
+    for _ in range(3):
+        for batch in minibatches(400, 8, rng):
+            w, _ = sgd(w, lambda w, b=batch: slope(w, b), (), lr)
+        norms["SGD"].append(np.linalg.norm(slope(w, slice(None))))
+        noises["SGD"].append(noise(lambda i, w=w: slope(w, i), 400))
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5))
-cost = {"SGD": np.arange(1, 31), "SVRG": 3 * np.arange(1, 31)}
+cost = {"SGD": np.arange(1, 91), "SVRG": 3 * np.arange(1, 31)}
 titles = ["The norm of the full gradient", "The variance of the estimate"]
 for ax, values, title in zip(axes, [norms, noises], titles, strict=True):
     series = {name: (cost[name], values[name]) for name in values}
@@ -1647,11 +2423,11 @@ plots.show("SGD's gradient norm and variance level off; SVRG's fall by orders of
 
 # %% [markdown]
 # ### Newton: use the curvature
-# Gradient descent crawls because one rate has to suit every curvature. [Newton's method](glossary:Newtons-method) divides by the curvature itself, the Hessian $H$ (for logistic regression also called iteratively reweighted least squares, IRLS). With $p = \sigma(Xw)$:
+# Gradient descent crawls because one rate has to suit every curvature. [Newton's method](glossary:Newtons-method) divides by the curvature itself, the Hessian $H$ (for logistic regression this method is also known as iteratively reweighted least squares, IRLS). With $p = \sigma(Xw)$:
 #
 # $$H = \frac1n X^\top \operatorname{diag}\big(p (1-p)\big) X + \lambda I, \qquad w \leftarrow w - \eta\, (H + \delta I)^{-1} \nabla L(w)$$
 #
-# $\eta = 1$ and $\delta = 0$ make the pure method. Damping $\delta$ makes steps shorter where $H$ is nearly singular. Solve the system, don't invert the matrix.
+# $\eta = 1$ and $\delta = 0$ make the pure method. Damping $\delta$ makes steps shorter where $H$ is nearly singular. Solve the system, don't invert the matrix. This task uses your `sigmoid` from section 2.
 #
 # For logistic regression $H$ without the penalty is also the Fisher information, the mean of $\nabla\ell\, \nabla\ell^\top$ under the model's own labels. So this step is the **natural gradient** ([Amari, 1998](https://doi.org/10.1162/089976698300017746)) as well.
 #
@@ -1659,11 +2435,11 @@ plots.show("SGD's gradient norm and variance level off; SVRG's fall by orders of
 
 # %% [markdown] lang="ru"
 # ### Ньютон: в дело идёт кривизна
-# Градиентный спуск ползёт, потому что один шаг обучения должен подойти всем кривизнам. [Метод Ньютона](glossary:Newtons-method) (Newton's method) делит на саму кривизну — гессиан $H$ (для логистической регрессии он же — взвешенный МНК с итеративным пересчётом весов, IRLS). Пусть $p = \sigma(Xw)$:
+# Градиентный спуск ползёт, потому что один шаг обучения должен подойти всем кривизнам. [Метод Ньютона](glossary:Newtons-method) (Newton's method) делит на саму кривизну — гессиан $H$ (для логистической регрессии этот метод известен и как взвешенный МНК с итеративным пересчётом весов, IRLS). Пусть $p = \sigma(Xw)$:
 #
 # $$H = \frac1n X^\top \operatorname{diag}\big(p (1-p)\big) X + \lambda I, \qquad w \leftarrow w - \eta\, (H + \delta I)^{-1} \nabla L(w)$$
 #
-# При $\eta = 1$, $\delta = 0$ это метод в чистом виде. Демпфирование (damping) $\delta$ укорачивает шаги там, где $H$ почти вырожден. Решайте систему, а не обращайте матрицу.
+# При $\eta = 1$, $\delta = 0$ это метод в чистом виде. Демпфирование (damping) $\delta$ укорачивает шаги там, где $H$ почти вырожден. Решайте систему, а не обращайте матрицу. Этому заданию нужна ваша `sigmoid` из раздела 2.
 #
 # У логистической регрессии $H$ без штрафа — это ещё и информация Фишера: среднее $\nabla\ell\, \nabla\ell^\top$ по меткам, которые порождает сама модель. Поэтому тот же шаг — это и **натуральный градиент** (natural gradient; [Амари, 1998](https://doi.org/10.1162/089976698300017746)).
 #
@@ -1686,8 +2462,8 @@ def logistic_hessian(w: np.ndarray, x: np.ndarray, l2: float = 0.0) -> np.ndarra
 def newton(w, gradient: Gradient, state, lr: float, hessian, damping: float = 0.0) -> tuple:
     """One damped Newton step; the state comes back as it was.
 
-    w: (d,); hessian(w): (d, d).
-    Example: w = [3], gradient [8], hessian [[4]], lr = 1 gives [1]; with damping = 4, [2].
+    w: (d,); hessian(w): (d, d), a new array at each call.
+    Example: w = [3], gradient [8], hessian [[4]], lr = 0.5 gives [2]; with damping = 12, [2.75].
     """
     ### BEGIN SOLUTION
     matrix = hessian(w) + damping * np.eye(len(w))
@@ -1696,74 +2472,169 @@ def newton(w, gradient: Gradient, state, lr: float, hessian, damping: float = 0.
 
 
 # %% test="newton" points=1 bonus=true difficulty=3 minutes=20
-h = logistic_hessian(np.zeros(1), np.array([[4.0], [0.0]]))
+x, call = np.array([[4.0, 1.0], [0.0, 2.0]]), "logistic_hessian([0, 0], [[4, 1], [0, 2]])"
+h = check.answer(logistic_hessian, np.zeros(2), x, call=call)
 check.close(
-    h, [[2.0]], "logistic_hessian([0], [[4], [0]])", why="a mean; a coin has p (1 - p) = 1/4"
+    h, [[2, 0.5], [0.5, 0.625]], call, why="be x^T x / 2 / 4: a mean; a coin has p (1 - p) = 1/4"
 )
-eight, four = lambda w: np.array([8.0]), lambda w: np.array([[4.0]])
-w, _ = newton(np.array([3.0]), eight, (), 1.0, four)
-check.close(w, [1.0], "newton([3], ...), gradient 8, Hessian 4", why="it is 3 - 8 / 4")
-w, _ = newton(np.array([3.0]), eight, (), 1.0, four, damping=4.0)
-check.close(w, [2.0], "newton([3], ...), gradient 8, Hessian 4, damping 4", why="it is 3 - 8 / 8")
+
+
+def slope(point):
+    return np.array([8.0, -1.0])
+
+
+def curvature(point):
+    return np.array([[2.0, 1.0], [1.0, 3.0]])
+
+
+call = "newton([3, 1], ...), gradient [8, -1], Hessian [[2, 1], [1, 3]], lr = 0.1"
+w, _ = check.answer(newton, np.array([3.0, 1.0]), slope, (), 0.1, curvature, call=call)
+check.close(w, [2.5, 1.2], call, why="move by -0.1 times [5, -2], the solution of H d = g")
+w, _ = check.answer(newton, np.array([3.0, 1.0]), slope, (), 0.1, curvature, damping=1.0, call=call)
+check.close(
+    w,
+    [2.7, 1.1],
+    f"{call}, damping = 1",
+    why="move by -0.1 times [3, -1]: H has 1 more on its diagonal",
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("newton")
 n, d = int(rng.integers(15, 25)), 3
-w, x, y = rng.normal(size=d), rng.normal(size=(n, d)), rng.choice([-1.0, 1.0], size=n)
-l2 = rng.uniform(0.5, 2.0)
-kept = w.copy(), x.copy()
+start, x, y = rng.normal(size=d), rng.normal(size=(n, d)), rng.choice([-1.0, 1.0], size=n)
 
 
-def slow_gradient(w, l2=0.0):
-    return (
-        np.mean([-y[i] * x[i] / (1 + np.exp(y[i] * sum(w * x[i]))) for i in range(n)], axis=0)
-        + l2 * w
-    )
+def slow_hessian(point, x):
+    """A sum of outer products."""
+    scores = [sum(row * point) for row in x]
+    weights = [1 / (1 + np.exp(-z)) / (1 + np.exp(z)) for z in scores]
+    return sum(c * np.outer(row, row) for c, row in zip(weights, x, strict=True)) / len(x)
 
 
-for penalty in (0.0, l2):
-    got = logistic_hessian(w, x, penalty)
-    check.equal(got.shape, (d, d), "the shape of logistic_hessian(w, x, l2)")
-    for k in range(d):
-        check.gradient(
-            lambda w, k=k, p=penalty: slow_gradient(w, p)[k],
-            w,
-            got[k],
-            f"row {k} of logistic_hessian(w, x, l2)",
-            why="it is the gradient of the gradient",
-        )
-with np.errstate(over="raise", invalid="raise"):
+call, why = "logistic_hessian(w, x)", "be the mean of p (1 - p) x x^T"
+h = check.answer(logistic_hessian, start, x, call=call)
+check.close(h, slow_hessian(start, x), call, why=why)
+for l2 in rng.uniform(0.5, 2.0, size=2):
+    call = f"logistic_hessian(w, x, {l2:.2f})"
+    h = check.answer(logistic_hessian, start, x, l2, call=call)
     check.close(
-        logistic_hessian(np.ones(1), np.array([[1e4], [-1e4]])),
-        [[0.0]],
-        "logistic_hessian at scores 1e4 and -1e4",
-        why="where the model is sure the loss is flat",
+        h, slow_hessian(start, x) + l2 * np.eye(d), call, why="have l2 more on the diagonal"
     )
+call, whole = "logistic_hessian of whole numbers", np.array([[1, 2], [0, -1], [3, 1]])
+h = check.answer(logistic_hessian, np.array([1, -1]), whole, call=call)
+check.close(h, slow_hessian(np.array([1, -1]), whole), call, why=why)
+with np.errstate(over="raise", invalid="raise"):
+    call = "logistic_hessian at scores 1e4 and -1e4"
+    h = check.answer(logistic_hessian, np.ones(1), np.array([[1e4], [-1e4]]), call=call)
+    check.close(h, [[0.0]], call, why="be flat where the model is sure, without overflow")
 matrix = rng.normal(size=(d, d))
 matrix = matrix @ matrix.T + np.eye(d)
-goal, lr, damping = rng.normal(size=d), rng.uniform(0.2, 0.8), rng.uniform(0.5, 2.0)
-got, state = newton(w, lambda w: matrix @ (w - goal), ("kept",), 1.0, lambda w: matrix)
-check.close(got, goal, "newton on a quadratic with lr=1", why="one step reaches the minimum")
-check.equal(state, ("kept",), "the state after newton", why="newton returns the state that it got")
-got, _ = newton(w, lambda w: matrix @ (w - goal), (), lr, lambda w: matrix, damping)
+goal, asked = rng.normal(size=d), []
+
+
+def pull(point):
+    asked.append("gradient")
+    return matrix @ (point - goal)
+
+
+def bend(point):
+    return matrix.copy()
+
+
+for state in (("kept",), {"t": 3}):
+    call = "newton(w, gradient, state, 1, hessian) on a quadratic"
+    asked.clear()
+    w, after = check.answer(newton, start, pull, state, 1.0, bend, call=call)
+    check.equal(len(asked), 1, f"how often {call} asks for a gradient", why="be once a step")
+    check.close(w, goal, call, why="reach the minimum in one step")
+    check.equal(after, state, f"the state after {call}", why="be the state that was given")
+call = "newton on a nearly flat quadratic, damping left out"
+flat, _ = check.answer(
+    newton,
+    start,
+    lambda point: 1e-9 * (point - goal),
+    (),
+    1.0,
+    lambda point: 1e-9 * np.eye(d),
+    call=call,
+)
+check.close(flat, goal, call, why="have no damping at all: it is 0 unless told")
+call = "logistic_hessian([0], [[1e-5]]), l2 left out"
+h = check.answer(logistic_hessian, np.zeros(1), np.array([[1e-5]]), call=call)
+check.close(h, [[1e-10 / 4]], call, atol=0, why="have no penalty at all: l2 is 0 unless told")
 values, vectors = np.linalg.eigh(matrix)
-shrink = vectors @ np.diag(values / (values + damping)) @ vectors.T
-check.close(
-    got,
-    w - lr * shrink @ (w - goal),
-    "newton with lr and damping",
-    why="along an axis of curvature h the error shrinks by lr h / (h + damping)",
-)
-small = 0.3 * w
+for lr, damping in zip(rng.uniform(0.2, 0.8, size=2), rng.uniform(0.5, 2.0, size=2), strict=True):
+    call = f"newton(w, gradient, (), {lr:.2f}, hessian)"
+    w, _ = check.answer(newton, start, pull, (), lr, bend, call=call)
+    check.close(
+        w, start - lr * (start - goal), call, why="take a part lr of the way to the minimum"
+    )
+    call = f"newton(w, gradient, (), {lr:.2f}, hessian, {damping:.2f})"
+    w, _ = check.answer(newton, start, pull, (), lr, bend, damping, call=call)
+    shrink = vectors @ np.diag(values / (values + damping)) @ vectors.T
+    why = "shrink the error along an axis of curvature h by lr h / (h + damping)"
+    check.close(w, start - lr * shrink @ (start - goal), call, why=why)
+small = 0.3 * start
 weight = 1 / (2 + np.exp(x @ small) + np.exp(-(x @ small)))
-response = x @ small + ((y + 1) / 2 - 1 / (1 + np.exp(-(x @ small)))) / weight
-irls = np.linalg.lstsq(np.sqrt(weight)[:, None] * x, np.sqrt(weight) * response, rcond=None)[0]
-got, _ = newton(small, slow_gradient, (), 1.0, lambda w: logistic_hessian(w, x))
+miss = (y + 1) / 2 - 1 / (1 + np.exp(-(x @ small)))
+irls = np.linalg.lstsq(
+    np.sqrt(weight)[:, None] * x, np.sqrt(weight) * (x @ small + miss / weight), rcond=None
+)[0]
+call = "newton with logistic_hessian"
+w, _ = check.answer(
+    newton,
+    small,
+    lambda point: -x.T @ miss / n,
+    (),
+    1.0,
+    lambda point: logistic_hessian(point, x),
+    call=call,
+)
+check.close(w, irls, call, why="be one round of reweighted least squares")
+x, call = np.array([[1 / 3, 1 / 7]]), "logistic_hessian, to nine digits"
+h = check.answer(logistic_hessian, np.ones(2), x, 1 / 9, call=call)
 check.close(
-    got, irls, "newton with logistic_hessian", why="it is one round of reweighted least squares"
+    h,
+    slow_hessian(np.ones(2), x) + np.eye(2) / 9,
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
-check.that(
-    np.array_equal(w, kept[0]) and np.array_equal(x, kept[1]), "an input was changed in place"
+call = "newton, to nine digits"
+w, _ = check.answer(
+    newton, np.zeros(1), lambda point: point + 1 / 3, (), 1 / 7, lambda point: np.array([[1 / 9]]), 1 / 3,
+    call=call,
+)  # fmt: skip
+check.close(
+    w,
+    [-1 / 21 / (4 / 9)],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
+call, x = "logistic_hessian of repeated examples", np.array([[2.0, 1.0]] * 3 + [[1.0, -1.0]])
+h = check.answer(logistic_hessian, np.array([0.5, -1.0]), x, call=call)
+check.close(
+    h, slow_hessian(np.array([0.5, -1.0]), x), call, why="be a mean over all, equal ones too"
+)
+for values, what in (([1.0, 1e-8], "one nearly flat axis"), ([2.0, -1.0], "a saddle")):
+    call, diagonal = f"newton on a quadratic with {what}", np.array(values)
+    w, _ = check.answer(
+        newton,
+        np.array([3.0, -2.0]),
+        lambda point, h=diagonal: h * (point - 1),
+        (),
+        1.0,
+        lambda point, h=diagonal: np.diag(h),
+        call=call,
+    )
+    check.close(w, [1.0, 1.0], call, why="solve H d = g as it stands, whatever its eigenvalues")
+
+lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to newton"
+step = "newton(w, gradient, ...)"
+check.answer(newton, np.ones(2), lambda point: lent, (), 0.1, lambda point: 2 * np.eye(2), call=step)
+check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
 # %% mutant="newton" why="weighs by p in place of p (1 - p)"
@@ -1790,6 +2661,43 @@ check.that(
 # - return w - lr * np.linalg.solve(matrix, gradient(w)), state
 # + return w - lr * gradient(w) / np.diag(matrix), state
 
+# %% mutant="newton" why="an empty state, whatever was given"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + return w - lr * np.linalg.solve(matrix, gradient(w)), ()
+
+# %% mutant="newton" why="ignores lr"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + return w - np.linalg.solve(matrix, gradient(w)), state
+
+# %% mutant="newton" why="moves the caller's array"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + w -= lr * np.linalg.solve(matrix, gradient(w))
+# + return w, state
+
+# %% mutant="newton" why="single precision"
+# - p = sigmoid(x @ w)
+# + p = sigmoid(x @ w).astype(np.float32)
+
+# %% mutant="newton" why="equal examples count once"
+# - p = sigmoid(x @ w)
+# + x = np.unique(x, axis=0)
+# + p = sigmoid(x @ w)
+
+# %% mutant="newton" why="a pseudoinverse that leaves flat axes out"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + return w - lr * np.linalg.pinv(matrix, rcond=1e-6) @ gradient(w), state
+
+# %% mutant="newton" why="takes the eigenvalues for positive"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + values, axes = np.linalg.eigh(matrix)
+# + return w - lr * axes @ (axes.T @ gradient(w) / np.abs(values)), state
+
+# %% mutant="newton" why="puts the step into the array that gradient(w) gave"
+# - return w - lr * np.linalg.solve(matrix, gradient(w)), state
+# + g = gradient(w)
+# + g[...] = np.linalg.solve(matrix, g)
+# + return w - lr * g, state
+
 
 # %% alternative="newton" why="a sum of outer products, the inverse matrix"
 def logistic_hessian(w, x, l2=0.0):
@@ -1802,6 +2710,18 @@ def newton(w, gradient, state, lr, hessian, damping=0.0):
     return w - lr * np.linalg.inv(hessian(w) + np.diag(np.full(len(w), damping))) @ gradient(
         w
     ), state
+
+
+# %% alternative="newton" why="adds the damping to the matrix that it was given"
+def logistic_hessian(w, x, l2=0.0):
+    p = sigmoid(x @ w)
+    return x.T @ np.diag(p * (1 - p)) @ x / len(x) + l2 * np.eye(len(w))
+
+
+def newton(w, gradient, state, lr, hessian, damping=0.0):
+    h = hessian(w)
+    h[np.diag_indices(len(w))] += damping
+    return w - lr * np.linalg.solve(h, gradient(w)), state
 
 
 # %%
@@ -1832,7 +2752,8 @@ losses = {
 best = losses["Newton"].min()
 series = {k: (np.arange(1, len(v) + 1), np.maximum(v - best, 1e-15)) for k, v in losses.items()}
 title, x_label = "Loss above its minimum", "point of the path (log scale)"
-plots.curves(series, title, x_label, "loss - minimum", log_x=True, log_y=True)
+ax = plots.curves(series, title, x_label, "loss - minimum", log_x=True, log_y=True)
+ax.set_yticks(10.0 ** np.arange(-15, 4, 3))
 plots.show(
     "Newton reaches machine precision in few steps; from a bad start it jumps off unless damped"
 )
@@ -1905,8 +2826,8 @@ def pca(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def power_iteration(matrix: np.ndarray, v: np.ndarray, steps: int) -> np.ndarray:
     """Multiply v by the matrix and scale it to length 1, `steps` times.
 
-    matrix: (d, d), v: (d,) -> (d,).
-    Example: [[2, 0], [0, 1]], v = [1, 1], one step: [2, 1] / sqrt(5).
+    matrix: (d, d), not always symmetric; v: (d,); steps: at least 1 -> (d,).
+    Example: [[2, 1], [0, 1]], v = [1, 2], one step: [4, 2] / sqrt(20).
     """
     ### BEGIN SOLUTION
     for _ in range(steps):
@@ -1917,60 +2838,106 @@ def power_iteration(matrix: np.ndarray, v: np.ndarray, steps: int) -> np.ndarray
 
 
 # %% test="pca" points=1 bonus=true difficulty=2 minutes=20
-components, variances = pca(np.array([[6.0, -2.0], [2.0, 1.0], [4.0, -0.5]]), 1)
-check.close(components, [[0.8, -0.6]], "the component of points on a line along (4, -3)")
-check.close(variances, [6.25], "the variance along the line", why="it has n - 1 below")
-v = power_iteration(np.diag([2.0, 1.0]), np.ones(2), 1)
-check.close(v, np.array([2, 1]) / np.sqrt(5), "power_iteration(diag(2, 1), [1, 1], 1)")
+points, call = np.array([[6.4, -2.3], [1.6, 1.3], [4.6, 0.3], [3.4, -1.3]]), "pca of four points"
+components, variances = check.answer(pca, points, 2, call=call)
+check.close(
+    components,
+    [[0.8, -0.6], [0.6, 0.8]],
+    f"the components of {call}",
+    why="point along the main axes, each of length 1 and with its largest entry positive",
+)
+check.close(variances, [6, 2 / 3], f"the variances of {call}", why="have n - 1 below")
+matrix, call = np.array([[2.0, 1.0], [0.0, 1.0]]), "power_iteration([[2, 1], [0, 1]], [1, 2], 2)"
+v = check.answer(power_iteration, matrix, np.array([1.0, 2.0]), 2, call=call)
+check.close(v, np.array([10, 2]) / np.sqrt(104), call, why="go along [4, 2], then [10, 2]")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("pca")
-for n, d, k in [(int(rng.integers(20, 40)), 4, 3), (5, 8, 2), (30, 3, 3)]:
+for n, d, k in [(int(rng.integers(20, 40)), 4, 3), (5, 8, 2), (30, 3, 3), (9, 4, 1)]:
     turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
     x = rng.normal(size=(n, d)) * 3.0 ** np.arange(d) @ turn + 5 * rng.normal(size=d)
-    kept = x.copy()
-    components, variances = pca(x, k)
-    check.equal(x, kept, "x after pca(x, k)", why="the input stays as it was")
+    call = f"pca(x, {k})"
+    components, variances = check.answer(pca, x, k, call=call)
+    shape = f"the shape of the components of {call}"
+    check.equal(np.shape(components), (k, d), shape, why="be a row for each component")
     centred = x - sum(x) / n
     covariance = sum(np.outer(row, row) for row in centred) / (n - 1)
     values, vectors = np.linalg.eigh(covariance)
-    check.close(
-        variances,
-        values[::-1][:k],
-        "the variances of pca(x, k)",
-        why="they are the largest eigenvalues of the covariance matrix, the largest first",
-    )
-    check.equal(np.shape(components), (k, d), "the shape of the components of pca(x, k)")
-    for i in range(k):
-        check.close(
-            abs(components[i] @ vectors[:, -1 - i]),
-            1.0,
-            f"component {i} of pca(x, k)",
-            why="up to its sign it is the eigenvector of the covariance matrix",
-        )
-        check.close(np.linalg.norm(components[i]), 1.0, f"the length of component {i} of pca(x, k)")
-        largest = max(components[i], key=abs)
+    why = "be the largest eigenvalues of the covariance matrix, the largest first"
+    check.close(variances, values[::-1][:k], f"the variances of {call}", why=why)
+    for i, component in enumerate(components):
+        what = f"component {i} of {call}"
+        check.close(np.linalg.norm(component), 1.0, f"the length of {what}", why="be 1")
+        why = "be up to its sign an eigenvector of the covariance matrix"
+        check.close(abs(component @ vectors[:, -1 - i]), 1.0, what, why=why)
         check.that(
-            largest > 0, f"the entry of component {i} with the largest absolute value is positive"
+            max(component, key=abs) > 0, f"have its largest entry positive, by size ({what})"
         )
-matrix, v = covariance, rng.normal(size=3)
-kept = v.copy()
+whole, call = np.array([[3, 1], [-2, 4], [0, -5]]), "pca of whole numbers"
+components, variances = check.answer(pca, whole, 1, call=call)
+value, vector = (part[..., -1] for part in np.linalg.eigh(np.cov(whole, rowvar=False)))
+check.close(variances, [value], f"the variances of {call}", why="have n - 1 below")
+check.close(abs(components[0] @ vector), 1.0, f"the components of {call}", why="be an eigenvector")
+# A matrix of any kind: not symmetric, with negative numbers.
+matrix, v = rng.normal(size=(3, 3)) + 2 * np.diag([1.0, -2.0, 1.0]), rng.normal(size=3)
 for steps in (1, 2, 5):
-    slow = np.linalg.matrix_power(matrix, steps) @ v
-    check.close(
-        power_iteration(matrix, v, steps),
-        slow / np.linalg.norm(slow),
-        f"power_iteration of {steps} steps",
-        why="it is the matrix to that power times v, scaled to length 1",
-    )
-check.close(power_iteration(matrix, v, 0), kept, "power_iteration of no steps")
-check.equal(v, kept, "v after power_iteration(matrix, v, steps)", why="the input stays as it was")
+    slow, call = np.linalg.matrix_power(matrix, steps) @ v, f"power_iteration(matrix, v, {steps})"
+    why = "be the matrix to that power times v, scaled to length 1"
+    got = check.answer(power_iteration, matrix, v, steps, call=call)
+    check.close(got, slow / np.linalg.norm(slow), call, rtol=1e-4, atol=1e-6, why=why)
+call = "power_iteration of whole numbers"
+got = check.answer(power_iteration, np.array([[2, 1], [0, 1]]), np.array([1, 2]), 1, call=call)
+check.close(got, np.array([4, 2]) / np.sqrt(20), call, why="be scaled to length 1")
+close, call = np.diag([1.0, 0.99]), "power_iteration of a matrix that turns v slowly, 200 steps"
+got = check.answer(power_iteration, close, np.ones(2), 200, call=call)
+slow = np.array([1.0, 0.99**200])
+check.close(got, slow / np.linalg.norm(slow), call, why="make as many steps as it was told")
 with np.errstate(over="raise", invalid="raise"):
+    call = "power_iteration of a large matrix, 100 steps"
+    got = check.answer(power_iteration, 1e6 * np.diag([1.0, 0.2]), np.ones(2), 100, call=call)
     check.close(
-        power_iteration(1e6 * np.diag([1.0, 0.2]), np.ones(2), 100),
-        [1.0, 0.0],
-        "power_iteration of a large matrix, 100 steps",
-        why="scaling at every step keeps the numbers from overflowing",
+        got, [1.0, 0.0], call, why="scale at every step, which keeps numbers from overflowing"
     )
+call, third = "power_iteration, to nine digits", np.array([1 / 3, 1 / 7])
+got = check.answer(power_iteration, np.diag([1.0, 3.0]), third, 1, call=call)
+exact = np.array([7, 9]) / np.sqrt(130)
+check.close(got, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
+call = "pca, to nine digits"
+components, variances = check.answer(pca, np.array([[0.0, 0.0], [2 / 3, 1 / 3]]), 1, call=call)
+check.close(
+    components,
+    np.array([[2, 1]]) / np.sqrt(5),
+    f"{call}: components",
+    rtol=1e-9,
+    why="be right to nine digits: compute in float64",
+)
+check.close(
+    variances,
+    [5 / 18],
+    f"{call}: variances",
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
+repeated, call = np.array([[3.0, 1.0]] * 3 + [[-2.0, 4.0], [0.0, -5.0]]), "pca of repeated points"
+components, variances = check.answer(pca, repeated, 2, call=call)
+values = np.linalg.eigvalsh(np.cov(repeated, rowvar=False))[::-1]
+check.close(variances, values, f"the variances of {call}", why="count every point, equal ones too")
+far, call = repeated + 1e6, "pca of points around 1e6"
+components, variances = check.answer(pca, far, 2, call=call)
+check.close(
+    variances, values, f"the variances of {call}", rtol=1e-6, why="not change when all points move"
+)
+thin = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1e-4], [0.0, -1e-4]])
+call = "pca of a thin cloud"
+components, variances = check.answer(pca, thin, 2, call=call)
+check.close(
+    variances, [2 / 3, 2e-8 / 3], f"the variances of {call}", rtol=1e-6, atol=0,
+    why="be exact, a small one too",
+)  # fmt: skip
+for steps, sign in ((40, 1.0), (41, -1.0)):
+    call = f"power_iteration of [[-3, 0], [0, 1]], {steps} steps"
+    got = check.answer(power_iteration, np.diag([-3.0, 1.0]), np.ones(2), steps, call=call)
+    check.close(got, [sign, 0.0], call, why="change its sign at every step: the matrix does that")
 ### END HIDDEN TESTS
 
 # %% mutant="pca" why="forgets to centre"
@@ -2005,6 +2972,49 @@ with np.errstate(over="raise", invalid="raise"):
 # + x -= x.mean(axis=0)
 # + _, sigma, rows = np.linalg.svd(x, full_matrices=False)
 
+# %% mutant="pca" why="a row times the matrix: the transpose"
+# - v = matrix @ v
+# + v = v @ matrix
+
+# %% mutant="pca" why="n in the place of n - 1"
+# - return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
+# + return rows[:k], sigma[:k] ** 2 / len(x)
+
+# %% mutant="pca" why="stops where little changes"
+# - v = matrix @ v
+# - v = v / np.linalg.norm(v)
+# + before, v = v, matrix @ v
+# + v = v / np.linalg.norm(v)
+# + if np.allclose(v, before, rtol=1e-2):
+# +     break
+
+# %% mutant="pca" why="makes the largest entry of v positive"
+# - return v
+# + return v * np.sign(v[np.abs(v).argmax()])
+
+# %% mutant="pca" why="equal points count once"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + x = np.unique(x, axis=0)
+# + _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+
+# %% mutant="pca" why="the mean is taken off the products, which cancels far from 0"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + products = x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))
+# + _, sigma, rows = np.linalg.svd(products, full_matrices=False)
+# + sigma = np.sqrt(sigma)
+
+# %% mutant="pca" why="small variances are 0"
+# - return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
+# + sigma = np.where(sigma < 1e-3 * sigma[0], 0, sigma)
+# + return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
+
+# %% mutant="pca" why="takes the sign of a negative eigenvalue off"
+# - v = matrix @ v
+# - v = v / np.linalg.norm(v)
+# + before, v = v / np.linalg.norm(v), matrix @ v
+# + v = v / np.linalg.norm(v)
+# + v = -v if np.allclose(v, -before) else v
+
 
 # %% alternative="pca" why="eigenvectors of the covariance matrix"
 def pca(x, k):
@@ -2018,6 +3028,23 @@ def power_iteration(matrix, v, steps):
     for _ in range(steps):
         v = np.dot(matrix, v)
         v = v / np.sqrt(np.sum(v**2))
+    return v
+
+
+# %% alternative="pca" why="v scaled before the loop as well"
+def pca(x, k):
+    _, s, vt = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    vt = vt[:k]
+    largest = np.abs(vt).argmax(axis=1)
+    vt = vt * np.sign(vt[np.arange(len(vt)), largest])[:, None]
+    return vt, s[:k] ** 2 / (len(x) - 1)
+
+
+def power_iteration(matrix, v, steps):
+    v = v / np.linalg.norm(v)
+    for _ in range(steps):
+        v = matrix @ v
+        v = v / np.linalg.norm(v)
     return v
 
 
@@ -2047,7 +3074,7 @@ plots.show(
 # Now use the scales. Tell two digits apart by logistic regression with plain gradient descent, each time with the rate $1/L$, where $L = \lambda_{\max}/4$ bounds the curvature. On the raw pixels it crawls. On coordinates along the components, each divided by its standard deviation (whitening), the same descent is quick: Adagrad and Adam do a part of this work on the fly.
 
 # %% [markdown] lang="ru"
-# Теперь воспользуемся масштабами. Отличим две цифры логистической регрессией с простым градиентным спуском; шаг каждый раз $1/L$, где $L = \lambda_{\max}/4$ — оценка кривизны сверху. На пикселях спуск ползёт. В координатах вдоль компонент, делённых каждая на своё стандартное отклонение (whitening, «отбеливание»), тот же спуск быстр; часть этой работы Adagrad и Adam делают на ходу.
+# Теперь воспользуемся масштабами. Отличим две цифры логистической регрессией с простым градиентным спуском; шаг каждый раз $1/L$, где $L = \lambda_{\max}/4$ — оценка кривизны сверху. На пикселях спуск ползёт. Перейдём к координатам вдоль компонент и каждую поделим на её стандартное отклонение (whitening, «отбеливание») — тот же спуск быстр; часть этой работы Adagrad и Adam делают на ходу.
 
 # %%
 chosen = np.isin(digits, [3, 8])
@@ -2062,7 +3089,8 @@ for name, z in inputs.items():
     slope, w = lambda w, z=z: logistic_gradient(w, z, sides), np.zeros(z.shape[1])
     path = descend(sgd, w, slope, (), 1 / curvature, 100)
     series[name] = [logistic_loss(w, z, sides) for w in path]
-plots.curves(series, "A 3 or an 8? Gradient descent, lr = 1/L", "step", "training loss", log_y=True)
+ax = plots.curves(series, "A 3 or an 8? Gradient descent, lr = 1/L", "step", "training loss")
+ax.set_ylim(0, 0.75)
 plots.show("Gradient descent on whitened components falls much faster than on raw pixels")
 
 # %% [markdown]
@@ -2075,7 +3103,7 @@ plots.show("Gradient descent on whitened components falls much faster than on ra
 # ## 6. Какой шаг обучения взять?
 # Этот вопрос встретится вам в каждом проекте. Ниже каждый метод обучает ваш классификатор из одной и той же точки на одних и тех же минибатчах, для целого диапазона шагов. У хорошего метода долина не только глубокая, но и **широкая**: тогда хватит грубой догадки.
 #
-# Дайте тому же перебору больше эпох, и все долины станут шире: выбор важнее всего, когда шагов мало. Внизу те же шестеро на функции Била — изогнутой долине с крутыми стенами. У каждого лучший шаг из собственного небольшого перебора.
+# Дайте тому же перебору больше эпох, и все долины станут шире: выбор важнее всего, когда шагов мало. Внизу те же шесть методов на функции Била — изогнутой долине с крутыми стенами. У каждого лучший шаг из собственного небольшого перебора.
 
 
 # %%
@@ -2168,11 +3196,11 @@ for name, losses in sweep.items():
     print(f"{name:10} {losses.min():9.3f} {rates[losses.argmin()]:8.2g}   {span}")
 
 # %% [markdown]
-# **What to take along.** Sweep the learning rate on a log scale before anything else. Momentum moves the valley to smaller rates: compare two optimisers each at *its own* best rate, never at a shared one. Adaptive methods care less about the scales of the features, and their rate has a meaning of its own: the length of a step.
+# **What to take along.** Sweep the learning rate on a log scale before anything else. Momentum moves the valley to smaller rates: compare two optimisers each at *its own* best rate, never at a shared one. Adaptive methods care less about the scales of the features. In RMSProp and Adam the rate has a meaning of its own: about how far a step goes along each coordinate.
 #
 # Your network from [backprop](backprop.ipynb) takes plain SGD steps. Give it one of these: only its training loop changes.
 
 # %% [markdown] lang="ru"
-# **Что взять с собой.** Прежде всего переберите шаг обучения по логарифмической шкале. Импульс сдвигает долину к меньшим шагам, поэтому сравнивайте методы каждый при *его* лучшем шаге, а не при общем. Адаптивным методам не так важен масштаб признаков, а их шаг обучения имеет собственный смысл: это длина шага по каждой координате.
+# **Что взять с собой.** Прежде всего переберите шаг обучения по логарифмической шкале. Импульс сдвигает долину к меньшим шагам, поэтому сравнивайте методы каждый при *его* лучшем шаге, а не при общем. Адаптивным методам не так важен масштаб признаков. В RMSProp и Adam шаг обучения имеет собственный смысл: примерно настолько параметры сдвигаются за шаг по каждой координате.
 #
 # Ваша сеть из [backprop](backprop.ipynb) делает шаги простого SGD. Дайте ей один из этих методов: изменится только цикл обучения.

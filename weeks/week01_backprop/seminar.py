@@ -33,12 +33,15 @@ from practical_dl import check, data, plots, progress, seed_everything
 # %% [markdown]
 # **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at the
 # picture of *your* result. The checks that you see are public ones: passing them is a good sign, not
-# a promise. This notebook carries no points, but the two others of the week lean on it. It needs NumPy
-# and nothing else. The data are handwritten digits, 8 × 8 pixels (profile `full`: MNIST, 28 × 28).
+# a promise. Functions leave their arguments as they were and compute in `float64`, as NumPy does by
+# default; whole numbers may come in. This notebook carries no points, but the two others of the week
+# lean on it. It needs NumPy and nothing else. The data are handwritten digits, 8 × 8 pixels (profile `full`: MNIST, 28 × 28).
 
 # %% [markdown] lang="ru"
 # **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на
 # картинку *вашего* результата. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия.
+# Функции не меняют своих аргументов и считают в `float64`, как NumPy по умолчанию; на вход могут прийти
+# и целые числа.
 # Баллов за эту тетрадь нет, но две другие тетради недели на неё опираются. Нужен только NumPy.
 # Данные — рукописные цифры, 8 × 8 пикселей (профиль `full`: MNIST, 28 × 28).
 
@@ -120,48 +123,56 @@ def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 # %% test="pairwise_distances" points=0 difficulty=2 minutes=15
 a = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
 b = np.array([[0.0, 0.0], [6.0, 8.0]])
+call = "pairwise_distances([[0, 0], [3, 4], [1, 0]], [[0, 0], [6, 8]])"
 check.close(
-    pairwise_distances(a, b),
+    check.answer(pairwise_distances, a, b, call=call),
     [[0, 10], [5, 5], [1, np.sqrt(89)]],
-    "pairwise_distances([[0, 0], [3, 4], [1, 0]], [[0, 0], [6, 8]])",
-    why="entry [i, j] is the distance from row i of a to row j of b",
+    call,
+    why="have at [i, j] the distance from row i of a to row j of b",
 )
 rng = check.rng("pairwise_distances")
-far = 1000 + rng.normal(size=(100, 20))  # far from 0 and close together: rounding shows
+far, call = 1000 + rng.normal(size=(100, 20)), "pairwise_distances(x, x), x far from 0"
+found = check.answer(pairwise_distances, far, far, call=call)  # close together: rounding shows
 check.that(
-    np.isfinite(pairwise_distances(far, far)).all(),
-    "pairwise_distances(x, x) has no NaN: rounding must not leave a negative number under the root",
+    not np.isnan(found).any(), "have no NaN: rounding leaves no negative number under the root"
 )
 many = rng.normal(size=(100, 3))
 lines = check.lines_run(lambda: pairwise_distances(many, many))
 check.that(
     lines < 1000,
-    "pairwise_distances of 100 x 100 points runs under 1000 lines of Python: no loop",
+    "run under 1000 lines of Python for 100 x 100 points: no loop",
     details=f"it ran {lines}",
 )
 ### BEGIN HIDDEN TESTS
+call = "pairwise_distances(a, b)"
 for n, m, d in [(1, 1, 1), (4, 7, 3), (6, 2, 9), (3, 3, 3)]:
     a, b = rng.normal(size=(n, d)), rng.normal(size=(m, d))
-    kept = a.copy(), b.copy()
     want = np.array([[np.linalg.norm(p - q) for q in b] for p in a])
-    check.close(
-        pairwise_distances(a, b),
-        want,
-        "pairwise_distances(a, b)",
-        rtol=1e-6,
-        why="it agrees with the distance of each pair taken alone",
-    )
-    check.that(
-        np.array_equal(a, kept[0]) and np.array_equal(b, kept[1]),
-        "pairwise_distances(a, b) leaves a and b as they were",
-    )
+    found = check.answer(pairwise_distances, a, b, call=call)
+    check.close(found, want, call, rtol=1e-6, why="agree with each pair taken alone")
+whole, call = np.array([[1, -2], [4, 2], [0, 0]]), "pairwise_distances of whole numbers"
+found = check.answer(pairwise_distances, whole, whole[1:], call=call)
+want = [[5, np.sqrt(5)], [0, np.sqrt(20)], [np.sqrt(20), 0]]
+check.close(found, want, call, atol=1e-7, why="agree with each pair taken alone")
 between = np.array([[np.linalg.norm(p - q) for q in far] for p in far])
+call = "pairwise_distances(x, x), x far from 0"
+found = check.answer(pairwise_distances, far, far, call=call)
 check.close(
-    pairwise_distances(far, far),
-    between,
-    "pairwise_distances(x, x)",
-    atol=1e-3,
-    why="points far from the origin keep their distances, and each is at 0 from itself",
+    found, between, call, atol=1e-3, why="keep distances there, and 0 from a point to itself"
+)
+a, b, call = (
+    np.array([[1 / 3, 0.0]]),
+    np.array([[0.0, 1 / 7]]),
+    "pairwise_distances, to nine digits",
+)
+found = check.answer(pairwise_distances, a, b, call=call)
+check.close(
+    found,
+    [[np.sqrt(58) / 21]],
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
 ### END HIDDEN TESTS
 
@@ -186,6 +197,16 @@ check.close(
 # - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
 # - return np.sqrt(np.maximum(squared, 0))
 # + return np.array([[np.sqrt(np.sum((p - q) ** 2)) for q in b] for p in a])
+
+# %% mutant="pairwise_distances" why="squares its argument in place"
+# - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+# + product = 2 * a @ b.T
+# + a[...] = a**2
+# + squared = a.sum(axis=1)[:, None] + (b**2).sum(axis=1) - product
+
+# %% mutant="pairwise_distances" why="single precision"
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.sqrt(np.maximum(squared, 0)).astype(np.float32)
 
 
 # %% alternative="pairwise_distances" why="broadcasting: more memory, no cancellation"
@@ -259,7 +280,7 @@ def knn_predict(distances: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray
     """The label with most votes among the k nearest; of tied labels, the smallest.
 
     distances: (m, n) from m queries to n training examples; labels: (n,) whole numbers >= 0;
-    1 <= k <= n -> (m,) labels.
+    1 <= k <= n -> (m,) labels, whole numbers.
     Example: distances [[1, 2, 3, 9]], labels [5, 7, 7, 5], k = 3 -> [7]; k = 2 is a tie -> [5].
     """
     ### BEGIN SOLUTION
@@ -274,24 +295,24 @@ def knn_predict(distances: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray
 distances = np.array([[1.0, 2.0, 3.0, 9.0], [9.0, 3.0, 8.0, 1.0]])
 labels = np.array([5, 7, 7, 5])
 for k, want in [(1, [5, 5]), (2, [5, 5]), (3, [7, 7]), (4, [5, 5])]:
+    call = f"knn_predict([[1, 2, 3, 9], [9, 3, 8, 1]], [5, 7, 7, 5], {k})"
+    found = check.answer(knn_predict, distances, labels, k, call=call)
     check.equal(
-        knn_predict(distances, labels, k),
-        np.array(want),
-        f"knn_predict([[1, 2, 3, 9], [9, 3, 8, 1]], [5, 7, 7, 5], {k})",
-        why="the k nearest vote, and of tied labels the smallest wins",
+        found, np.array(want), call, why="let the k nearest vote, the smallest of tied labels win"
     )
 ### BEGIN HIDDEN TESTS
-check.equal(
-    knn_predict(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([9, 2, 2, 9]), 4),
-    np.array([2]),
-    "knn_predict with two labels tied",
-    why="of tied labels the smallest wins, also where the larger one is nearer",
+call = "knn_predict with two labels tied, the larger one nearer"
+found = check.answer(
+    knn_predict, np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([9, 2, 2, 9]), 4, call=call
 )
-rng = check.rng("knn_predict")
+check.equal(found, np.array([2]), call, why="answer with the smallest of tied labels")
+check.that(
+    np.asarray(found).dtype.kind in "iu", "give labels as whole numbers, which can be indices"
+)
+rng, call = check.rng("knn_predict"), "knn_predict(distances, labels, k)"
 for m, n, classes in [(40, 30, 3), (1, 12, 2), (7, 1, 1), (25, 50, 6)]:
     distances = np.stack([rng.permutation(n) + 0.5 for _ in range(m)])  # no two are equal
     labels = rng.integers(0, classes, size=n) * 2
-    kept = distances.copy(), labels.copy()
     for k in sorted({1, min(4, n), max(1, n // 2), n}):
         want = []
         for row in distances:
@@ -299,16 +320,16 @@ for m, n, classes in [(40, 30, 3), (1, 12, 2), (7, 1, 1), (25, 50, 6)]:
             votes = Counter(int(labels[j]) for j in near)
             most = max(votes.values())
             want.append(min(label for label, count in votes.items() if count == most))
+        found = check.answer(knn_predict, distances, labels, k, call=call)
         check.equal(
-            knn_predict(distances, labels, k),
-            np.array(want),
-            "knn_predict(distances, labels, k)",
-            why="it agrees with counting the votes of each query one by one",
+            found, np.array(want), call, why="agree with counting votes one query at a time"
         )
-    check.that(
-        np.array_equal(distances, kept[0]) and np.array_equal(labels, kept[1]),
-        "knn_predict leaves distances and labels as they were",
-    )
+distances, call = (
+    np.array([[0.3, 0.1, 0.2], [0.1, 0.2, 0.3]]) / 1e6,
+    "knn_predict of tiny distances",
+)
+found = check.answer(knn_predict, distances, np.array([4, 300, 0]), 1, call=call)
+check.equal(found, np.array([300, 4]), call, why="find the nearest however small the gaps are")
 ### END HIDDEN TESTS
 
 # %% mutant="knn_predict" why="lets the farthest vote"
@@ -331,6 +352,19 @@ for m, n, classes in [(40, 30, 3), (1, 12, 2), (7, 1, 1), (25, 50, 6)]:
 # - counts = (votes[:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
 # - return counts.argmax(axis=1)  # the first of the largest: the smallest label
 # + return np.array([Counter(row.tolist()).most_common(1)[0][0] for row in votes])
+
+# %% mutant="knn_predict" why="labels that are no whole numbers"
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + return counts.argmax(axis=1) * 1.0
+
+# %% mutant="knn_predict" why="sorts the distances in place"
+# - return counts.argmax(axis=1)  # the first of the largest: the smallest label
+# + distances.sort(axis=1)
+# + return counts.argmax(axis=1)
+
+# %% mutant="knn_predict" why="rounds the distances"
+# - nearest = np.argsort(distances, axis=1)[:, :k]
+# + nearest = np.argsort(distances.round(4), axis=1, kind="stable")[:, :k]
 
 
 # %% alternative="knn_predict" why="one query at a time, partial sorting"
@@ -424,55 +458,68 @@ def kfold(n: int, folds: int, rng: np.random.Generator) -> list[tuple[np.ndarray
 
 
 # %% test="kfold" points=0 difficulty=2 minutes=15
-splits = kfold(10, 3, np.random.default_rng(0))
-check.equal(len(splits), 3, "len(kfold(10, 3, rng))", why="there is one pair for each fold")
-check.that(
-    all(len(pair) == 2 for pair in splits),
-    "kfold(10, 3, rng) gives pairs (train, held)",
-)
-check.equal(
-    sorted(len(held) for _, held in splits),
-    [3, 3, 4],
-    "sizes of the held-out parts of kfold(10, 3, rng)",
-    why="they differ by at most one",
-)
-check.equal(
-    np.sort(np.concatenate([held for _, held in splits])),
-    np.arange(10),
-    "all held-out parts of kfold(10, 3, rng)",
-    why="every number is held out exactly once",
-)
+call = "kfold(10, 3, rng)"
+splits = check.answer(kfold, 10, 3, np.random.default_rng(0), call=call)
+check.equal([len(pair) for pair in splits], [2, 2, 2], f"lengths in {call}", why="be three pairs")
+sizes = sorted(len(held) for _, held in splits)
+check.equal(sizes, [3, 3, 4], f"sizes of the held-out parts of {call}", why="differ by at most one")
+together = np.sort(np.concatenate([held for _, held in splits]))
+check.equal(together, np.arange(10), f"held-out parts of {call}", why="hold out every number once")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("kfold")
+
+
+def cut(n, folds, source):
+    """The held-out parts, as lists of numbers, after all that can be said of any split."""
+    call = f"kfold({n}, {folds}, rng)"
+    splits = check.answer(kfold, n, folds, source, call=call)
+    check.equal([len(pair) for pair in splits], [2] * folds, f"lengths in {call}", why="be pairs")
+    parts = [(np.array(train), np.array(held)) for train, held in splits]
+    kinds = {part.dtype.kind for pair in parts for part in pair}
+    check.that(kinds <= {"i", "u"}, f"give whole numbers, which can be indices ({call})")
+    held_out = [held.tolist() for _, held in parts]
+    numbers = sorted(i for held in held_out for i in held)
+    check.equal(
+        numbers, list(range(n)), f"held-out parts of {call}", why="hold out every number once"
+    )
+    for train, held in parts:
+        both = sorted([*train.tolist(), *held.tolist()])
+        why = "train on exactly the numbers that are not held out"
+        check.equal(both, list(range(n)), f"train and held of {call}", why=why)
+    sizes = [len(held) for held in held_out]
+    check.that(
+        max(sizes) - min(sizes) <= 1, "have held-out parts that differ by at most one in size"
+    )
+    return held_out
+
+
 for n, folds in [(2, 2), (7, 7), (23, 4), (60, 7), (60, 2)]:
     seed = int(rng.integers(1_000_000))
-    splits = [(list(t), list(h)) for t, h in kfold(n, folds, np.random.default_rng(seed))]
-    check.equal(len(splits), folds, "len(kfold(n, folds, rng))", why="one pair for each fold")
-    held_out = [int(i) for _, held in splits for i in held]
-    check.that(sorted(held_out) == list(range(n)), "kfold: every number is held out exactly once")
-    check.that(
-        all(sorted(int(i) for i in [*t, *h]) == list(range(n)) for t, h in splits),
-        "kfold: train is exactly the numbers that are not held out",
-    )
-    sizes = [len(held) for _, held in splits]
-    check.that(max(sizes) - min(sizes) <= 1, "kfold: held-out parts differ by at most one in size")
-    again = kfold(n, folds, np.random.default_rng(seed))
-    check.that(
-        held_out == [int(i) for _, held in again for i in held],
-        "kfold: equal generators give equal folds; draw from the one that is given and no other",
+    source = np.random.default_rng(seed)
+    held_out = cut(n, folds, source)
+    again = cut(n, folds, np.random.default_rng(seed))
+    check.equal(
+        again, held_out, "kfold with an equal rng", why="give equal folds: draw from it alone"
     )
     if n == 60:
-        other = kfold(n, folds, np.random.default_rng(seed + 1))
-        members = [sorted(int(i) for i in held) for _, held in other]
+        members = [sorted(held) for held in held_out]
         check.that(
-            members != [sorted(held) for _, held in splits],
-            "kfold: another generator gives other folds",
+            not any(held == list(range(min(held), max(held) + 1)) for held in members)
+            and not any(len({i % folds for i in held}) == 1 for held in members),
+            "shuffle the numbers before they are cut, not take them in order",
         )
-        check.that(
-            not any(sorted(h) == list(range(min(h), max(h) + 1)) for _, h in splits)
-            and not any(len({i % folds for i in h}) == 1 for _, h in splits),
-            "kfold: the numbers are shuffled before they are cut, not taken in order",
-        )
+        for other, what in (
+            (np.random.default_rng(seed + 1), "another seed"),
+            (source, "a second call"),
+        ):
+            found = [sorted(held) for held in cut(n, folds, other)]
+            check.that(found != members, f"draw from the given rng: other folds for {what}")
+trials = 1500
+pairs = np.mean([sorted(cut(4, 2, rng)[0]) in ([0, 1], [2, 3]) for _ in range(trials)])
+check.close(
+    pairs, 1 / 3, "how often 0 and 1 of four numbers share one of two folds", rtol=0,
+    atol=7 * np.sqrt(2 / 9 / trials), why="be a third, as for any two",
+)  # fmt: skip
 ### END HIDDEN TESTS
 
 # %% mutant="kfold" why="forgets to shuffle"
@@ -499,6 +546,14 @@ for n, folds in [(2, 2), (7, 7), (23, 4), (60, 7), (60, 2)]:
 # + order, size = rng.permutation(n), n // folds
 # + parts = [order[i * size : (i + 1) * size] for i in range(folds - 1)]
 # + parts.append(order[(folds - 1) * size :])
+
+# %% mutant="kfold" why="turns the order instead of shuffling it"
+# - parts = np.array_split(rng.permutation(n), folds)
+# + parts = np.array_split(np.roll(np.arange(n), rng.integers(n)), folds)
+
+# %% mutant="kfold" why="numbers that can't be indices"
+# - parts = np.array_split(rng.permutation(n), folds)
+# + parts = np.array_split(1.0 * rng.permutation(n), folds)
 
 
 # %% alternative="kfold" why="every folds-th number of a shuffled order"
@@ -577,38 +632,57 @@ def memory(x_fit, y_fit, x_new):
 
 y = np.array([0, 0, 0, 0, 1, 1])
 splits = [(np.array([2, 3, 4, 5]), np.array([0, 1])), (np.array([0, 1]), np.array([2, 3, 4, 5]))]
+call = "cross_validate(majority, x, [0, 0, 0, 0, 1, 1], splits)"
+scores = check.answer(cross_validate, majority, np.zeros((6, 2)), y, splits, call=call)
+check.close(scores, [1.0, 0.5], call, why="be the share of right answers on each held-out part")
+call = "cross_validate(a model that only memorises, x, y, splits)"
+scores = check.answer(cross_validate, memory, np.eye(6), y, splits, call=call)
 check.close(
-    cross_validate(majority, np.zeros((6, 2)), y, splits),
-    [1.0, 0.5],
-    "cross_validate(majority, x, [0, 0, 0, 0, 1, 1], splits)",
-    why="each fold's score is the share of right answers on its held-out part",
-)
-check.close(
-    cross_validate(memory, np.eye(6), y, splits),
-    [0.0, 0.0],
-    "cross_validate(a model that only memorises, x, y, splits)",
-    why="it scores 0: no model sees the held-out examples before it is asked about them",
+    scores, [0.0, 0.0], call, why="be 0: no model sees held-out examples before it is asked"
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("cross_validate")
+given = []
 
 
-for n, cuts in [(11, [2, 7]), (30, [4, 9, 21])]:
-    x, y = rng.normal(size=(n, 3)), rng.integers(0, 3, size=n)
+def threshold(x_fit, y_fit, x_new):
+    """Writes down what it is given, and answers by the first number of each example."""
+    given.append([np.array(part) for part in (x_fit, y_fit, x_new)])
+    first = x_new.reshape(len(x_new), -1)[:, 0]
+    return (first > x_fit.reshape(len(x_fit), -1)[:, 0].mean()) + y_fit.min()
+
+
+def rows(*arrays):
+    """Rows side by side, in an order of their own: theirs does not matter."""
+    flat = np.column_stack([array.reshape(len(array), -1) for array in arrays])
+    return sorted(flat.tolist())
+
+
+for n, cuts, shape in [(11, [2, 7], (3,)), (30, [4, 9, 21], (2, 2))]:
+    x, y = rng.normal(size=(n, *shape)), rng.integers(0, 3, size=n)
     parts = np.split(rng.permutation(n), cuts)
     splits = [(np.concatenate([p for p in parts if p is not part]), part) for part in parts]
+    call = "cross_validate(memory, x, y, splits)"
+    scores = check.answer(cross_validate, memory, x, y, splits, call=call)
+    why = "be 0 for a model that only memorises, for each fold"
+    check.close(scores, np.zeros(len(parts)), call, why=why)
+    call = "cross_validate(predict, x, y, splits)"
+    given.clear()
+    scores = check.answer(cross_validate, threshold, x, y, splits, call=call)
+    for (x_fit, y_fit, x_new), (fit, held) in zip(given, splits, strict=False):
+        why = "be the training rows with their labels, as the split says"
+        check.equal(rows(x_fit, y_fit), rows(x[fit], y[fit]), "what predict learns from", why=why)
+        check.equal(rows(x_new), rows(x[held]), "what predict is asked", why="be the held-out rows")
+    first = x.reshape(n, -1)[:, 0]
+    want = [np.mean((first[h] > first[t].mean()) + y[t].min() == y[h]) for t, h in splits]
     check.close(
-        cross_validate(memory, x, y, splits),
-        np.zeros(len(parts)),
-        "cross_validate(memory, x, y, splits)",
-        why="a model that only memorises scores 0 on examples that it has not seen",
+        scores,
+        want,
+        call,
+        why="fit on the training part, score the held-out part, one number a fold",
     )
-    check.close(
-        cross_validate(lambda xf, yf, xn: (xn[:, 0] > xf[:, 0].mean()) + yf.min(), x, y, splits),
-        [np.mean([(x[i, 0] > x[t, 0].mean()) + y[t].min() == y[i] for i in h]) for t, h in splits],
-        "cross_validate(predict, x, y, splits)",
-        why="fit on the training part, score on the held-out part, one number a fold",
-    )
+    why = "be right to nine digits: compute in float64"
+    check.close(scores, want, f"{call}, to nine digits", rtol=1e-9, atol=0, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="cross_validate" why="lets the model see the held-out part"
@@ -634,6 +708,15 @@ for n, cuts in [(11, [2, 7]), (30, [4, 9, 21])]:
 # - scores.append(np.mean(answers == y[held]))
 # + answers = predict(x[held], y[held], x[train])
 # + scores.append(np.mean(answers == y[train]))
+
+
+# %% alternative="cross_validate" why="counts by hand, a list of numbers"
+def cross_validate(predict, x, y, splits):
+    scores = []
+    for fit, held in splits:
+        answers = predict(x[fit], y[fit], x[held])
+        scores.append(sum(int(a == b) for a, b in zip(answers, y[held], strict=True)) / len(held))
+    return np.array(scores)
 
 
 # %%
@@ -720,29 +803,23 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> n
 # %% test="confusion_matrix" points=0 difficulty=2 minutes=10
 true = np.array([0, 0, 1, 2, 2, 2])
 predicted = np.array([0, 1, 1, 2, 0, 2])
-check.equal(
-    confusion_matrix(true, predicted, 3),
-    np.array([[1, 1, 0], [0, 1, 0], [1, 0, 2]]),
-    "confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 0, 2], 3)",
-    why="row i, column j counts the examples of class i that were called j",
-)
+call = "confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 0, 2], 3)"
+matrix = check.answer(confusion_matrix, true, predicted, 3, call=call)
+why = "count at [i, j] the examples of class i that were called j"
+check.equal(matrix, np.array([[1, 1, 0], [0, 1, 0], [1, 0, 2]]), call, why=why)
 check.that(
-    confusion_matrix(true, predicted, 3).dtype.kind in "iu",
-    "confusion_matrix gives counts: whole numbers, not floating-point ones",
+    np.asarray(matrix).dtype.kind in "iu", "give counts: whole numbers, not floating-point ones"
 )
 ### BEGIN HIDDEN TESTS
-rng = check.rng("confusion_matrix")
-for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3)]:
+rng, call = check.rng("confusion_matrix"), "confusion_matrix(true, predicted, classes)"
+for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3), (1000, 3)]:
     true, predicted = rng.integers(0, max(1, classes - 1), size=(2, n))
     want = np.zeros((classes, classes), dtype=int)
     for t, p in zip(true, predicted, strict=True):
         want[t, p] += 1
-    check.equal(
-        confusion_matrix(true, predicted, classes),
-        want,
-        "confusion_matrix(true, predicted, classes)",
-        why="it agrees with counting one example at a time, also where a class does not occur",
-    )
+    matrix = check.answer(confusion_matrix, true, predicted, classes, call=call)
+    why = "agree with counting one example at a time, also where a class does not occur"
+    check.equal(matrix, want, call, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="confusion_matrix" why="columns are the truth"
@@ -761,6 +838,10 @@ for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3)]:
 # %% mutant="confusion_matrix" why="shares of each row instead of counts"
 # - return matrix
 # + return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+
+# %% mutant="confusion_matrix" why="small numbers that overflow"
+# - matrix = np.zeros((classes, classes), dtype=int)
+# + matrix = np.zeros((classes, classes), dtype=np.uint8)
 
 
 # %% alternative="confusion_matrix" why="one number for each pair, then bincount"
@@ -855,20 +936,17 @@ def precision_recall_f1(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 # %% test="precision_recall_f1" points=0 difficulty=2 minutes=15
-matrix = np.array([[8, 2], [1, 3]])
-precision, recall, f1 = precision_recall_f1(matrix)
-call = "of precision_recall_f1([[8, 2], [1, 3]])"
-check.close(precision, [8 / 9, 3 / 5], f"precision {call}", why="hits by what was called so")
-check.close(recall, [8 / 10, 3 / 4], f"recall {call}", why="hits by what really is so")
-check.close(f1, [16 / 19, 6 / 9], f"F1 {call}", why="it is the harmonic mean of the two")
+matrix, call = np.array([[8, 2], [1, 3]]), "precision_recall_f1([[8, 2], [1, 3]])"
+scores = check.answer(precision_recall_f1, matrix, call=call)
+check.equal(len(scores), 3, f"len of {call}", why="be three: precision, recall, F1")
+precision, recall, f1 = scores
+check.close(precision, [8 / 9, 3 / 5], f"precision of {call}", why="be hits by what was called so")
+check.close(recall, [8 / 10, 3 / 4], f"recall of {call}", why="be hits by what really is so")
+check.close(f1, [16 / 19, 6 / 9], f"F1 of {call}", why="be the harmonic mean of the two")
+call = "precision_recall_f1([[9, 0], [1, 0]])"
 with np.errstate(divide="raise", invalid="raise"):
-    never = precision_recall_f1(np.array([[9, 0], [1, 0]]))
-check.close(
-    np.stack(never),
-    [[0.9, 0], [1, 0], [18 / 19, 0]],
-    "precision_recall_f1([[9, 0], [1, 0]])",
-    why="0 / 0 counts as 0",
-)
+    scores = check.answer(precision_recall_f1, np.array([[9, 0], [1, 0]]), call=call)
+check.close(np.stack(scores), [[0.9, 0], [1, 0], [18 / 19, 0]], call, why="count 0 / 0 as 0")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("precision_recall_f1")
 for classes in (1, 2, 5, 5, 8):
@@ -878,9 +956,9 @@ for classes in (1, 2, 5, 5, 8):
         matrix[:, 3] = 0  # class 3 is never predicted
         matrix[4], matrix[:, 4] = 0, 0  # class 4: a single example, recognised
         matrix[4, 4] = 1
-    kept = matrix.copy()
+    call = "precision_recall_f1(matrix)"
     with np.errstate(divide="raise", invalid="raise"):
-        got = precision_recall_f1(matrix)
+        scores = check.answer(precision_recall_f1, matrix, call=call)
     want = np.zeros((3, classes))
     for c in range(classes):
         hits = matrix[c, c]
@@ -892,17 +970,20 @@ for classes in (1, 2, 5, 5, 8):
                 hits / (hits + misses),
                 hits / (hits + (false_alarms + misses) / 2),
             )
-    for name, values, expected in zip(("precision", "recall", "F1"), got, want, strict=True):
-        check.close(
-            values,
-            expected,
-            f"{name} of precision_recall_f1(matrix)",
-            rtol=1e-9,
-            why="it agrees with counting hits, false alarms and misses of each class",
-        )
-    check.that(
-        np.array_equal(matrix, kept), "precision_recall_f1(matrix) leaves the matrix as it was"
-    )
+    for name, values, expected in zip(("precision", "recall", "F1"), scores, want, strict=True):
+        why = "agree with counting hits, false alarms and misses of each class"
+        check.close(values, expected, f"{name} of {call}", rtol=1e-6, why=why)
+matrix, call = np.array([[7, 4], [3, 5]]), "precision_recall_f1, to nine digits"
+scores = check.answer(precision_recall_f1, matrix, call=call)
+exact = [[7 / 10, 5 / 9], [7 / 11, 5 / 8], [14 / 21, 10 / 17]]
+check.close(
+    np.stack(scores),
+    exact,
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
+)
 ### END HIDDEN TESTS
 
 # %% mutant="precision_recall_f1" why="takes precision for recall"
@@ -925,6 +1006,11 @@ for classes in (1, 2, 5, 5, 8):
 # %% mutant="precision_recall_f1" why="0 / 0 counts as 1"
 # - recall = hits / np.maximum(true, 1)
 # + recall = np.where(true > 0, hits / np.maximum(true, 1), 1.0)
+
+# %% mutant="precision_recall_f1" why="divides the matrix in place"
+# - return precision, recall, f1
+# + matrix[...] = 0
+# + return precision, recall, f1
 
 
 # %% alternative="precision_recall_f1" why="the harmonic mean as it is written"
@@ -1063,7 +1149,7 @@ with np.errstate(all="ignore"):  # NumPy would warn of each overflow
 
 # %% solution="log_softmax"
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """The logarithm of softmax of each row; finite for any finite logits up to 1e4 in size.
+    """The logarithm of softmax of each row; finite for logits up to 1e300 in size.
 
     logits: (n, c) -> (n, c); exp of a row sums to 1.
     Example: [[0, 0]] -> [[-log 2, -log 2]]; [[10000, 0]] -> [[0, -10000]].
@@ -1075,50 +1161,48 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 # %% test="log_softmax" points=0 difficulty=2 minutes=10
-check.close(
-    log_softmax(np.log([[1.0, 2.0, 5.0], [4.0, 4.0, 2.0]])),
-    np.log([[1 / 8, 2 / 8, 5 / 8], [4 / 10, 4 / 10, 2 / 10]]),
-    "log_softmax(log [[1, 2, 5], [4, 4, 2]])",
-    why="each row's exponentials are divided by their sum",
-)
+call = "log_softmax(log [[1, 2, 5], [4, 4, 2]])"
+got = check.answer(log_softmax, np.log([[1.0, 2.0, 5.0], [4.0, 4.0, 2.0]]), call=call)
+want = np.log([[1 / 8, 2 / 8, 5 / 8], [4 / 10, 4 / 10, 2 / 10]])
+check.close(got, want, call, why="divide each row's exponentials by their sum")
+call = "log_softmax([[10000, 0, -10000], [-10000, -10000, -10000]])"
 with np.errstate(over="raise", divide="raise", invalid="raise"):  # an overflow is an error here
-    got = log_softmax(np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4]]))
-check.close(
-    got,
-    [[0, -1e4, -2e4], np.log([1 / 3] * 3)],
-    "log_softmax([[10000, 0, -10000], [-10000, -10000, -10000]])",
-    why="large logits must neither overflow nor give log 0",
-)
+    got = check.answer(log_softmax, np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4]]), call=call)
+want = [[0, -1e4, -2e4], np.log([1 / 3] * 3)]
+check.close(got, want, call, why="neither overflow nor give log 0 for large logits")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("log_softmax")
 for n, c in [(1, 1), (4, 3), (3, 7), (5, 5)]:
-    logits = 3 * rng.normal(size=(n, c))
-    kept = logits.copy()
-    probability = np.exp(logits)
-    want = np.stack([np.log(row / row.sum()) for row in probability])
-    got = log_softmax(logits)
-    check.close(
-        got, want, "log_softmax(logits)", rtol=1e-9, atol=1e-12, why="log of softmax, row by row"
-    )
-    check.that(np.array_equal(logits, kept), "log_softmax(logits) leaves the logits as they were")
+    logits, call = 3 * rng.normal(size=(n, c)), "log_softmax(logits)"
+    want = np.stack([np.log(row / row.sum()) for row in np.exp(logits)])
+    got = check.answer(log_softmax, logits, call=call)
+    check.close(got, want, call, why="be the logarithm of softmax, row by row")
     shift = rng.uniform(-1e4, 1e4, size=(n, 1))  # each row its own
+    call = "log_softmax(logits + a constant for each row)"
     with np.errstate(over="raise", divide="raise", invalid="raise"):
-        moved = log_softmax(logits + shift)
+        moved = check.answer(log_softmax, logits + shift, call=call)
     check.close(
-        moved,
-        want,
-        "log_softmax(logits + a constant for each row)",
-        atol=1e-8,
-        why="a constant added to a row changes nothing, however large",
+        moved, want, call, atol=1e-8, why="not change by a constant added to a row, however large"
     )
+whole, call = np.array([[3, 1, -2], [0, 4, 1]]), "log_softmax of whole numbers"
+got = check.answer(log_softmax, whole, call=call)
+want = whole - np.log(np.exp(whole).sum(axis=1, keepdims=True))
+check.close(got, want, call, why="be the logarithm of softmax, row by row")
+call = "log_softmax of rows of very different size"
 with np.errstate(over="raise", divide="raise", invalid="raise"):
-    wide = log_softmax(np.array([[1e4, 1e4 - 800.0], [-1e4, 1e4], [-1e4, -1e4 + 3.0]]))
-check.close(
-    wide,
-    [[0, -800], [-2e4, 0], [-3 - np.log1p(np.exp(-3)), -np.log1p(np.exp(-3))]],
-    "log_softmax of rows of very different size",
-    why="each row is shifted by its own largest logit, and tiny probabilities keep their logarithm",
-)
+    wide = np.array([[1e4, 1e4 - 800.0], [-1e4, 1e4], [-1e4, -1e4 + 3.0]])
+    got = check.answer(log_softmax, wide, call=call)
+want = [[0, -800], [-2e4, 0], [-3 - np.log1p(np.exp(-3)), -np.log1p(np.exp(-3))]]
+why = "shift each row by its own largest logit, and keep the logarithm of tiny probabilities"
+check.close(got, want, call, why=why)
+call, logits = "log_softmax, to nine digits", np.array([[1 / 3, 1 / 7]])
+got = check.answer(log_softmax, logits, call=call)
+exact = logits - np.log(np.exp(logits).sum())
+check.close(got, exact, call, rtol=1e-9, atol=0, why="be right to nine digits: compute in float64")
+call = "log_softmax([[1e300, 0]])"
+with np.errstate(over="raise", divide="raise", invalid="raise"):
+    got = check.answer(log_softmax, np.array([[1e300, 0.0]]), call=call)
+check.close(got, [[0, -1e300]], call, why="be finite, however large the logits are")
 ### END HIDDEN TESTS
 
 # %% mutant="log_softmax" why="no shift: overflows"
@@ -1146,6 +1230,14 @@ check.close(
 # - shifted = logits - logits.max(axis=1, keepdims=True)
 # + shifted = logits
 # + shifted -= logits.max(axis=1, keepdims=True)
+
+# %% mutant="log_softmax" why="no shift, but long numbers: they overflow later"
+# - shifted = logits - logits.max(axis=1, keepdims=True)
+# + shifted = logits.astype(np.longdouble)
+
+# %% mutant="log_softmax" why="single precision"
+# - return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+# + return (shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
 # %% alternative="log_softmax" why="NumPy's own log of a sum of exponentials"
@@ -1198,7 +1290,7 @@ plots.show(
 
 # %% solution="cross_entropy"
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of -log p of the true class, p = softmax(logits); finite for large logits, too.
+    """Mean of -log p of the true class, p = softmax(logits); finite for logits up to 1e300.
 
     logits: (n, c), labels: (n,) whole numbers in 0 .. c - 1 -> a number (natural logarithm).
     Example: logits [[0, 0], [0, 0]], labels [0, 1] -> log 2.
@@ -1210,42 +1302,52 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 # %% test="cross_entropy" points=0 difficulty=2 minutes=10
-check.close(
-    cross_entropy(np.zeros((3, 4)), np.array([0, 3, 1])),
-    np.log(4),
-    "cross_entropy(zeros of shape (3, 4), [0, 3, 1])",
-    why="even guessing among 4 classes costs log 4",
-)
-check.close(
-    cross_entropy(np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0])),
-    (np.log(4 / 3) + np.log(2)) / 2,
-    "cross_entropy(log [[1, 3], [1, 1]], [1, 0])",
-    why="it is the mean of -log p of each example's own class",
-)
+call = "cross_entropy(zeros of shape (3, 4), [0, 3, 1])"
+got = check.answer(cross_entropy, np.zeros((3, 4)), np.array([0, 3, 1]), call=call)
+check.close(got, np.log(4), call, why="be log 4, the cost of even guessing among 4 classes")
+call = "cross_entropy(log [[1, 3], [1, 1]], [1, 0])"
+got = check.answer(cross_entropy, np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0]), call=call)
+want = (np.log(4 / 3) + np.log(2)) / 2
+check.close(got, want, call, why="be the mean of -log p of each example's own class")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("cross_entropy")
-for n, c in [(1, 2), (6, 3), (4, 4), (3, 8)]:
-    logits, labels = 2 * rng.normal(size=(n, c)), rng.integers(0, c, size=n)
-    kept = logits.copy()
-    losses = [np.log(np.exp(row).sum()) - row[y] for row, y in zip(logits, labels, strict=True)]
-    got = cross_entropy(logits, labels)
-    check.close(
-        got,
-        np.mean(losses),
-        "cross_entropy(logits, labels)",
-        rtol=1e-9,
-        why="it agrees with the loss of each example taken alone",
+
+
+def slow(logits, labels):
+    """One example at a time."""
+    return np.mean(
+        [np.log(np.exp(row).sum()) - row[y] for row, y in zip(logits, labels, strict=True)]
     )
-    check.that(np.ndim(got) == 0, "cross_entropy(logits, labels) is one number")
-    check.that(np.array_equal(logits, kept), "cross_entropy leaves the logits as they were")
-with np.errstate(over="raise", divide="raise", invalid="raise"):
-    sure = cross_entropy(np.array([[1e4, 0.0, -1e4], [0.0, -1e4, 1e4]]), np.array([0, 0]))
+
+
+for n, c, kind in [(1, 2, int), (6, 3, np.uint8), (4, 4, np.int32), (3, 8, int)]:
+    logits, labels = 2 * rng.normal(size=(n, c)), rng.integers(0, c, size=n).astype(kind)
+    call = "cross_entropy(logits, labels)"
+    got = check.answer(cross_entropy, logits, labels, call=call)
+    check.equal(np.shape(got), (), f"shape of {call}", why="be one number")
+    check.close(
+        got, slow(logits, labels), call, why="agree with the loss of each example taken alone"
+    )
+whole, labels = np.array([[3, 1, -2], [0, 4, 1]]), np.array([1, 0])  # nobody is of class 2
+call = "cross_entropy of whole numbers"
+got = check.answer(cross_entropy, whole, labels, call=call)
+check.close(got, slow(whole, labels), call, why="agree with the loss of each example taken alone")
+call, logits = "cross_entropy, to nine digits", np.array([[1 / 3, 1 / 7]])
+got = check.answer(cross_entropy, logits, np.array([1]), call=call)
 check.close(
-    sure,
-    5000.0,
-    "cross_entropy of a confident right and a confident wrong answer",
-    why="the first costs 0, the second its logit gap, without overflow",
+    got,
+    slow(logits, np.array([1])),
+    call,
+    rtol=1e-9,
+    atol=0,
+    why="be right to nine digits: compute in float64",
 )
+for size in (1e4, 1e300):
+    call = f"cross_entropy of a sure right and a sure wrong answer, logits of {size:.0e}"
+    logits = size * np.array([[1.0, 0.0, -1.0], [0.0, -1.0, 1.0]])
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        got = check.answer(cross_entropy, logits, np.array([0, 0]), call=call)
+    check.close(got, size / 2, call, why="cost 0 for the one, its logit gap for the other")
 ### END HIDDEN TESTS
 
 # %% mutant="cross_entropy" why="sums instead of averaging"
@@ -1271,6 +1373,10 @@ check.close(
 # %% mutant="cross_entropy" why="counts in bits"
 # - return float(-chosen.mean())
 # + return float(-chosen.mean() / np.log(2))
+
+# %% mutant="cross_entropy" why="single precision"
+# - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+# + chosen = log_softmax(logits)[np.arange(len(labels)), labels].astype(np.float32)
 
 
 # %% alternative="cross_entropy" why="with an indicator matrix and logaddexp"
@@ -1402,38 +1508,53 @@ def neuron_gradients(
 
 # %% test="neuron_gradients" points=0 difficulty=2 minutes=15
 x, w, b = np.array([2.0, -1.0]), np.array([0.5, -1.5]), -2.0
-grad_x, grad_w, grad_b = neuron_gradients(x, w, b)
-call = "of neuron_gradients([2, -1], [0.5, -1.5], -2)"
-check.gradient(lambda v: neuron(v, w, b), x, grad_x, f"gradient by x {call}")
-check.gradient(lambda v: neuron(x, v, b), w, grad_w, f"gradient by w {call}")
-check.gradient(lambda v: neuron(x, w, v), np.array(b), grad_b, f"gradient by b {call}")
-check.close(
-    np.concatenate([np.ravel(g) for g in neuron_gradients(np.array([3.0]), np.zeros(1), 0.0, 4.0)]),
-    [0, 3, 1],
-    "neuron_gradients([3], [0], 0, upstream=4)",
-    why="the gradient that arrives multiplies all the others",
+call = "neuron_gradients([2, -1], [0.5, -1.5], -2)"
+slopes = check.answer(neuron_gradients, x, w, b, call=call)
+check.equal(len(slopes), 3, f"len of {call}", why="be three: the gradients by x, w and b")
+why = "be the gradient that you can measure"
+check.gradient(lambda v: neuron(v, w, b), x, slopes[0], f"gradient by x of {call}", why=why)
+check.gradient(lambda v: neuron(x, v, b), w, slopes[1], f"gradient by w of {call}", why=why)
+check.gradient(
+    lambda v: neuron(x, w, v), np.array(b), slopes[2], f"gradient by b of {call}", why=why
 )
+call = "neuron_gradients([3], [0], 0, upstream=4)"
+slopes = check.answer(neuron_gradients, np.array([3.0]), np.zeros(1), 0.0, upstream=4.0, call=call)
+why = "be multiplied by the gradient that arrives"
+check.close(np.concatenate([np.ravel(g) for g in slopes]), [0, 3, 1], call, why=why)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("neuron_gradients")
+
+
+def slow(x, w, b, upstream=1.0):
+    """By tanh: a = (1 + tanh(z / 2)) / 2."""
+    slope = upstream * (1 - np.tanh((sum(x * w) + b) / 2) ** 2) / 4
+    return [slope * w, slope * x, slope]
+
+
 for d in (1, 2, 3, 7):
     x, w = rng.normal(size=(2, d))
-    b, upstream = rng.normal(), rng.uniform(0.5, 3.0) * rng.choice([-1, 1])
-    kept = x.copy(), w.copy()
-    got = neuron_gradients(x, w, b, upstream)
-    check.that(len(got) == 3, "neuron_gradients(x, w, b, upstream) gives three gradients")
-
-    def loss(p, q, r, upstream=upstream):
-        """upstream times the neuron: its derivative by a is upstream."""
-        return upstream * 0.5 * (1 + np.tanh((np.sum(p * q) + r) / 2))
-
-    check.gradient(lambda v, w=w, b=b, loss=loss: loss(v, w, b), x, got[0], "gradient by x")
-    check.gradient(lambda v, x=x, b=b, loss=loss: loss(x, v, b), w, got[1], "gradient by w")
-    check.gradient(
-        lambda v, x=x, w=w, loss=loss: loss(x, w, v), np.array(b), got[2], "gradient by b"
-    )
-    check.that(
-        np.array_equal(x, kept[0]) and np.array_equal(w, kept[1]),
-        "neuron_gradients leaves x and w as they were",
+    b = rng.normal()
+    for upstream in (1.0, *rng.uniform(0.5, 3.0, size=2) * [1, -1]):
+        options = {} if upstream == 1.0 else {"upstream": upstream}
+        call = f"neuron_gradients(x, w, b{', upstream' if options else ''})"
+        slopes = check.answer(neuron_gradients, x, w, b, call=call, **options)
+        for got, want, name in zip(slopes, slow(x, w, b, upstream), ("x", "w", "b"), strict=True):
+            why = "be the gradient of a by it, times the one that arrives"
+            check.close(got, want, f"gradient by {name} of {call}", why=why)
+x, w, call = np.array([2, -1]), np.array([1, 3]), "neuron_gradients of whole numbers"
+slopes = check.answer(neuron_gradients, x, w, 1, 2, call=call)
+for got, want, name in zip(slopes, slow(x, w, 1, 2), ("x", "w", "b"), strict=True):
+    check.close(got, want, f"gradient by {name} of {call}", why="be the same formula")
+x, w, call = np.array([1 / 3]), np.array([1 / 7]), "neuron_gradients, to nine digits"
+slopes = check.answer(neuron_gradients, x, w, 1 / 9, call=call)
+for got, want, name in zip(slopes, slow(x, w, 1 / 9), ("x", "w", "b"), strict=True):
+    check.close(
+        got,
+        want,
+        f"gradient by {name} of {call}",
+        rtol=1e-9,
+        atol=0,
+        why="be right to nine digits: compute in float64",
     )
 ### END HIDDEN TESTS
 
@@ -1460,6 +1581,15 @@ for d in (1, 2, 3, 7):
 # %% mutant="neuron_gradients" why="the bias gets no gradient from the sigmoid"
 # - return grad_z * w, grad_z * x, grad_z
 # + return grad_z * w, grad_z * x, upstream
+
+# %% mutant="neuron_gradients" why="a factor of 2 where nothing arrives"
+# - grad_z = upstream * a * (1 - a)
+# + grad_z = (2 if upstream == 1 else upstream) * a * (1 - a)
+
+# %% mutant="neuron_gradients" why="scales w in place"
+# - return grad_z * w, grad_z * x, grad_z
+# + w[...] = grad_z * w
+# + return w, grad_z * x, grad_z
 
 
 # %% alternative="neuron_gradients" why="node by node, as the graph is drawn"
@@ -1600,7 +1730,7 @@ for name, values in table.items():
 # make the steps better. The instruments stay the same.
 
 # %% [markdown] lang="ru"
-# По доле верных ответов трое различаются на несколько процентов, и даже молчание выглядит неплохо.
+# По доле верных ответов три детектора различаются на несколько процентов, и даже молчание выглядит неплохо.
 # Полнота показывает, сколько восьмёрок упускает каждый. Один нейрон проводит одну прямую границу, и её мало: в
 # тетради [backprop](backprop.ipynb) вы сложите из нейронов слои, а в
 # [adaptive_sgd](adaptive_sgd.ipynb) улучшите сами шаги. Инструменты останутся те же.

@@ -7,13 +7,13 @@
 # # Convolutions from the inside, and what is built of them
 # First you write the operations that a convolutional network is made of, forward and backward, and see what each does to a real picture. Then parts that help deep networks learn: residual blocks, mixup, label smoothing. Then two whole systems on microscope pictures: a U-Net that finds the nuclei of cells, and a detector of white blood cells, with its boxes, its duplicates removed and its average precision measured.
 #
-# Thirteen tasks, all for bonus points. The checks that you see are public ones: passing them is no promise of full marks.
+# Thirteen tasks, all for bonus points. The checks that you see are public ones: passing them is no promise of full marks. Where a docstring does not say otherwise, your functions leave their arguments as they were, return arrays of their own, and compute in float64 if they get float64 or whole numbers.
 
 # %% [markdown] lang="ru"
 # # Свёртка изнутри и то, что из неё строят
 # Сначала вы напишете операции, из которых сделана свёрточная сеть, — прямой и обратный проход — и посмотрите, что каждая делает с настоящей картинкой. Затем то, что помогает глубоким сетям учиться: остаточные блоки, mixup, сглаживание меток. Затем две целые системы на снимках с микроскопа: U-Net, которая находит ядра клеток, и детектор лейкоцитов, белых клеток крови, — с рамками, удалением дубликатов и измеренной средней точностью.
 #
-# Тринадцать задач, все на бонусные баллы. Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл.
+# Тринадцать задач, все на бонусные баллы. Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл. Если в описании функции не сказано иначе, она не меняет свои аргументы, возвращает собственные массивы и считает в float64, когда получила float64 или целые числа.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -57,7 +57,7 @@ settings = {
 
 # %% [markdown]
 # ## 1. Convolution: one tap at a time
-# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns. In sections 1–3 you use NumPy alone, and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
+# Pictures are arrays $(n, c, h, w)$: pictures, channels, rows, columns; of floats or of whole numbers, such as bytes; so may weights, biases and gradients be. Pixels are finite. In sections 1–3 you write in NumPy (SciPy will do, too), and torch is the judge. What a network calls [convolution](glossary:Convolution) lays a kernel of $k_h \times k_w$ weights on every place of the picture and adds up the products. Read it by **taps**: kernel position $(i, j)$ meets, for all outputs at once, a shifted and thinned copy of the picture,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -69,7 +69,7 @@ settings = {
 
 # %% [markdown] lang="ru"
 # ## 1. Свёртка: отвод за отводом
-# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы. В разделах 1–3 вы пользуетесь только NumPy, а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
+# Картинки — массивы $(n, c, h, w)$: картинки, каналы, строки, столбцы; числа в них вещественные или целые, например байты; такими же бывают веса, сдвиги и градиенты. Бесконечных пикселей нет. В разделах 1–3 вы пишете на NumPy (можно и SciPy), а torch — судья. То, что в сетях называют [свёрткой](glossary:Convolution) (convolution), прикладывает ядро из $k_h \times k_w$ весов к каждому месту картинки и складывает произведения. Читайте её по **отводам** (taps, слово из цифровых фильтров): позиция ядра $(i, j)$ встречает сразу для всех выходов сдвинутую и прореженную копию картинки,
 #
 # $$y_{f}[a, b] = \beta_f + \sum_{i, j} \sum_{c}\; w_{f c}[i, j]\; x_{c}\bigl[a\,s_h + i\,d_h,\; b\,s_w + j\,d_w\bigr],$$
 #
@@ -91,9 +91,9 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation:
 
 
 def pad(x: np.ndarray, padding: Pair, value: float = 0.0) -> np.ndarray:
-    """Put p rows and columns of a value around every picture. (..., h, w) -> a larger copy."""
+    """Put p rows and columns of a value around every picture. (..., h, w) -> a larger copy, floats."""
     sides = [(0, 0)] * (x.ndim - 2) + [(p, p) for p in padding]
-    return np.pad(x, sides, constant_values=value)
+    return np.pad(x.astype(float), sides, constant_values=value)
 
 
 def crop(x: np.ndarray, padding: Pair) -> np.ndarray:
@@ -126,9 +126,9 @@ figure, axes = plt.subplots(1, 4, figsize=(11, 3.4))
 for ax, (name, (stride, padding, dilation)) in zip(axes, cases.items(), strict=True):
     canvas = pad(np.full((7, 8), 0.2), padding)
     size = output_size((7, 8), (3, 3), stride, padding, dilation)
-    tap(canvas, 1, 2, size, stride, dilation)[...] += 0.3  # all pixels that one tap meets
+    tap(canvas, 1, 2, size, stride, dilation)[...] = 0.5  # all pixels that one tap meets
     for i, j in np.ndindex(3, 3):
-        tap(canvas, i, j, size, stride, dilation)[0, 0] += 0.5  # the taps of the first output
+        tap(canvas, i, j, size, stride, dilation)[0, 0] = 0.9  # the taps of the first output
     ax.imshow(canvas, cmap="Blues", vmin=0, vmax=1)
     ax.set_xticks(np.arange(canvas.shape[1] + 1) - 0.5, [])
     ax.set_yticks(np.arange(canvas.shape[0] + 1) - 0.5, [])
@@ -167,7 +167,7 @@ def conv2d(
     """Convolution as networks have it: the kernel is not flipped.
 
     x: (n, c, h, w), weight: (f, c / groups, kh, kw), bias: (f,) -> (n, f, oh, ow).
-    Example: x = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], weight = [[1, 2], [0, -1]], no bias:
+    Example: x = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], weight = [[1, 2], [0, -1]], bias = [0]:
     the first output is 1 * 1 + 2 * 2 + 0 * 4 - 1 * 5 = 0, all are [[0, 2], [6, 8]].
     """
     ### BEGIN SOLUTION
@@ -186,10 +186,10 @@ def conv2d(
 
 
 # %% [markdown]
-# The hidden checks draw cases with different numbers for rows and columns. While your function runs in one, torch is out of order.
+# The hidden checks draw cases with different numbers for rows and columns. While your function runs in them, torch's functions raise an error, and it may start no threads.
 
 # %% [markdown] lang="ru"
-# Скрытые проверки берут случаи, где числа для строк и столбцов разные. Пока в них работает ваша функция, torch отключён.
+# Скрытые проверки берут случаи, где числа для строк и столбцов разные. Пока в них работает ваша функция, функции torch вызывают ошибку, а запускать потоки нельзя.
 
 
 # %%
@@ -212,43 +212,113 @@ def conv_case(rng: np.random.Generator, kernel=None, stride=None, padding=None, 
 # %% test="conv2d" points=1 bonus=true difficulty=3 minutes=25
 x, weight = np.arange(1.0, 10).reshape(1, 1, 3, 3), np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
 check.close(
-    conv2d(x, weight, np.zeros(1)),
+    conv2d(x.copy(), weight.copy(), np.zeros(1)),
     [[[[0, 2], [6, 8]]]],
     "conv2d of the docstring's example",
-    why="each output is the sum of kernel times window; the kernel is not flipped",
+    why="add up kernel times window, the kernel as it is, not flipped",
+)
+check.close(
+    conv2d(x.copy(), weight.copy(), np.array([100.0])),
+    [[[[100, 102], [106, 108]]]],
+    "conv2d(x, weight, [100])",
+    why="add the bias to every output",
 )
 check.close(
     conv2d(x, weight, np.array([100.0]), stride=(2, 1), padding=(1, 0)),
     [[[[98, 97], [106, 108]]]],
     "conv2d(x, weight, [100], stride=(2, 1), padding=(1, 0))",
-    why="a row of zeros above and below, then every second row",
+    why="put a row of zeros above and below, then take every second row",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("conv2d")
-single = {"rtol": 1e-4, "atol": 1e-4}  # an answer may compute in float32
+
+
+def judge_conv2d(x, weight, bias, call, why, **options):
+    """conv2d gives what torch's does, which is asked first."""
+    doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight, bias))
+    want = F.conv2d(*doubles, **options)
+    with week03.without_torch():
+        got = check.answer(conv2d, x, weight, bias, call=call, **options)
+    week03.close(got, want, call, why)
+
+
+for x_shape, weight_shape, options, why in [
+    ((1, 1, 5, 7), (1, 1, 2, 3), {}, "add up kernel times window at every place, then the bias"),
+    ((1, 3, 5, 6), (1, 3, 3, 2), {}, "add up over the input's channels"),
+    ((1, 2, 5, 6), (4, 2, 2, 3), {}, "give each filter an output channel and its own bias"),
+    ((3, 2, 4, 5), (1, 2, 2, 3), {}, "treat each picture of the batch by itself"),
+    ((1, 1, 8, 9), (1, 1, 2, 3), {"stride": (2, 3)}, "go on by the stride: (rows, columns)"),
+    ((1, 1, 4, 5), (1, 1, 3, 2), {"padding": (2, 1)}, "add padding zeros on each side"),
+    ((1, 2, 4, 5), (2, 2, 3, 5), {"padding": (1, 2)}, "leave x alone where y has its size"),
+    ((1, 1, 8, 9), (1, 1, 3, 2), {"dilation": (2, 3)}, "keep the taps a dilation apart"),
+    ((1, 4, 4, 5), (6, 2, 2, 3), {"groups": 2}, "let a run of outputs read its run of inputs"),
+    ((1, 3, 5, 4), (6, 1, 2, 3), {"groups": 3}, "give each channel two outputs of its own"),
+    (
+        (1, 5, 8, 9),
+        (5, 1, 3, 2),
+        {"groups": 5, "dilation": (2, 3)},
+        "keep the taps a dilation apart in each of many groups",
+    ),
+]:
+    x, weight = rng.normal(size=x_shape), rng.normal(size=weight_shape)
+    bias = rng.normal(size=len(weight))
+    call = f"conv2d(x, weight, bias) of shapes {x_shape} and {weight_shape}, {options}"
+    judge_conv2d(x, weight, bias, call, why, **options)
+photo, weight = rng.integers(0, 256, (1, 2, 4, 5), np.uint8), rng.normal(size=(3, 2, 2, 3))
+bias = rng.normal(size=3)
+judge_conv2d(photo, weight, bias, "conv2d(bytes, weight, bias)", "keep the fractions of the answer")
+large = 2**27 + 1 + np.arange(40).reshape(1, 2, 4, 5)
+why = "take whole numbers as they are, however large"
+judge_conv2d(large, weight, bias, "conv2d(large whole numbers, weight, bias)", why)
+whole, byte = np.arange(-18, 18).reshape(3, 2, 2, 3), np.arange(220, 256, dtype=np.uint8)
+why = "keep the fractions of picture and bias, also where weights are whole numbers"
+judge_conv2d(photo / 7, whole, bias, "conv2d(x, whole weight, bias)", why)
+byte = byte.reshape(3, 2, 2, 3)
+judge_conv2d(photo / 7, byte, bias, "conv2d(x, bytes, bias)", "take weights of bytes as they are")
+few = np.array([250, 3, 131], np.uint8)
+judge_conv2d(photo / 7, weight, few, "conv2d(x, weight, bytes)", "take a bias of bytes as it is")
+why = "not overflow where all are bytes"
+judge_conv2d(photo // 2 + 120, byte, few, "conv2d(bytes, bytes, bytes)", why)
 fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
 for case in [*fixed, *[(None,) * 4] * 9]:
     x, weight, bias, options = conv_case(rng, *case)
-    kept = x.copy(), weight.copy(), bias.copy()
-    with check.without_torch():
-        y = conv2d(x, weight, bias, **options)
-    tensors = [torch.tensor(v) for v in kept]
-    check.close(
-        y,
-        F.conv2d(*tensors, **options),
-        f"conv2d(x, weight, bias) with {options}",
-        **single,
-        why="it agrees with torch's conv2d",
+    call = f"conv2d(x, weight, bias) with {options}"
+    judge_conv2d(
+        x, weight, bias, call, "do all of this together, as torch's conv2d does", **options
     )
-    check.that(
-        all(np.array_equal(a, b) for a, b in zip(kept, (x, weight, bias), strict=True)),
-        "conv2d changes one of its inputs in place",
-    )
-# Depthwise: as many groups as channels, two outputs from each.
-x, weight, bias = rng.normal(size=(1, 3, 5, 4)), rng.normal(size=(6, 1, 2, 3)), rng.normal(size=6)
-y = F.conv2d(*[torch.tensor(v) for v in (x, weight, bias)], groups=3)
-check.close(conv2d(x, weight, bias, groups=3), y, "conv2d with groups = channels", **single)
+first = conv2d(x, weight, bias, **options)
+want = check.array(conv2d(x, weight, bias, **options), call)
+conv2d(x + 1, weight, bias, **options)
+check.close(first, want, f"{call}, looked at after a second call", why="be an array of its own")
+free = all(v.flags.writeable for v in (x, weight, bias))
+check.that(free, "leave the arguments of conv2d as they were, free to be written to")
+for part in (x, weight, bias):
+    part += 1
+    doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight, bias))
+    want = F.conv2d(*doubles, **options)
+    what = f"{call}, called again after its arguments changed"
+    again = check.array(conv2d(x, weight, bias, **options), what)
+    why = "look at the numbers in its arguments, not at which arrays they are"
+    week03.close(again, want, what, why)
 ### END HIDDEN TESTS
+
+# %% mutant="conv2d" why="large whole numbers in single precision"
+# - x = pad(x, padding)
+# + x = pad(x.astype(np.float32) if x.dtype.kind in "iu" else x, padding)
+
+# %% mutant="conv2d" why="a bias of whole numbers where the weights are"
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.reshape(n, f, *size) + bias.astype(weight.dtype)[:, None, None]
+
+# %% mutant="conv2d" why="weights of bytes get signs"
+# - weight = weight.reshape(groups, f // groups, c // groups, *kernel)
+# + weight = weight.astype(np.int8) if weight.dtype == np.uint8 else weight
+# + weight = weight.reshape(groups, f // groups, c // groups, *kernel)
+
+# %% mutant="conv2d" why="locks its argument"
+# - n, c, *size = x.shape
+# + x.flags.writeable = False
+# + n, c, *size = x.shape
 
 # %% mutant="conv2d" why="flips the kernel, as mathematics does"
 # - met = tap(x, i, j, size, stride, dilation)
@@ -276,11 +346,46 @@ check.close(conv2d(x, weight, bias, groups=3), y, "conv2d with groups = channels
 # - y += np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
 # + y = np.einsum("ngchw,gfc->ngfhw", met, weight[..., i, j])
 
+# %% mutant="conv2d" why="whole numbers for a picture of bytes"
+# - n, c, *size = x.shape
+# + n, c, *size = x.shape
+# + kind = x.dtype
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return (y.reshape(n, f, *size) + bias[:, None, None]).astype(kind)
+
+# %% mutant="conv2d" why="lets torch do it, in another thread"
+# - n, c, *size = x.shape
+# + from concurrent.futures import ThreadPoolExecutor
+# +
+# + def work():
+# +     tensors = [torch.tensor(v, dtype=torch.float64) for v in (x, weight, bias)]
+# +     return F.conv2d(*tensors, stride, padding, dilation, groups).numpy()
+# +
+# + with ThreadPoolExecutor(1) as pool:
+# +     return pool.submit(work).result()
+# + n, c, *size = x.shape
+
+# %% mutant="conv2d" why="one array for all answers of a size"
+# - y = np.zeros((n, groups, f // groups, *size))
+# + shape = n, groups, f // groups, *size
+# + y = conv2d.__dict__.setdefault(str(shape), np.zeros(shape))
+# + y[...] = bias.reshape(groups, -1, 1, 1)
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.reshape(n, f, *size)
+
+# %% mutant="conv2d" why="swaps the padding of rows and columns"
+# - x = pad(x, padding)
+# + x = pad(x, padding[::-1])
+
+# %% mutant="conv2d" why="the first filter's bias for all"
+# - return y.reshape(n, f, *size) + bias[:, None, None]
+# + return y.reshape(n, f, *size) + bias[0]
+
 
 # %% alternative="conv2d" why="im2col: all windows as columns of a matrix, then one product a group"
 def conv2d(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     (kh, kw), (dh, dw) = weight.shape[2:], dilation
-    x = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
+    x = np.pad(1.0 * x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
     reach = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
     windows = windows[:, :, :: stride[0], :: stride[1], ::dh, ::dw]
@@ -323,7 +428,9 @@ plots.show(
 # ### Backward
 # Where a value is used many times its gradients add up. Weight $w[i, j]$ meets `tap(x, i, j)` in every output, so its gradient is the sum of output gradient times tap, over pictures and places. And what an output took from a pixel by a tap, the gradient returns **by the same tap**: write it into `tap(grad_x, i, j)`, a view, and the sum is done where windows overlap.
 #
-# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d],$$
+#
+# $$\frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j].$$
 #
 # The gradient of the padding goes nowhere: cut it off.
 #
@@ -333,7 +440,9 @@ plots.show(
 # ### Обратный проход
 # Если значение использовано много раз, его градиенты складываются. Вес $w[i, j]$ встречает `tap(x, i, j)` в каждом выходе, поэтому его градиент — сумма произведений градиента выхода на отвод по всем картинкам и местам. А то, что выход взял у пикселя через отвод, градиент возвращает **через тот же отвод**: пишите в `tap(grad_x, i, j)` — это представление (view), и там, где окна перекрываются, сумма получится сама.
 #
-# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d], \qquad \frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j]$$
+# $$\frac{\partial L}{\partial w_{fc}[i,j]} = \sum_{n, a, b} G_f[a, b]\; x_c[a s + i d,\, b s + j d],$$
+#
+# $$\frac{\partial L}{\partial x_c}\Big[a s + i d,\, b s + j d\Big] \mathrel{+}= \sum_f G_f[a, b]\; w_{fc}[i, j].$$
 #
 # Градиент дополнения никому не нужен: отрежьте его.
 #
@@ -359,9 +468,9 @@ def conv2d_backward(
     padded = pad(x, padding)
     taken = padded.reshape(n, groups, c // groups, *padded.shape[2:])
     grad_taken = np.zeros_like(taken)
-    grouped = weight.reshape(groups, f // groups, *weight.shape[1:])
+    grouped = weight.astype(float).reshape(groups, f // groups, *weight.shape[1:])
     grad_weight = np.zeros_like(grouped)
-    out = grad.reshape(n, groups, f // groups, *size)
+    out = grad.astype(float).reshape(n, groups, f // groups, *size)
     for i, j in np.ndindex(*weight.shape[2:]):
         met = tap(taken, i, j, size, stride, dilation)
         grad_weight[..., i, j] = np.einsum("ngfhw,ngchw->gfc", out, met)
@@ -379,54 +488,98 @@ check.close(
     grad_x,
     [[[[1, 12, 20], [0, -1, -10], [0, 0, 0]]]],
     "grad_x of conv2d_backward",
-    why="each output gradient comes back through the kernel; where windows overlap they add up",
+    why="come back through the kernel from each output; where windows overlap, add up",
 )
 check.close(
     grad_weight,
     [[[[21, 32], [54, 65]]]],
     "grad_weight of conv2d_backward",
-    why="weight [i, j] gets the sum of output gradient times the pixel that it met",
+    why="be, for weight [i, j], the sum of output gradient times the pixel that it met",
 )
-check.close(grad_bias, [11], "grad_bias of conv2d_backward", why="every output adds the bias once")
+check.close(grad_bias, [11], "grad_bias of conv2d_backward", why="be the sum over all outputs")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("conv2d_backward")
+
+
+def judge_conv2d_backward(x, weight, call, why, grad=None, scale=1.0, **options):
+    """conv2d_backward gives what torch's autograd does, which is asked first."""
+    bias = rng.normal(size=len(weight))
+    leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (x, weight, bias)]
+    y = F.conv2d(*leaves, **options)
+    grad = rng.normal(size=tuple(y.shape)) / scale if grad is None else grad
+    wanted = torch.autograd.grad(y, leaves, torch.tensor(grad, dtype=torch.float64))
+    with week03.without_torch():
+        found = check.answer(conv2d_backward, grad, x, weight, call=call, **options)
+    three = isinstance(found, tuple | list) and len(found) == 3
+    check.that(three, "return three gradients: of x, weight and bias")
+    for name, got, want in zip(("grad_x", "grad_weight", "grad_bias"), found, wanted, strict=True):
+        name = f"{name} of {call}"
+        got = check.array(got, name) if scale == 1 else check.array(got, name) * scale
+        week03.close(got, want * scale, name, why)
+
+
+for x_shape, weight_shape, options, why in [
+    ((1, 1, 2, 3), (1, 1, 2, 3), {}, "come from a single output"),
+    ((1, 1, 5, 7), (1, 1, 2, 3), {}, "add up over all outputs"),
+    ((1, 3, 4, 6), (1, 3, 3, 2), {}, "hold for each of the input's channels"),
+    ((1, 2, 4, 6), (4, 2, 2, 3), {}, "hold for each filter, and add up in x"),
+    ((3, 2, 4, 5), (1, 2, 2, 3), {}, "add up over the pictures for weight and bias, not for x"),
+    ((1, 1, 8, 9), (1, 1, 2, 3), {"stride": (2, 3)}, "go by the stride: (rows, columns)"),
+    ((1, 1, 4, 5), (1, 1, 3, 2), {"padding": (2, 1)}, "be those of x without its padding"),
+    ((1, 1, 8, 9), (1, 1, 3, 2), {"dilation": (2, 3)}, "take taps that are a dilation apart"),
+    ((1, 4, 4, 5), (6, 2, 2, 3), {"groups": 2}, "stay within the runs of the groups"),
+    ((1, 1, 3, 4), (1, 1, 2, 3), {"padding": (4, 5)}, "be those of x, however wide its padding"),
+]:
+    x, weight = rng.normal(size=x_shape), rng.normal(size=weight_shape)
+    call = f"conv2d_backward(grad, x, weight) of shapes {x_shape} and {weight_shape}, {options}"
+    judge_conv2d_backward(x, weight, call, why, **options)
+photo, weight = rng.integers(0, 256, (1, 2, 4, 5), np.uint8), rng.normal(size=(3, 2, 2, 3))
+photo[0, :, 1, 2] = 0
+call = "conv2d_backward(grad, bytes, weight)"
+judge_conv2d_backward(photo, weight, call, "keep the fractions of the gradients")
+large = 2**27 + 1 + np.arange(40).reshape(1, 2, 4, 5)
+call, why = "conv2d_backward(grad, large whole numbers, weight)", "take whole numbers as they are"
+judge_conv2d_backward(large, weight, call, why)
+whole = np.arange(-18, 18).reshape(3, 2, 2, 3)
+call, why = "conv2d_backward(grad, x, whole weight)", "keep fractions, also of whole weights"
+judge_conv2d_backward(photo / 7, whole, call, why)
+byte = np.arange(220, 256, dtype=np.uint8).reshape(3, 2, 2, 3)
+call, why = "conv2d_backward(grad, x, bytes)", "take weights of bytes as they are"
+judge_conv2d_backward(photo / 7, byte, call, why)
+steps = np.arange(200, 227, dtype=np.uint8).reshape(1, 3, 3, 3)
+call, why = (
+    "conv2d_backward(bytes, x, weight)",
+    "take whole gradients as they are: their sum is larger",
+)
+judge_conv2d_backward(photo / 7, weight, call, why, grad=steps)
+why = "not overflow where all are bytes"
+judge_conv2d_backward(photo, byte, "conv2d_backward(bytes, bytes, bytes)", why, grad=steps)
+call, why = "conv2d_backward(tiny grad, x, weight)", "pass on gradients however small"
+judge_conv2d_backward(photo / 7, weight, call, why, scale=1e14)
 fixed = [((3, 2), (2, 1), (1, 0), (1, 3)), ((2, 3), (1, 3), (0, 2), (2, 1)), ((1, 1),) * 4]
 for case in [*fixed, *[(None,) * 4] * 7]:
-    x, weight, bias, options = conv_case(rng, *case)
-    tensors = [torch.tensor(v, requires_grad=True) for v in (x, weight, bias)]
-    y = F.conv2d(*tensors, **options)
-    grad = rng.normal(size=tuple(y.shape))
-    kept = grad.copy(), x.copy(), weight.copy()
-    with check.without_torch():
-        answer = conv2d_backward(grad, x, weight, **options)
-    expected = torch.autograd.grad(y, tensors, torch.tensor(grad))
-    for name, got, want in zip(
-        ("grad_x", "grad_weight", "grad_bias"), answer, expected, strict=True
-    ):
-        check.close(
-            got,
-            want,
-            f"{name} of conv2d_backward with {options}",
-            rtol=1e-4,
-            atol=1e-4,
-            why="it agrees with torch's autograd",
-        )
-    check.that(
-        all(np.array_equal(a, b) for a, b in zip(kept, (grad, x, weight), strict=True)),
-        "conv2d_backward changes one of its inputs in place",
-    )
-x, weight, grad = (rng.normal(size=s) for s in [(1, 2, 4, 5), (3, 2, 2, 3), (1, 3, 1, 5)])
-
-
-def weighted(x, weight):
-    y = F.conv2d(torch.tensor(x), torch.tensor(weight), None, (2, 1), (0, 1), (2, 1))
-    return (y.numpy() * grad).sum()
-
-
-grad_x, grad_weight, _ = conv2d_backward(grad, x, weight, (2, 1), (0, 1), (2, 1))
-check.gradient(lambda v: weighted(v, weight), x, grad_x, "grad_x of conv2d_backward")
-check.gradient(lambda v: weighted(x, v), weight, grad_weight, "grad_weight of conv2d_backward")
+    x, weight, _, options = conv_case(rng, *case)
+    call = f"conv2d_backward(grad, x, weight) with {options}"
+    why = "do all of this together, as torch's autograd does"
+    judge_conv2d_backward(x, weight, call, why, **options)
+grad = np.ones((2, 4, 3, 5))
+x, weight = rng.normal(size=(2, 3, 4, 6)), rng.normal(size=(4, 3, 2, 2))
+first_x, first_weight, first_bias = conv2d_backward(grad, x, weight)
+wanted = check.plain(conv2d_backward(grad, x, weight), "conv2d_backward(grad, x, weight)")
+conv2d_backward(2 * grad, x + 1, weight)
+for first, want in zip([first_x, first_weight, first_bias], wanted, strict=True):
+    call = "conv2d_backward(grad, x, weight), looked at after a second call"
+    check.close(first, want, call, why="be arrays of its own")
 ### END HIDDEN TESTS
+
+# %% mutant="conv2d_backward" why="a whole weight's gradient is cut"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + return grad_x, grad_weight.reshape(weight.shape).astype(weight.dtype), grad.sum(axis=(0, 2, 3))
+
+# %% mutant="conv2d_backward" why="sums of bytes are bytes"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + grad_bias = grad.sum(axis=(0, 2, 3), dtype=grad.dtype)
+# + return grad_x, grad_weight.reshape(weight.shape), grad_bias
 
 # %% mutant="conv2d_backward" why="overlapping windows overwrite each other"
 # - back += np.einsum("ngfhw,gfc->ngchw", out, grouped[..., i, j])
@@ -453,12 +606,24 @@ check.gradient(lambda v: weighted(x, v), weight, grad_weight, "grad_weight of co
 # + grad_x = crop(grad_taken.reshape(padded.shape), padding)
 # + grad *= 1.5
 
+# %% mutant="conv2d_backward" why="whole numbers for a picture of bytes"
+# - grad_x = crop(grad_taken.reshape(padded.shape), padding)
+# + grad_x = crop(grad_taken.reshape(padded.shape), padding).astype(x.dtype)
+
+# %% mutant="conv2d_backward" why="the bias's gradient of the first picture alone"
+# - return grad_x, grad_weight.reshape(weight.shape), grad.sum(axis=(0, 2, 3))
+# + return grad_x, grad_weight.reshape(weight.shape), grad[0].sum(axis=(1, 2))
+
+# %% mutant="conv2d_backward" why="keeps the sums of the call before"
+# - grad_weight = np.zeros_like(grouped)
+# + grad_weight = conv2d_backward.__dict__.setdefault(str(grouped.shape), np.zeros_like(grouped))
+
 
 # %% alternative="conv2d_backward" why="a slow loop over the outputs"
 def conv2d_backward(grad, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     (p, q), (h, w) = padding, x.shape[2:]
-    x = np.pad(x, [(0, 0), (0, 0), (p, p), (q, q)])
-    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    x = np.pad(1.0 * x, [(0, 0), (0, 0), (p, p), (q, q)])
+    grad, grad_x, grad_weight = 1.0 * grad, np.zeros_like(x), np.zeros(weight.shape)
     _, a, kh, kw = weight.shape
     per_group = len(weight) // groups
     for f, i, j in np.ndindex(grad.shape[1:]):
@@ -504,7 +669,7 @@ plots.show("The loss falls and the learned kernel becomes equal to the secret ke
 # ## 2. Pooling
 # [Pooling](glossary:Pooling) slides a window over each channel and keeps one number: the largest or the mean. It has no weights. In max pooling the padding must never win, so it is $-\infty$; in average pooling it is zero, and it is a question of taste whether those zeros count in the mean (torch: `count_include_pad`).
 #
-# Backward, the maximum passes its gradient to the winner alone. If several pixels of a window are equally large, one is the winner: the first in reading order, as in torch.
+# Backward, the maximum passes its gradient to the winner alone. If several pixels of a window are equally large, one is the winner: the first in reading order, as in torch. Padding is at most half of the kernel, so that every window holds a pixel.
 #
 # {{task:pooling}}
 
@@ -512,7 +677,7 @@ plots.show("The loss falls and the learned kernel becomes equal to the secret ke
 # ## 2. Пулинг
 # [Пулинг](glossary:Pooling) (pooling) ведёт окно по каждому каналу и оставляет одно число: наибольшее или среднее. Весов у него нет. В пулинге по максимуму дополнение не должно побеждать никогда, поэтому оно равно $-\infty$; в усредняющем оно нулевое, а считать ли эти нули в среднем — дело вкуса (в torch — `count_include_pad`).
 #
-# На обратном пути максимум отдаёт свой градиент одному лишь победителю. Если в окне несколько одинаково больших пикселей, победитель всё равно один: первый в порядке чтения, как в torch.
+# На обратном пути максимум отдаёт свой градиент одному лишь победителю. Если в окне несколько одинаково больших пикселей, победитель всё равно один: первый в порядке чтения, как в torch. Дополнение не больше половины ядра, поэтому в каждом окне есть хотя бы один пиксель.
 #
 # {{task:pooling}}
 
@@ -564,80 +729,171 @@ def avg_pool2d(
 # %% test="pooling" points=0.5 bonus=true difficulty=3 minutes=25
 x = np.array([[[[1.0, 5, 2], [4, 5, 0], [3, -1, -6]]]])
 check.close(
-    max_pool2d(x, (2, 2), (1, 1), (0, 0)), [[[[5, 5], [5, 5]]]], "max_pool2d(x, 2 x 2, stride 1)"
+    max_pool2d(x.copy(), (2, 2), (1, 1), (0, 0)),
+    [[[[5, 5], [5, 5]]]],
+    "max_pool2d(x, 2 x 2, stride 1)",
+    why="take the largest pixel of each window",
+)
+check.close(
+    max_pool2d(x - 10, (2, 2), (2, 2), (1, 1)),
+    [[[[-9, -5], [-6, -5]]]],
+    "max_pool2d(x - 10, 2 x 2, stride 2, padding 1)",
+    why="never let the padding win, also among negative pixels",
 )
 grad = np.array([[[[1.0, 10], [100, 1000]]]])
 check.close(
-    max_pool2d_backward(grad, x, (2, 2), (1, 1), (0, 0)),
+    max_pool2d_backward(grad, x.copy(), (2, 2), (1, 1), (0, 0)),
     [[[[0, 11, 0], [0, 1100, 0], [0, 0, 0]]]],
     "max_pool2d_backward(grad, x, 2 x 2, stride 1)",
-    why="the whole gradient goes to the first of the largest pixels in the window",
+    why="give the whole gradient to the first of the largest pixels in the window",
 )
 check.close(
-    avg_pool2d(x, (2, 2), (2, 2), (1, 1)),
+    avg_pool2d(x.copy(), (2, 2), (2, 2), (1, 1)),
     [[[[0.25, 1.75], [1.75, -0.5]]]],
     "avg_pool2d(x, 2 x 2, stride 2, padding 1)",
-    why="every window has four pixels, zeros of the padding among them",
+    why="divide by four pixels in every window, zeros of the padding among them",
+)
+check.close(
+    avg_pool2d(x, (2, 2), (2, 2), (1, 1), count_include_pad=False),
+    [[[[1, 3.5], [3.5, -0.5]]]],
+    "the same with count_include_pad=False",
+    why="divide by the picture's own pixels alone",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("pooling")
-fixed = [((3, 2), (2, 1), (1, 0)), ((2, 3), (1, 3), (0, 1)), ((1, 1), (2, 2), (0, 0))]
-for k in range(9):
+
+
+def judge_max(x, kernel, stride, padding, why):
+    call = f"max_pool2d(x, {kernel}, {stride}, {padding}), x of shape {x.shape}"
+    want = F.max_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding)
+    with week03.without_torch():
+        got = check.answer(max_pool2d, x, kernel, stride, padding, call=call)
+    week03.close(got, want, call, why)
+
+
+def judge_back(x, kernel, stride, padding, why, bytes_back=False):
+    call = f"max_pool2d_backward(grad, x, {kernel}, {stride}, {padding}), x of shape {x.shape}"
+    leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    y = F.max_pool2d(leaf, kernel, stride, padding)
+    grad = rng.normal(size=tuple(y.shape))
+    if bytes_back:
+        call, grad = f"{call}, grad of bytes", np.full(y.shape, 201, np.uint8)
+    (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad, dtype=torch.float64))
+    with week03.without_torch():
+        got = check.answer(max_pool2d_backward, grad, x, kernel, stride, padding, call=call)
+    week03.close(got, want, call, why)
+
+
+def judge_mean(x, kernel, stride, padding, why, **options):
+    call = f"avg_pool2d(x, {kernel}, {stride}, {padding}), {options}, x of shape {x.shape}"
+    want = F.avg_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding, **options)
+    with week03.without_torch():
+        got = check.answer(avg_pool2d, x, kernel, stride, padding, call=call, **options)
+    week03.close(got, want, call, why)
+
+
+def below_zero(*shape):
+    """Numbers between -1 and 0, no two alike."""
+    return -rng.permutation(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / np.prod(shape)
+
+
+plain = (1, 1, 5, 6), (2, 3), (3, 3), (0, 0)
+channels = (2, 3, 5, 6), (2, 3), (3, 3), (0, 0)
+overlap = (1, 1, 5, 7), (3, 2), (1, 1), (0, 0)
+strides = (1, 1, 5, 8), (2, 2), (1, 3), (0, 0)
+padded = (1, 1, 4, 6), (2, 4), (2, 4), (1, 2)
+for (shape, *knobs), why in [
+    (plain, "take the largest pixel of each window"),
+    (channels, "treat each channel of each picture by itself"),
+    (overlap, "look at windows that overlap, too"),
+    (strides, "go on by the stride: (rows, columns)"),
+    (padded, "never let the padding win"),
+]:
+    judge_max(below_zero(*shape), *knobs, why)
+for (shape, *knobs), why in [
+    (plain, "give each window's gradient to its largest pixel"),
+    (channels, "find a winner in each channel of each picture"),
+    (overlap, "add up where windows share a winner"),
+    (strides, "go on by the stride: (rows, columns)"),
+    (padded, "cut the padding off on all sides"),
+]:
+    judge_back(below_zero(*shape), *knobs, why)
+for (shape, *knobs), why in [
+    (plain, "take the mean of each window"),
+    (channels, "treat each channel of each picture by itself"),
+    (overlap, "look at windows that overlap, too"),
+    (strides, "go on by the stride: (rows, columns)"),
+]:
+    judge_mean(below_zero(*shape), *knobs, why)
+(shape, *knobs), x = padded, below_zero(*padded[0])
+judge_mean(x, *knobs, "count the padding where nothing else is said")
+judge_mean(x, *knobs, "count the padding", count_include_pad=True)
+judge_mean(x, *knobs, "count the picture's own pixels alone", count_include_pad=False)
+black = np.array([[[[0.0, 2], [4, 6]]]])
+why = "count a pixel of the picture, whatever its value"
+judge_mean(black, (2, 2), (2, 2), (1, 1), why, count_include_pad=False)
+judge_max(
+    black - 1e30, (2, 2), (2, 2), (1, 1), "never let the padding win, however small the pixels"
+)
+judge_back(
+    1e30 * below_zero(*padded[0]),
+    *padded[1:],
+    "never let the padding win, however small the pixels",
+)
+wide, why = below_zero(1, 1, 7, 9), "count the picture's own pixels alone, also in a large window"
+judge_mean(wide, (5, 6), (2, 3), (2, 3), why, count_include_pad=False)
+tie = np.full((1, 2, 4, 6), -3.0)
+judge_back(tie, (2, 3), (2, 3), (0, 0), "give a tie to the first pixel in reading order")
+near = 0.5 + 3e-12 * np.arange(24.0).reshape(1, 1, 4, 6)
+judge_back(
+    near, (2, 3), (2, 3), (0, 0), "let the larger pixel win, by however little: that is no tie"
+)
+photo = rng.integers(1, 256, (1, 2, 5, 6), np.uint8)
+knobs = (3, 2), (2, 2), (1, 1)
+call = "max_pool2d(bytes, ...)"
+want = F.max_pool2d(torch.tensor(photo, dtype=torch.float64), *knobs)
+found = check.answer(max_pool2d, photo, *knobs, call=call)
+check.close(found, want, call, why="take whole numbers as they are")
+judge_back(photo, *knobs, "keep the fractions of the gradient, also for whole pixels")
+judge_mean(photo, *knobs, "keep the fractions of the mean, also for whole pixels")
+judge_back(
+    below_zero(*overlap[0]), *overlap[1:], "take whole gradients as they are", bytes_back=True
+)
+why = "take whole numbers as they are, however large"
+large = 2**27 + 1 + rng.permutation(np.arange(24)).reshape(1, 1, 4, 6)
+judge_max(large, (2, 3), (2, 3), (0, 0), why)
+judge_back(large, (2, 3), (2, 3), (0, 0), why)
+judge_mean(large, (2, 3), (2, 3), (0, 0), why)
+for _ in range(8):
     kernel, stride = (tuple(int(v) for v in rng.integers(1, 5, 2)) for _ in range(2))
     padding = tuple(int(rng.integers(0, v // 2 + 1)) for v in kernel)
-    if k < len(fixed):
-        kernel, stride, padding = fixed[k]
     # Whole numbers: many ties. Far below zero: a padding of zeros would win.
     x = rng.integers(-9, -4, size=(2, 3, *(int(v) + 3 for v in rng.integers(2, 6, 2)))) * 1.0
-    kept, tensor = x.copy(), torch.tensor(x, requires_grad=True)
-    y = F.max_pool2d(tensor, kernel, stride, padding)
-    grad = rng.normal(size=tuple(y.shape))
-    with check.without_torch():
-        answers = [max_pool2d(x, kernel, stride, padding)]
-        answers += [max_pool2d_backward(grad, x, kernel, stride, padding)]
-        answers += [avg_pool2d(x, kernel, stride, padding, yes) for yes in (True, False)]
-    setting = f"with kernel {kernel}, stride {stride}, padding {padding}"
-    check.close(answers[0], y, f"max_pool2d {setting}", why="the padding never wins")
-    (want,) = torch.autograd.grad(y, tensor, torch.tensor(grad))
-    check.close(
-        answers[1],
-        want,
-        f"max_pool2d_backward {setting}",
-        rtol=1e-4,
-        atol=1e-4,
-        why="a tie goes to the first pixel in reading order; windows that share a winner add up",
-    )
-    for yes, got in zip((True, False), answers[2:], strict=True):
-        want = F.avg_pool2d(torch.tensor(x), kernel, stride, padding, count_include_pad=yes)
-        check.close(got, want, f"avg_pool2d {setting}, count_include_pad={yes}", rtol=1e-4)
-    check.equal(x, kept, "x after pooling", why="the input stays as it was")
-x = rng.normal(size=(1, 2, 5, 4))
-weight = rng.normal(size=(1, 2, 2, 2))
-check.gradient(
-    lambda v: (max_pool2d(v, (3, 2), (2, 2), (0, 0)) * weight).sum(),
-    x,
-    max_pool2d_backward(weight, x, (3, 2), (2, 2), (0, 0)),
-    "max_pool2d_backward",
-)
-black = np.array([[[[0.0, 2], [4, 6]]]])
-check.close(
-    avg_pool2d(black, (2, 2), (2, 2), (1, 1), False),
-    black,
-    "avg_pool2d of a picture with a pixel of 0",
-    why="a pixel of the picture counts, whatever its value",
-)
-check.close(
-    max_pool2d(black - 1e30, (2, 2), (2, 2), (1, 1)),
-    black - 1e30,
-    "max_pool2d of very small numbers",
-    why="the padding never wins",
-)
-check.close(
-    avg_pool2d(x, (3, 2), (2, 2), (1, 1)),
-    F.avg_pool2d(torch.tensor(x), (3, 2), (2, 2), (1, 1)),
-    "avg_pool2d without count_include_pad",
-    why="the padding counts where nothing else is said",
-)
+    knobs = kernel, stride, padding
+    judge_max(x, *knobs, "do all of this together, as torch does")
+    judge_back(x, *knobs, "do all of this together, as torch's autograd does")
+    for yes in (True, False):
+        why = "do all of this together, as torch does"
+        judge_mean(x, *knobs, why, count_include_pad=yes)
+for kernel in [(2, 3), (1, 1)]:
+    x = below_zero(2, 3, 4, 6)
+    knobs = kernel, kernel, (0, 0)
+    grad = rng.normal(size=(2, 3, 4 // kernel[0], 6 // kernel[1]))
+    for name, pool in {
+        "max_pool2d": lambda x, knobs=knobs: max_pool2d(x, *knobs),
+        "max_pool2d_backward": lambda x, knobs=knobs, grad=grad: max_pool2d_backward(
+            grad, x, *knobs
+        ),
+        "avg_pool2d": lambda x, knobs=knobs: avg_pool2d(x, *knobs),
+    }.items():
+        first, want = pool(x), check.array(pool(x), name)
+        pool(x[..., ::-1] / 2)
+        x -= 1
+        grad -= 1
+        call = (
+            f"{name} with kernel {kernel}, looked at after its arguments changed and a second call"
+        )
+        check.close(first, want, call, why="be an array of its own")
 ### END HIDDEN TESTS
 
 # %% mutant="pooling" why="pads with zeros: they beat negative pixels"
@@ -645,6 +901,14 @@ check.close(
 # - return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
 # + x = pad(x, padding)
 # + return np.max([tap(x, i, j, size, stride) for i, j in np.ndindex(*kernel)], axis=0)
+
+# %% mutant="pooling" why="a padding of -10000, which wins against smaller pixels"
+# - size, x = grad.shape[2:], pad(x, padding, -np.inf)
+# + size, x = grad.shape[2:], pad(x, padding, -1e4)
+
+# %% mutant="pooling" why="pixels compared in single precision"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + winner = np.argmax([tap(x.astype("f"), i, j, size, stride) for i, j in places], axis=0)
 
 # %% mutant="pooling" why="every largest pixel of a tie gets the gradient"
 # - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
@@ -669,6 +933,24 @@ check.close(
 # + winner = len(places) - 1 - np.argmax(
 # +     [tap(x, i, j, size, stride) for i, j in places[::-1]], axis=0
 # + )
+
+# %% mutant="pooling" why="nearly equal pixels count as a tie"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + taps = np.array([tap(x, i, j, size, stride) for i, j in places])
+# + winner = np.argmax(np.isclose(taps, taps.max(axis=0)), axis=0)
+
+# %% mutant="pooling" why="whole means of a picture of bytes"
+# - return total / pixels
+# + return (total / pixels).astype(x.dtype)
+
+# %% mutant="pooling" why="one winner for all channels"
+# - winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + winner = np.argmax([tap(x, i, j, size, stride) for i, j in places], axis=0)
+# + winner = winner[:, :1]
+
+# %% mutant="pooling" why="swaps the strides of the mean"
+# - sum(tap(a, i, j, size, stride) for i, j in np.ndindex(*kernel))
+# + sum(tap(a, i, j, size, stride[::-1]) for i, j in np.ndindex(*kernel))
 
 
 # %% alternative="pooling" why="windows by sliding_window_view and np.add.at"
@@ -731,7 +1013,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 3. Транспонированная свёртка
-# Свёртка с шагом уменьшает картинки; кто их снова увеличит? Свёртка линейна, $y = A x$, и её обратный проход умножает на $A^\top$: превращает малый массив в большой. Применённый как прямой, это и есть [транспонированная свёртка](glossary:Transposed-convolution) (transposed convolution; в старых статьях «деконволюция», хотя ничего она не обращает). Каждый входной пиксель ставит на выход оттиск ядра, умноженного на его значение, на расстоянии $s$ от соседнего. Это **сопряжённый** оператор к свёртке с теми же числами:
+# Свёртка с шагом уменьшает картинки; кто их снова увеличит? Свёртка линейна, $y = A x$, и её обратный проход умножает на $A^\top$: превращает малый массив в большой. Если применить его как прямой, получится [транспонированная свёртка](glossary:Transposed-convolution) (transposed convolution; в старых статьях «деконволюция», хотя ничего она не обращает). Каждый входной пиксель ставит на выход оттиск ядра, умноженного на его значение, на расстоянии $s$ от соседнего. Это **сопряжённый** оператор к свёртке с теми же числами:
 #
 # $$\langle \mathrm{conv}(y),\, x \rangle = \langle y,\, \mathrm{convT}(x) \rangle, \qquad o = (\text{size} - 1)\, s - 2p + k + p_{\text{out}}.$$
 #
@@ -760,7 +1042,7 @@ def conv_transpose2d(
     y = np.zeros((n, c, *np.add(full, output_padding)))
     for i, j in np.ndindex(*kernel):
         stamp = tap(y, i, j, size, stride)
-        stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+        stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
     return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
     ### END SOLUTION
 
@@ -768,56 +1050,107 @@ def conv_transpose2d(
 # %% test="conv_transpose2d" points=1 bonus=true difficulty=3 minutes=25
 x, weight = np.array([[[[1.0, 2.0]]]]), np.array([[[[1.0, 10.0, 100.0]]]])
 check.close(
-    conv_transpose2d(x, weight, (1, 2)),
+    conv_transpose2d(x.copy(), weight.copy(), (1, 2)),
     [[[[1, 10, 102, 20, 200]]]],
     "conv_transpose2d of the docstring's example",
-    why="two stamps of the kernel, two pixels apart; where they overlap they add up",
+    why="stamp the kernel twice, two pixels apart, and add up where the stamps overlap",
 )
 check.close(
     conv_transpose2d(x, weight, (1, 2), (0, 1), (0, 1)),
     [[[[10, 102, 20, 200]]]],
     "the same with padding (0, 1) and output_padding (0, 1)",
-    why="padding cuts off both sides; output_padding gives one column more on the right",
+    why="cut the padding off on both sides, and give one column more on the right",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("conv_transpose2d")
-fixed = [((3, 2), (2, 3), (1, 0), (1, 2)), ((2, 4), (3, 1), (0, 2), (2, 0))]
-for case in range(9):
+
+
+def judge_transposed(x, weight, call, why, **options):
+    """conv_transpose2d gives what torch's does, which is asked first."""
+    doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight))
+    want = F.conv_transpose2d(*doubles, **options)
+    with week03.without_torch():
+        got = check.answer(conv_transpose2d, x, weight, call=call, **options)
+    week03.close(got, want, call, why)
+
+
+for x_shape, weight_shape, options, why in [
+    ((1, 1, 1, 1), (1, 1, 2, 3), {}, "stamp the kernel as it is, times the pixel"),
+    ((1, 1, 3, 4), (1, 1, 2, 3), {}, "add up where the stamps overlap"),
+    ((1, 1, 3, 4), (1, 1, 2, 3), {"stride": (2, 3)}, "put stamp beside stamp"),
+    ((1, 1, 3, 4), (1, 1, 2, 2), {"stride": (3, 1)}, "go on by the stride: (rows, columns)"),
+    ((1, 1, 3, 4), (1, 1, 4, 4), {"stride": (2, 2)}, "go on by the stride, less than a kernel"),
+    ((1, 3, 3, 4), (3, 1, 2, 3), {}, "add up over the input's channels"),
+    ((1, 2, 3, 4), (2, 4, 3, 2), {}, "give each output channel a kernel of its own"),
+    ((3, 2, 2, 4), (2, 1, 2, 3), {}, "treat each picture of the batch by itself"),
+    ((1, 1, 4, 5), (1, 1, 4, 3), {"padding": (1, 2)}, "cut the padding off on each side"),
+    (
+        (1, 1, 6, 5),
+        (1, 1, 2, 1),
+        {"stride": (2, 3), "padding": (3, 2)},
+        "cut the padding off, however wide",
+    ),
+    ((1, 1, 3, 4), (1, 1, 1, 2), {"stride": (4, 5)}, "leave zeros between stamps that lie apart"),
+    (
+        (1, 1, 3, 4),
+        (1, 1, 4, 5),
+        {"stride": (2, 3), "output_padding": (1, 2)},
+        "give so many rows and columns more at the bottom and on the right",
+    ),
+    (
+        (1, 1, 3, 4),
+        (1, 1, 4, 5),
+        {"stride": (2, 3), "padding": (2, 1), "output_padding": (1, 2)},
+        "keep what the kernel puts into the rows and columns of output_padding",
+    ),
+]:
+    x, weight = rng.normal(size=x_shape), rng.normal(size=weight_shape)
+    call = f"conv_transpose2d(x, weight) of shapes {x_shape} and {weight_shape}, {options}"
+    judge_transposed(x, weight, call, why, **options)
+photo, weight = rng.integers(0, 256, (1, 2, 3, 4), np.uint8), rng.normal(size=(2, 3, 2, 3))
+judge_transposed(
+    photo, weight, "conv_transpose2d(bytes, weight)", "keep the fractions of the answer"
+)
+large = 2**27 + 1 + np.arange(24).reshape(1, 2, 3, 4)
+why = "take whole numbers as they are, however large"
+judge_transposed(large, weight, "conv_transpose2d(large whole numbers, weight)", why)
+whole = np.arange(-18, 18).reshape(2, 3, 2, 3)
+why = "keep the fractions of the answer, also for whole weights"
+judge_transposed(photo / 7, whole, "conv_transpose2d(x, whole weight)", why)
+byte, why = (
+    np.arange(220, 256, dtype=np.uint8).reshape(2, 3, 2, 3),
+    "take weights of bytes as they are",
+)
+judge_transposed(photo / 7, byte, "conv_transpose2d(x, bytes)", why)
+why = "not overflow where both are bytes"
+judge_transposed(photo // 2 + 120, byte, "conv_transpose2d(bytes, bytes)", why)
+for _ in range(8):
     kernel, stride = (tuple(int(v) for v in rng.integers(2, 5, 2)) for _ in range(2))
-    padding = tuple(int(v) for v in rng.integers(0, 2, 2))
-    more = tuple(int(rng.integers(0, s)) for s in stride)
-    if case < len(fixed):
-        kernel, stride, padding, more = fixed[case]
+    options = {
+        "stride": stride,
+        "padding": tuple(int(v) for v in rng.integers(0, 2, 2)),
+        "output_padding": tuple(int(rng.integers(0, s)) for s in stride),
+    }
     f, c, h, w = (int(v) for v in rng.integers(2, 5, 4))
     x, weight = rng.normal(size=(2, f, h, w)), rng.normal(size=(f, c, *kernel))
-    kept = x.copy(), weight.copy()
-    with check.without_torch():
-        y = conv_transpose2d(x, weight, stride, padding, more)
-    setting = f"with kernel {kernel}, stride {stride}, padding {padding}, output_padding {more}"
-    tensors = torch.tensor(x), torch.tensor(weight)
-    want = F.conv_transpose2d(*tensors, None, stride, padding, more)
-    check.equal(np.shape(y), tuple(want.shape), f"the shape of conv_transpose2d {setting}")
-    y = np.asarray(y)
-    other = torch.tensor(rng.normal(size=y.shape))
-    there = (F.conv2d(other, tensors[1], None, stride, padding).numpy() * x).sum()
-    check.close(
-        (other.numpy() * y).sum(),
-        there,
-        f"<other, conv_transpose2d(x)> {setting}",
-        rtol=1e-4,
-        atol=1e-3,
-        why="it equals <conv2d(other), x>: one is the adjoint of the other",
-    )
-    why = "it agrees with torch"
-    check.close(y, want, f"conv_transpose2d {setting}", rtol=1e-4, atol=1e-4, why=why)
-    check.that(
-        np.array_equal(x, kept[0]) and np.array_equal(weight, kept[1]),
-        "conv_transpose2d changes one of its inputs in place",
-    )
+    call = f"conv_transpose2d(x, weight) with kernel {kernel}, {options}"
+    judge_transposed(x, weight, call, "do all of this together, as torch does", **options)
+first = conv_transpose2d(x, weight, **options)
+want = check.array(conv_transpose2d(x, weight, **options), call)
+conv_transpose2d(x + 1, weight, **options)
+check.close(first, want, f"{call}, looked at after a second call", why="be an array of its own")
 ### END HIDDEN TESTS
 
+# %% mutant="conv_transpose2d" why="products of bytes overflow"
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
+# + stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+
+# %% mutant="conv_transpose2d" why="whole numbers where the weights are"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return y[:, :, padding[0] : ends[0], padding[1] : ends[1]].astype(weight.dtype)
+
 # %% mutant="conv_transpose2d" why="stamps overwrite each other"
-# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
 # + stamp[...] = np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
 
 # %% mutant="conv_transpose2d" why="output_padding at the top and on the left"
@@ -830,7 +1163,7 @@ for case in range(9):
 # + return pad(y, padding)
 
 # %% mutant="conv_transpose2d" why="flips the kernel"
-# - stamp += np.einsum("nfhw,fc->nchw", x, weight[..., i, j])
+# - stamp += np.einsum("nfhw,fc->nchw", 1.0 * x, weight[..., i, j])
 # + stamp += np.einsum("nfhw,fc->nchw", x, weight[..., -1 - i, -1 - j])
 
 # %% mutant="conv_transpose2d" why="output_padding as zeros: loses what the kernel puts there"
@@ -839,6 +1172,22 @@ for case in range(9):
 # - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
 # + y = y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
 # + return np.pad(y, [(0, 0), (0, 0), (0, output_padding[0]), (0, output_padding[1])])
+
+# %% mutant="conv_transpose2d" why="where stamps don't overlap, repeats pixels"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + if tuple(kernel) == tuple(stride):
+# +     pixels = x.repeat(kernel[0], 2).repeat(kernel[1], 3)
+# +     y = np.einsum("nfhw,fc->nchw", pixels, weight.mean(axis=(2, 3)))
+# + return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+
+# %% mutant="conv_transpose2d" why="whole numbers for a picture of bytes"
+# - return y[:, :, padding[0] : ends[0], padding[1] : ends[1]]
+# + return y[:, :, padding[0] : ends[0], padding[1] : ends[1]].astype(x.dtype)
+
+# %% mutant="conv_transpose2d" why="a stride of 2 where none is given"
+# - (n, _, *size), (_, c, *kernel) = x.shape, weight.shape
+# + stride = (2, 2) if stride is conv_transpose2d.__defaults__[0] else stride
+# + (n, _, *size), (_, c, *kernel) = x.shape, weight.shape
 
 
 # %% alternative="conv_transpose2d" why="zeros between the pixels, then a convolution, kernel flipped"
@@ -855,10 +1204,10 @@ def conv_transpose2d(x, weight, stride=(1, 1), padding=(0, 0), output_padding=(0
 
 
 # %% [markdown]
-# Where the stride does not divide the kernel, some output pixels get more stamps than others. Even a constant input with a constant kernel comes out as a **checkerboard** (Odena et al., 2016): generated pictures show it as a fine texture. With a kernel of 4 and a stride of 2 every pixel gets equally many stamps, but of different weights: random ones, as before training, bring the pattern back, and the network must learn it away. Repeat the pixels, then use an ordinary convolution, and there is no pattern at all.
+# Where the stride does not divide the kernel, some output pixels get more stamps than others. Even a constant input with a constant kernel comes out as a **checkerboard** (Odena et al., 2016): generated pictures show it as a fine texture. With a kernel of 4 and a stride of 2 every pixel gets equally many stamps, but of different weights: random ones, as before training, bring the pattern back, and the network must learn it away. Repeat the pixels, then use an ordinary convolution, and there is no pattern, but for a darker border where the kernel meets padding.
 
 # %% [markdown] lang="ru"
-# Если шаг не делит размер ядра, одним выходным пикселям достаётся больше оттисков, чем другим. Даже постоянный вход с постоянным ядром превращается в **шахматную доску** (checkerboard; Odena и др., 2016): на сгенерированных картинках она видна как мелкая текстура. При ядре 4 и шаге 2 всем пикселям достаётся оттисков поровну, но с разными весами: со случайными, как до обучения, узор возвращается, и сети приходится от него отучаться. А если повторить пиксели и применить обычную свёртку, узора нет вовсе.
+# Если шаг не делит размер ядра, одним выходным пикселям достаётся больше оттисков, чем другим. Даже постоянный вход с постоянным ядром превращается в **шахматную доску** (checkerboard; Odena и др., 2016): на сгенерированных картинках она видна как мелкая текстура. При ядре 4 и шаге 2 всем пикселям достаётся оттисков поровну, но с разными весами: со случайными, как до обучения, узор возвращается, и сети приходится от него отучаться. А если повторить пиксели и применить обычную свёртку, узора нет — только тёмная кайма там, где ядро задевает дополнение.
 
 # %%
 rng, flat = np.random.default_rng(0), np.ones((1, 1, 9, 9))
@@ -874,13 +1223,14 @@ for row, name in enumerate(["constant", "random"]):
             y = conv_transpose2d(flat.repeat(2, 2).repeat(2, 3), kernel, (1, 1), (1, 1))
         else:
             y = conv_transpose2d(flat, kernel, (2, 2), (1, 1))
-        drawn = ax.imshow(y[0, 0] / kernel.mean(), vmin=0)
+        drawn = ax.imshow(y[0, 0] / kernel.mean(), vmin=0, vmax=1.3 * y.max() / kernel.mean())
         figure.colorbar(drawn, ax=ax, shrink=0.8)
         ax.set_title(f"{how}\n{name} weights", fontsize=10)
         ax.axis("off")
 plots.show(
     "A constant picture enlarged in three ways: a checkerboard with kernel 3 and stride 2, with "
-    "kernel 4 and stride 2 for random weights alone, and an even surface for repeated pixels"
+    "kernel 4 and stride 2 for random weights alone, and an even surface with a darker border for "
+    "repeated pixels"
 )
 
 # %% [markdown]
@@ -924,8 +1274,8 @@ def input_gradient(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The gradient of the central outputs with respect to the pictures.
 
     The central outputs are those at row oh // 2, column ow // 2; take their sum over all
-    channels and pictures. The network's parameters keep their own gradients as they were.
-    x: (n, c, h, w) -> (n, c, h, w).
+    channels and pictures. The network is taken as it is and stays so: its mode, its parameters and
+    their own gradients. x: (n, c, h, w) -> (n, c, h, w) of x's dtype.
     """
     ### BEGIN SOLUTION
     x = x.detach().requires_grad_()
@@ -940,59 +1290,126 @@ check.equal(
     receptive_field([(3, 2, 1), (3, 1, 1)]),
     (7, 2),
     "receptive_field([(3, 2, 1), (3, 1, 1)])",
-    why="3, then two more taps at a distance of 2",
+    why="see 3 pixels, then two more taps at a distance of 2",
+)
+check.equal(
+    receptive_field([(2, 3, 1), (4, 5, 2)]),
+    (20, 15),
+    "receptive_field([(2, 3, 1), (4, 5, 2)])",
+    why="see 2 pixels, then three more taps, each 2 jumps of 3 away",
 )
 network = nn.Conv2d(1, 1, 3, padding=1, bias=False).double()
-x = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+x = torch.zeros(1, 1, 5, 6, dtype=torch.float64)
+found = check.answer(input_gradient, network, x, call="input_gradient(network, x)")
 check.close(
-    input_gradient(network, x)[0, 0, 1:4, 1:4],
+    found[0, 0, 1:4, 2:5],
     network.weight[0, 0],
-    "input_gradient of one convolution",
-    why="around the centre it is the kernel",
+    "input_gradient of one convolution, 5 x 6 outputs",
+    why="be the kernel around row 2 and column 3",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("receptive_field")
-check.equal(receptive_field([]), (1, 1), "receptive_field([])", why="a pixel sees itself")
-stacks = [[(3, 1, 2), (2, 3, 1), (5, 1, 1)], [(1, 2, 3), (4, 2, 1), (3, 1, 3)]]
-stacks += [[tuple(int(v) for v in rng.integers(1, 4, 3)) for _ in range(3)] for _ in range(4)]
-for layers in stacks:
-    reached = [{0}, {1}]  # the pixels behind output 0 and output 1
+
+
+def judge_field(layers, why):
+    """The size and the jump, by the pixels that lie behind two neighbouring outputs."""
+    reached = [{0}, {1}]
     for k, s, d in reversed(layers):
         reached = [{i * s + t * d for i in places for t in range(k)} for places in reached]
     want = max(reached[0]) - min(reached[0]) + 1, min(reached[1]) - min(reached[0])
-    why = "by the pixels that lie behind two neighbouring outputs"
-    check.equal(receptive_field(layers), want, f"receptive_field({layers})", why=why)
+    found = check.answer(receptive_field, layers, call=f"receptive_field({layers})")
+    check.equal(found, want, f"receptive_field({layers})", why=why)
+    call = f"the kinds in receptive_field({layers})"
+    check.equal([check.kind_of(n) for n in found], ["int", "int"], call, why="be whole numbers")
+    return want
+
+
+def judge_gradient(network, x, call, why):
+    """The gradient, which autograd is asked for first."""
+    leaf = x.detach().clone().requires_grad_()
+    y = network(leaf)
+    (want,) = torch.autograd.grad(y[:, :, y.shape[2] // 2, y.shape[3] // 2].sum(), leaf)
+    call = f"input_gradient(network, x) of {call}"
+    found = check.answer(input_gradient, network, x, call=call)
+    week03.close(found, want, call, why)
+    return found
+
+
+judge_field([], "say that a pixel sees itself: (1, 1)")
+judge_field([(4, 1, 1)], "see as many pixels as the kernel has")
+judge_field([(3, 1, 1), (4, 1, 1)], "add the gaps between the taps of each layer")
+judge_field([(3, 1, 4)], "put the taps a dilation apart")
+judge_field([(4, 3, 1)], "jump by the stride, and see no more than the layer's own taps")
+judge_field([(1, 3, 1), (1, 2, 1)], "multiply the jumps")
+judge_field([(1, 5, 3), (2, 4, 2)], "hold for any stride and dilation, also where the kernel is 1")
+judge_field([(1, 2, 1), (3, 1, 1), (1, 3, 1), (4, 1, 1)], "count in jumps of the layers before")
+stacks = [[(3, 1, 2), (2, 3, 1), (5, 1, 1)], [(1, 2, 3), (4, 2, 1), (3, 1, 3)]]
+stacks += [[tuple(int(v) for v in rng.integers(1, 4, 3)) for _ in range(3)] for _ in range(4)]
+for layers in stacks:
+    side, jump = judge_field(layers, "see the pixels that lie behind two neighbouring outputs")
     # No weight and no slope is zero, therefore the gradient is seen wherever there is a way.
     network = nn.Sequential(*[nn.Conv2d(2, 2, k, s, dilation=d) for k, s, d in layers]).double()
     for parameter in network.parameters():
         parameter.data = parameter.data.abs() + 0.1
-    side = want[0] + 3 * want[1] + int(rng.integers(0, 4))
-    x = torch.tensor(rng.normal(size=(2, 2, side, side + 2 * want[1])))
-    copy = x.clone()
-    got = input_gradient(network, x).detach()
-    y = network(copy.requires_grad_())
-    y[:, :, y.shape[2] // 2, y.shape[3] // 2].sum().backward()
-    check.close(
-        got,
-        copy.grad,
-        f"input_gradient of a network of {layers}",
-        why="it belongs to the outputs at row oh // 2 and column ow // 2, all channels and pictures",
-    )
-    check.that(not x.requires_grad and x.grad is None, "input_gradient leaves x as it was")
-    for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    input_gradient(network, x)
-    check.that(
-        all(p.grad is not None and bool((p.grad == 1).all()) for p in network.parameters()),
-        "input_gradient leaves the gradients of the network's parameters as they were",
-    )
-    check.that(
-        network.training and all(p.requires_grad for p in network.parameters()),
-        "input_gradient leaves the network as it was: in training mode, its parameters can learn",
-    )
-    seen = np.flatnonzero(got[0].abs().sum(dim=(0, 2)).numpy())
-    check.equal(seen.max() - seen.min() + 1, want[0], f"the measured rows of {layers}")
+    rows = side + 3 * jump + int(rng.integers(0, 4))
+    x = torch.tensor(rng.normal(size=(2, 2, rows, rows + 2 * jump)))
+    why = "belong to the outputs at row oh // 2 and column ow // 2, all channels and pictures"
+    found = judge_gradient(network, x, f"a network of {layers}", why)
+    seen = np.flatnonzero(np.abs(found[0]).sum(axis=(0, 2)))
+    rows = f"the measured rows of {layers}"
+    check.equal(seen.max() - seen.min() + 1, side, rows, why="be as many as the formula says")
+
+
+class Moody(nn.Module):
+    """Twice the input in training mode, three times in eval mode."""
+
+    def forward(self, x):
+        return x * (2 if self.training else 3)
+
+
+network = nn.Sequential(nn.Conv2d(1, 2, (3, 2)), Moody(), nn.Conv2d(2, 3, 2)).double()
+network[2].weight.requires_grad_(False)
+filled = list(network.parameters())[:2]
+for parameter in filled:
+    parameter.grad = torch.full_like(parameter, 7.0)
+why = "be that of a sum, however many pictures there are"
+judge_gradient(network, torch.tensor(rng.normal(size=(17, 1, 7, 8))), "17 pictures", why)
+x = torch.tensor(rng.normal(size=(3, 1, 7, 8)))
+for training in (True, False):
+    network.train(training)
+    why = "look at the network in the mode that it is in"
+    judge_gradient(network, x, f"a network in {'training' if training else 'eval'} mode", why)
+    modes = {part.training for part in network.modules()}
+    what = "the modes of the network and its parts after input_gradient"
+    check.equal(modes, {training}, what, why="stay as they were")
+network.train()
+network[0].eval()
+judge_gradient(network, x, "a network with a part in eval mode", "leave each part in its own mode")
+check.equal([part.training for part in network], [False, True, True], what, why="stay as they were")
+check.that(
+    all(p.grad is not None and bool((p.grad == 7).all()) for p in filled)
+    and all(p.grad is None for p in list(network.parameters())[2:]),
+    "leave, in input_gradient, the gradients of the network's parameters as they were",
+)
+check.that(
+    [p.requires_grad for p in network.parameters()] == [True, True, False, True],
+    "leave, in input_gradient, the network's parameters free to learn, or not, as they were",
+)
+for asked in (False, True):
+    x.requires_grad_(asked)
+    x.grad = torch.full_like(x, 5.0) if asked else None
+    what = "x that asks for a gradient" if asked else "x that asks for no gradient"
+    judge_gradient(network, x, what, "be the gradient alone")
+    same = x.requires_grad is asked
+    same = same and (x.grad is not None and bool((x.grad == 5).all()) if asked else x.grad is None)
+    check.that(same, "leave the x of input_gradient as it was, its own gradient too")
 ### END HIDDEN TESTS
+
+# %% mutant="receptive_field" why="wipes the parameters' own gradients"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + central.sum().backward()
+# + network.zero_grad()
+# + return x.grad
 
 # %% mutant="receptive_field" why="adds the kernels, whatever the stride"
 # - size += (kernel - 1) * dilation * jump
@@ -1021,6 +1438,36 @@ for layers in stacks:
 # - x = x.detach().requires_grad_()
 # + x = x.requires_grad_()
 
+# %% mutant="receptive_field" why="sizes as floats"
+# - size, jump = 1, 1
+# + size, jump = 1.0, 1.0
+
+# %% mutant="receptive_field" why="looks at the network in eval mode"
+# - y = network(x)
+# + before = network.training
+# + y = network.eval()(x)
+# + network.train(before)
+
+# %% mutant="receptive_field" why="leaves the network in eval mode"
+# - y = network(x)
+# + y = network(x)
+# + network.eval()
+
+# %% mutant="receptive_field" why="single precision"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + return torch.autograd.grad(central.sum(), x)[0].float()
+
+# %% mutant="receptive_field" why="the first picture alone"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + return torch.autograd.grad(central[0].sum(), x)[0]
+
+# %% mutant="receptive_field" why="the gradient written into x"
+# - x = x.detach().requires_grad_()
+# + given, x = x, x.detach().clone().requires_grad_()
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + given.data.copy_(torch.autograd.grad(central.sum(), x)[0])
+# + return given.data
+
 
 # %% alternative="receptive_field" why="the dilated kernel's size; a vector-Jacobian product"
 def receptive_field(layers):
@@ -1039,10 +1486,10 @@ def input_gradient(network, x):
 
 
 # %% [markdown]
-# Theory says where the gradient *can* be. How much of it is there? The border of the field is reached by one path, the middle by very many: the **effective** receptive field is a soft blob that grows like the square root of the depth, far smaller than the square (Luo et al., 2016). Random weights are enough to see it; dilation is a way out.
+# Theory says where the gradient *can* be. How much of it is there? The border of the field is reached by one path, the middle by very many: the **effective** receptive field is a soft blob that grows like the square root of the depth, far smaller than the square (Luo et al., 2016). Random weights are enough to see it. Dilation is a way out, but leaves a grid: some pixels have many more paths than their neighbours.
 
 # %% [markdown] lang="ru"
-# Теория говорит, где градиент *может* быть. А сколько его там? До края поля ведёт один путь, до середины — очень много: **эффективное** рецептивное поле — размытое пятно, которое растёт как корень из глубины и намного меньше квадрата (Luo и др., 2016). Чтобы это увидеть, хватит случайных весов; дилатация — один из выходов.
+# Теория говорит, где градиент *может* быть. А сколько его там? До края поля ведёт один путь, до середины — очень много: **эффективное** рецептивное поле — размытое пятно, которое растёт как корень из глубины и намного меньше квадрата (Luo и др., 2016). Чтобы это увидеть, хватит случайных весов. Дилатация — один из способов это исправить, но она оставляет решётку: к одним пикселям ведёт гораздо больше путей, чем к соседним.
 
 # %%
 seed_everything(0)
@@ -1060,18 +1507,16 @@ for ax, (name, layers) in zip(axes, stacks.items(), strict=True):
         nn.init.kaiming_normal_(conv.weight)
         parts += [conv, nn.ReLU()]
     gradient = input_gradient(nn.Sequential(*parts[:-1]), torch.randn(24, 1, 41, 41))
-    ax.imshow(gradient.abs().mean(dim=(0, 1)).sqrt(), cmap="magma")
+    ax.imshow(gradient.abs().mean(dim=(0, 1)), cmap="magma")
     size, _ = receptive_field(layers)
     corner = 20 - size // 2 - 0.5
     ax.add_patch(plt.Rectangle((corner, corner), size, size, fill=False, ec="white", lw=1.5))
     ax.set_title(f"{name}\nformula: {size} × {size}", fontsize=10)
     ax.axis("off")
-figure.suptitle(
-    "White: the receptive field by formula. Bright: where the gradient is (square root)"
-)
+figure.suptitle("White: the receptive field by formula. Bright: where the gradient is")
 plots.show(
-    "Measured gradients of a central output for 4, 8 and 16 layers and for dilated layers: soft "
-    "blobs in the middle of the squares that the formula gives"
+    "Measured gradients of a central output: for 4, 8 and 16 layers soft blobs, smaller and smaller "
+    "against the squares that the formula gives; for dilated layers nearly the whole square, as a grid"
 )
 
 # %% [markdown]
@@ -1085,12 +1530,12 @@ plots.show(
 # {{task:soft_targets}}
 
 # %% [markdown] lang="ru"
-# ## 5. Менее уверенные ответы
-# С этого места вы пишете на torch, и градиенты считает он. Перекрёстная энтропия с one-hot-меткой не бывает довольна: потери убывают, пока верный [логит](glossary:Logit) растёт до бесконечности. [Сглаживание меток](glossary:Label-smoothing) (label smoothing; Szegedy и др., 2016) просит чуть меньше. При $K$ классах
+# ## 5. Менее уверенные метки
+# С этого места вы пишете на torch, и градиенты считает он. С one-hot-меткой перекрёстную энтропию всегда можно уменьшить ещё: она убывает, пока верный [логит](glossary:Logit) растёт до бесконечности. [Сглаживание меток](glossary:Label-smoothing) (label smoothing; Szegedy и др., 2016) просит чуть меньше. При $K$ классах
 #
 # $$q = (1 - \varepsilon)\; \text{onehot}(y) + \frac{\varepsilon}{K}, \qquad L = -\frac1n \sum_{i} \sum_k q_{ik} \log p_{ik}, \quad p = \mathrm{softmax}(z).$$
 #
-# Заметьте: долю $\varepsilon / K$ получает и верный класс. Такая $L$ принимает в качестве ответа любое распределение $q$; это понадобится в следующей задаче.
+# Заметьте: долю $\varepsilon / K$ получает и верный класс. Такая $L$ принимает в качестве метки любое распределение $q$; это понадобится в следующей задаче.
 #
 # {{task:soft_targets}}
 
@@ -1109,7 +1554,8 @@ def smooth_labels(labels: torch.Tensor, classes: int, epsilon: float) -> torch.T
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy with distributions as targets; large logits don't overflow.
 
-    logits: (n, k), targets: (n, k), rows that add up to 1 -> a scalar with a gradient.
+    logits: (n, k), targets: (n, k), rows that add up to 1, of the same dtype -> a scalar of it, with
+    a gradient by the logits.
     """
     ### BEGIN SOLUTION
     return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
@@ -1121,44 +1567,77 @@ check.close(
     smooth_labels(torch.tensor([1, 0]), 4, 0.2),
     [[0.05, 0.85, 0.05, 0.05], [0.85, 0.05, 0.05, 0.05]],
     "smooth_labels([1, 0], 4, 0.2)",
-    why="epsilon is shared out to all classes alike, the right one among them",
+    why="share epsilon out to all classes alike, the right one among them",
 )
+logits = torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]]).log()
+targets = torch.tensor([[0.0, 0.0, 1.0], [0.4, 0.6, 0.0]])
 check.close(
-    soft_cross_entropy(torch.zeros(2, 4), torch.eye(4)[:2]),
-    np.log(4),
-    "soft_cross_entropy(zeros, one-hot rows)",
-    why="all four classes have probability 1/4; a mean over the batch",
+    soft_cross_entropy(logits, targets),
+    -(np.log(0.7) + 0.4 * np.log(0.5) + 0.6 * np.log(0.25)) / 2,
+    "soft_cross_entropy of two examples",
+    why="be -sum q log p for each, then the mean over the two",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("soft_targets")
-for n, k in [(1, 2), (int(rng.integers(4, 9)), int(rng.integers(3, 7)))]:
-    logits = torch.tensor(3 * rng.normal(size=(n, k)), requires_grad=True)
-    labels = torch.tensor(rng.integers(0, k, n))
-    epsilon = float(rng.uniform(0.1, 0.5))
-    smooth = smooth_labels(labels, k, epsilon)
-    check.equal(str(smooth.dtype), "torch.float32", "the dtype of smooth_labels(...)")
-    check.close(smooth.sum(dim=1), np.ones(n), "the rows of smooth_labels", why="they add up to 1")
-    loss = soft_cross_entropy(logits, smooth.double())
-    want = F.cross_entropy(logits, labels, label_smoothing=epsilon)
-    check.close(loss, want, "soft_cross_entropy of smoothed labels", why="as in torch")
-    (got,), (slope,) = (torch.autograd.grad(v, logits, retain_graph=True) for v in (loss, want))
-    check.close(got, slope, "the gradient of soft_cross_entropy", rtol=1e-4, atol=1e-6)
-    check.equal(smooth_labels(labels, k, 0.0), F.one_hot(labels, k), "smooth_labels with epsilon 0")
-    targets = torch.tensor(rng.dirichlet(np.ones(k), n))
-    check.close(
-        soft_cross_entropy(logits, targets),
-        F.cross_entropy(logits, targets),
-        "soft_cross_entropy(logits, targets)",
-        why="any distribution may be the target",
-    )
+labels = torch.tensor([2, 0, 2, 1])
+call = "smooth_labels([2, 0, 2, 1], 5, epsilon)"
+for epsilon, why in [
+    (0.0, "be one-hot where epsilon is 0, also for a class that no label names"),
+    (1.0, "be the same for all classes where epsilon is 1"),
+    (0.3, "share epsilon out to all classes alike, the right one among them"),
+    (float(rng.uniform(0.05, 0.6)), "share epsilon out to all classes alike"),
+]:
+    found = check.answer(smooth_labels, labels, 5, epsilon, call=call)
+    want = np.eye(5)[[2, 0, 2, 1]] * (1 - epsilon) + epsilon / 5
+    check.close(found, want, call, atol=1e-6, why=why)
+    check.equal(str(found.dtype), "float32", f"the dtype of {call}", why="be float32")
+single = torch.tensor([[0.3, -1.2, 2.0, 0.5]], dtype=torch.float64)
+several = torch.tensor(3 * rng.normal(size=(5, 4)))
+classes = torch.tensor([3, 1, 1, 0, 2])
+hot, soft = (torch.tensor(v) for v in (np.eye(4), rng.dirichlet(np.ones(4), 5)))
+for logits, targets, what, why in [
+    (single, hot[1:2], "one example, one-hot target", "be -log p of the target's class"),
+    (single, soft[:1], "one example, any target", "be -sum q log p over all classes, and no less"),
+    (several, hot[classes], "five examples, one-hot targets", "be the mean over the examples"),
+    (several, soft, "five examples, any targets", "take any distributions as targets"),
+]:
+    call = f"soft_cross_entropy(logits, targets) of {what}"
+    want = F.cross_entropy(logits, targets)
+    found = check.answer(soft_cross_entropy, logits, targets, call=call)
+    week03.close(found, want, call, why)
+    (want,) = check.gradient_of(F.cross_entropy, logits, target=targets, call=call)
+    (found,) = check.gradient_of(soft_cross_entropy, logits, targets=targets, call=call)
+    call = f"the gradient by the logits of {call}"
+    check.close(found, want, call, rtol=1e-6, atol=1e-9, why="be p - q, as of the mean")
 far = torch.tensor([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
+targets = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+call = "soft_cross_entropy of logits as large as 10000"
+found = check.answer(soft_cross_entropy, far, targets, call=call)
+check.close(found, (5e3 + np.log(3)) / 2, call, why="be right for large logits, too: not overflow")
+(found,) = check.gradient_of(soft_cross_entropy, far, targets=targets, call=call)
+want = [[0.25, -0.25, 0], [-1 / 3, 1 / 6, 1 / 6]]
+why = "be right for large logits, too: not overflow"
+check.close(found, want, f"the gradient of {call}", atol=1e-6, why=why)
+small = torch.tensor([[0.9995, 0.0005, 0.0], [2e-5, 0.5, 0.49998]], dtype=torch.float64)
+logits = torch.tensor([[-3.0, 8.0, 0.5], [9.0, -1.0, 0.25]], dtype=torch.float64)
+call, why = "soft_cross_entropy of targets near 0", "count each target, however small"
+want = F.cross_entropy(logits, small)
+found = check.answer(soft_cross_entropy, logits, small, call=call)
+check.close(found, want, call, rtol=1e-9, atol=1e-9, why=why)
+first = smooth_labels(labels, 5, 0.3)
+first += 1
+call = "smooth_labels called again, after its first answer was changed"
+found = check.answer(smooth_labels, labels, 5, 0.3, call=call)
 check.close(
-    soft_cross_entropy(far, torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])),
-    (5e3 + np.log(3)) / 2,
-    "soft_cross_entropy of logits as large as 10000",
-    why="the logarithm of the softmax must not overflow",
+    found, np.eye(5)[[2, 0, 2, 1]] * 0.7 + 0.06, call, atol=1e-6, why="be a tensor of its own"
 )
 ### END HIDDEN TESTS
+
+# %% mutant="soft_targets" why="the same tensor for equal labels"
+# - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + made = (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + key = str((labels.tolist(), classes, epsilon))
+# + return smooth_labels.__dict__.setdefault(key, made)
 
 # %% mutant="soft_targets" why="shares epsilon out to the other classes alone"
 # - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
@@ -1180,6 +1659,27 @@ check.close(
 # %% mutant="soft_targets" why="makes a hard label of the target again"
 # - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 # + return F.cross_entropy(logits, targets.argmax(dim=1))
+
+# %% mutant="soft_targets" why="the divergence: without the target's own entropy"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return F.kl_div(F.log_softmax(logits, dim=1), targets, reduction="batchmean")
+
+# %% mutant="soft_targets" why="the sum over the batch"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).sum()
+
+# %% mutant="soft_targets" why="single precision"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
+
+# %% mutant="soft_targets" why="half of the gradient"
+# - return -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+# + return -(targets * F.log_softmax((logits + logits.detach()) / 2, dim=1)).sum(dim=1).mean()
+
+# %% mutant="soft_targets" why="as many classes as the labels show"
+# - return (1 - epsilon) * F.one_hot(labels, classes).float() + epsilon / classes
+# + hot = F.pad(F.one_hot(labels), (0, classes))[:, :classes]
+# + return (1 - epsilon) * hot + epsilon / F.one_hot(labels).shape[1]
 
 
 # %% alternative="soft_targets" why="filled row by row; log-sum-exp by hand"
@@ -1224,7 +1724,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ### Mixup
-# [Mixup](glossary:Mixup) (Zhang и др., 2018) обучает на смесях: каждый пример смешивают с партнёром из того же батча, картинки и ответы — в одних и тех же долях.
+# [Mixup](glossary:Mixup) (Zhang и др., 2018) обучает на смесях: каждый пример смешивают с партнёром из того же батча, картинки и метки — в одних и тех же долях.
 #
 # $$\tilde x = \lambda x_i + (1 - \lambda)\, x_j, \qquad \tilde y = \lambda y_i + (1 - \lambda)\, y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha)$$
 #
@@ -1239,8 +1739,8 @@ def mixup(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix every example of a batch with a partner: one share and one random permutation.
 
-    x: (n, ...), targets: (n, k), alpha >= 0, rng: draws the share and the permutation
-    -> mixed x and mixed targets in the same shapes; the arguments stay as they were.
+    x: (n, ...), targets: (n, k), both of floats, alpha >= 0, rng: draws the share and the permutation
+    -> mixed x and mixed targets in the same shapes; where alpha is 0, x and targets themselves will do.
     """
     ### BEGIN SOLUTION
     share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
@@ -1251,75 +1751,121 @@ def mixup(
 
 # %% test="mixup" points=0.5 bonus=true difficulty=2 minutes=15
 x, targets = torch.rand(6, 3, 4), torch.eye(6)
-mixed, soft = mixup(x, targets, 1.0, np.random.default_rng(0))
-check.equal(tuple(mixed.shape), (6, 3, 4), "the shape of mixed x")
-check.close(soft.sum(dim=1), np.ones(6), "mixed targets", why="each row still adds up to 1")
+call = "mixup(x, targets, 1, rng)"
+mixed, soft = check.answer(mixup, x, targets, 1.0, np.random.default_rng(0), call=call)
+check.close(soft.sum(axis=1), np.ones(6), "mixed targets", why="still add up to 1 in each row")
 check.close(
     mixed,
-    torch.einsum("ij,jkl->ikl", soft, x),
-    "mixup(x, targets, 1, rng)",
-    why="pictures and targets are mixed with the same partners in the same shares",
+    np.einsum("ij,jkl->ikl", soft, x),
+    call,
+    atol=1e-5,
+    why="mix pictures and targets with the same partners in the same shares",
 )
 ### BEGIN HIDDEN TESTS
+from itertools import permutations
+
 from scipy import stats
 
 rng = check.rng("mixup")
-n, eye = 5, torch.eye(5)
-for alpha in (0.3, 1.0, 4.0):
-    shares, partners, alone = [], [], 0
-    for _ in range(400):
-        x = torch.tensor(rng.normal(size=(n, 2)), dtype=torch.float32)
-        kept = x.clone()
-        mixed, soft = mixup(x, eye, alpha, rng)
+call = "mixup(x, targets, alpha, rng)"
+
+
+def mix(x, targets, alpha, generator):
+    """The mixed batch and its targets, as arrays."""
+    found = check.answer(mixup, x, targets, alpha, generator, call=call)
+    check.that(isinstance(found, tuple | list) and len(found) == 2, "return mixed x and targets")
+    return found
+
+
+# What one batch shows: with one-hot targets the mixed ones tell partners and shares.
+for shape in [(5,), (5, 3), (5, 2, 3, 4)]:
+    for alpha in (0.4, 1.0, 5.0):
+        x, eye = torch.tensor(rng.normal(size=shape)), torch.eye(5, dtype=torch.float64)
+        mixed, soft = mix(x, eye, alpha, rng)
+        check.equal(mixed.shape, shape, f"the shape of mixed x, {shape} before", why="stay")
+        others = (1 - soft.diagonal())[soft.diagonal() < 1 - 1e-5]  # the rest are their own
         check.close(
-            mixed,
-            soft @ x,
-            "mixup(x, targets, alpha, rng)",
+            others,
+            np.full(len(others), others[0] if len(others) else 0),
+            "the shares of one batch",
             rtol=1e-3,
             atol=1e-5,
-            why="pictures and targets are mixed with the same partners in the same shares",
+            why="be one share for the whole batch",
         )
-        check.that(
-            bool((x == kept).all() and (eye == torch.eye(n)).all()),
-            "mixup changes one of its inputs in place",
-        )
-        check.close(
-            soft.sum(0),
-            np.ones(n),
-            "the columns of mixed one-hot targets",
-            rtol=1e-4,
-            why="the partners are a permutation: everyone gives its share once",
-        )
-        own = soft.diagonal().numpy()
-        others = own[own < 1 - 1e-6]  # the rest were their own partners
-        alone += n - len(others)
-        if len(others):
-            check.close(
-                others,
-                np.full(len(others), others[0]),
-                "the shares of one batch",
-                rtol=1e-3,
-                atol=1e-5,
-                why="one share serves the whole batch",
-            )
-            shares.append(float(others[0]))
-        partners.append((soft - torch.diag(soft.diagonal())).argmax(1).numpy())
+        given = soft.sum(axis=0), soft.sum(axis=1)
+        why = "take a permutation for partners: each is the partner of one"
+        check.close(given, np.ones((2, 5)), f"sums of {call}", rtol=1e-4, why=why)
+        why = "mix pictures and targets with the same partners in the same shares"
+        week03.close(mixed, np.tensordot(soft, x.numpy(), 1), call, why)
+rows = torch.tensor(rng.dirichlet(np.ones(3), 4), dtype=torch.float32)
+_, soft = mix(torch.eye(4), rows, 1.0, rng)
+check.close(soft.sum(axis=1), np.ones(4), f"{call}, soft targets", why="still add up to 1")
+for alpha, n, why in [(0.0, 5, "mix nothing where alpha is 0"), (1.0, 1, "leave a single one")]:
+    x, eye = torch.tensor(rng.normal(size=(n, 2))), torch.eye(n)
+    mixed, soft = mix(x, eye, alpha, rng)
+    check.close(mixed, x, f"mixup of {n}, alpha = {alpha:g}", why=why)
+    check.close(soft, eye, f"the targets of mixup of {n}, alpha = {alpha:g}", why=why)
+found = [mix(torch.eye(5), torch.eye(5), 0.01, rng)[1] for _ in range(60)]
+mixed = any(abs(soft - np.eye(5)).max() > 0.01 for soft in found)
+check.that(mixed, "mix for a small alpha, too: half of the time with a share near 0")
+x, eye = torch.tensor(rng.normal(size=(30, 2))), torch.eye(30)
+torch.rand(1), np.random.rand()
+state, torchs = np.random.get_state()[1].copy(), torch.get_rng_state()
+generator = np.random.default_rng(7)
+(first, _), (second, _) = (mix(x, eye, 1.0, generator) for _ in range(2))
+again, _ = mix(x, eye, 1.0, np.random.default_rng(7))
+check.close(again, first, "mixup with an equal generator", why="draw all from rng")
+check.that(not np.allclose(first, second), "draw others from the same rng the next time")
+same = np.array_equal(state, np.random.get_state()[1]) and torch.equal(
+    torchs, torch.get_rng_state()
+)
+check.that(same, "leave NumPy's and torch's own generators as they were")
+x = torch.tensor(rng.normal(size=(12, 2)))
+last = [mix(x, torch.eye(12), 1.0, rng)[1].diagonal()[-1] > 1 - 1e-6 for _ in range(40)]
+check.that(not all(last), "let each example of a large batch find another one as its partner")
+# What many batches show. Seven standard deviations: by chance once in 10 ** 11.
+n, x, eye = 4, torch.arange(4.0)[:, None], torch.eye(4, dtype=torch.float64)
+for alpha, draws in [(0.4, 2000), (1.0, 2000), (4.0, 2000), (80.0, 600)]:
+    with check.unchanged(call, x=x, targets=eye):
+        pairs = [mixup(x, eye, alpha, rng) for _ in range(draws)]
+    soft = np.array([targets for _, targets in check.plain(pairs, call)])
+    own = soft.diagonal(axis1=1, axis2=2)
+    alone = own > 1 - 1e-6
+    shares = own.min(axis=1)[~alone.all(axis=1)]
+    what, count = f"shares of {draws} batches, alpha = {alpha:g}", len(shares)
+    spread = (shares - 0.5) ** 2
+    moment = stats.beta(alpha, alpha).expect(lambda v: (v - 0.5) ** 4)
+    variance = stats.beta(alpha, alpha).var()
+    width = 7 * ((moment - variance**2) / count) ** 0.5
+    check.that(
+        abs(spread.mean() - variance) < width,
+        "draw shares that spread as those of Beta(alpha, alpha) do",
+        details=f"{what}: variance {spread.mean():.4f}, expected {variance:.4f}",
+    )
+    check.that(
+        abs(shares.mean() - 0.5) < 7 * (variance / count) ** 0.5,
+        "draw shares whose mean is one half",
+        details=f"{what}: mean {shares.mean():.4f}",
+    )
     result = stats.kstest(shares, stats.beta(alpha, alpha).cdf)
     check.that(
-        result.pvalue > 1e-7,
-        "the shares are drawn from Beta(alpha, alpha)",
-        details=f"Kolmogorov–Smirnov distance {result.statistic:.3f} of {len(shares)} draws",
+        result.pvalue > 1e-11,
+        "draw the shares from Beta(alpha, alpha)",
+        details=f"{what}: Kolmogorov–Smirnov distance {result.statistic:.3f}",
     )
-    varied = {tuple(row) for row in partners}
-    check.that(len(varied) > 40, "the partners are a random permutation, a new one for each batch")
-    check.that(alone > 150, "in a random permutation, one on average is its own partner")  # 400 ± 20
-mixed, soft = mixup(x, eye, 0.0, rng)
-check.close(mixed, x, "mixup(x, targets, 0, rng)", why="alpha = 0 mixes nothing")
-check.close(soft, eye, "the targets of mixup with alpha = 0")
-x, eye = torch.rand(30, 2), torch.eye(30)
-first, second = (mixup(x, eye, 1.0, np.random.default_rng(7))[0] for _ in range(2))
-check.close(first, second, "mixup with the same rng twice", why="all that is random comes from rng")
+    partners = np.where(alone, np.arange(n), (soft - np.eye(n) * own[:, None]).argmax(axis=2))
+    width = 7 * (draws / 24 * 23 / 24) ** 0.5
+    counts = [(partners == order).all(axis=1).sum() for order in permutations(range(n))]
+    check.that(
+        all(abs(found - draws / 24) < width for found in counts),
+        "take for partners one of all permutations, each as likely as the others",
+        details=f"of {draws} batches of 4, the permutations came {min(counts)} to {max(counts)} times",
+    )
 ### END HIDDEN TESTS
+
+# %% mutant="mixup" why="shares that are a little skewed"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.beta(alpha, 1.1 * alpha) if alpha > 0 else 1.0
 
 # %% mutant="mixup" why="mixes the pictures alone"
 # - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
@@ -1358,6 +1904,34 @@ check.close(first, second, "mixup with the same rng twice", why="all that is ran
 # + share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
 # + share = max(share, 1 - share)
 
+# %% mutant="mixup" why="half of alpha"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.beta(alpha / 2, alpha / 2) if alpha > 0 else 1.0
+
+# %% mutant="mixup" why="the root of alpha"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + share = rng.beta(alpha**0.5, alpha**0.5) if alpha > 0 else 1.0
+
+# %% mutant="mixup" why="the same partners in each batch"
+# - other = rng.permutation(len(x))
+# + other = np.random.default_rng(0).permutation(len(x))
+
+# %% mutant="mixup" why="starts from the generator's state anew each time"
+# - share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+# + from copy import deepcopy
+# +
+# + rng = deepcopy(rng)
+# + share = rng.beta(alpha, alpha) if alpha > 0 else 1.0
+
+# %% mutant="mixup" why="partners by a turn of the batch"
+# - other = rng.permutation(len(x))
+# + other = np.roll(np.arange(len(x)), rng.integers(len(x)))
+
+# %% mutant="mixup" why="mixes in place"
+# - return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+# + soft = share * targets + (1 - share) * targets[other]
+# + return x.copy_(share * x + (1 - share) * x[other]), soft
+
 
 # %% alternative="mixup" why="linear interpolation of the shuffled batch"
 def mixup(x, targets, alpha, rng):
@@ -1366,11 +1940,23 @@ def mixup(x, targets, alpha, rng):
     return torch.lerp(x[other], x, share), torch.lerp(targets[other], targets, share)
 
 
+# %% alternative="mixup" why="gives its arguments back where nothing is mixed"
+def mixup(x, targets, alpha, rng):
+    if alpha == 0:
+        return x, targets
+    share, other = float(rng.beta(alpha, alpha)), rng.permutation(len(x)).tolist()
+    x, targets = (
+        x + (1 - share) * (x[other] - x),
+        targets + (1 - share) * (targets[other] - targets),
+    )
+    return [x, targets]
+
+
 # %% [markdown]
 # The pictures are single blood cells of three kinds, cut out of microscope pictures (BCCD): red cells, white cells and platelets. Below, six cells and the same six mixed with their partners; the bars are the soft targets.
 
 # %% [markdown] lang="ru"
-# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже шесть клеток и они же, смешанные с партнёрами; столбики — мягкие ответы.
+# Картинки — отдельные клетки крови трёх видов, вырезанные из снимков с микроскопа (BCCD): эритроциты, лейкоциты и тромбоциты. Ниже шесть клеток и они же, смешанные с партнёрами; столбики — мягкие метки.
 
 # %%
 blood = data.load("bccd", profile)
@@ -1438,7 +2024,7 @@ plots.show(
 #
 # $$y = \mathrm{ReLU}\bigl(F(x) + \text{shortcut}(x)\bigr), \qquad F = \mathrm{BN}_2 \circ \mathrm{conv}_2 \circ \mathrm{ReLU} \circ \mathrm{BN}_1 \circ \mathrm{conv}_1$$
 #
-# Обе свёртки — $3 \times 3$, дополнение 1, без сдвига (он есть у нормализации); шаг — у первой. Следите за порядком: последний ReLU стоит *после* суммы. Обходной путь (shortcut) там, где можно, не делает ничего. Там, где меняется число каналов или размер, это свёртка $1 \times 1$ с тем же шагом и без сдвига и собственный BatchNorm.
+# Обе свёртки — $3 \times 3$, дополнение 1, без смещения (оно есть у нормализации); шаг — у первой. Следите за порядком: последний ReLU стоит *после* суммы. Обходной путь (shortcut) там, где можно, не делает ничего. Там, где меняется число каналов или размер, это свёртка $1 \times 1$ с тем же шагом, без смещения, и собственный BatchNorm.
 #
 # {{task:basic_block}}
 #
@@ -1476,70 +2062,105 @@ class BasicBlock(nn.Module):
 # %% test="basic_block" points=1 bonus=true difficulty=2 minutes=20
 block = BasicBlock(3, 3)
 x = torch.rand(2, 3, 5, 6) - 0.5
-nn.init.zeros_(block.bn2.weight)
+state = check.parameters_of(block, "BasicBlock(3, 3)")
+state["bn2.weight"] = np.zeros(3)
+block.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
 check.close(
     block(x),
     F.relu(x),
     "BasicBlock(3, 3) with bn2.weight = 0",
-    why="F(x) is 0, the input passes by, and ReLU comes last",
+    why="let the input pass by, since F(x) is 0, and have ReLU come last",
 )
-wide = BasicBlock(3, 8, stride=2)
-check.equal(tuple(wide(x).shape), (2, 8, 3, 3), "the shape of BasicBlock(3, 8, 2) of (2, 3, 5, 6)")
+found = check.answer(BasicBlock(3, 8, stride=2).forward, x, call="BasicBlock(3, 8, stride=2)(x)")
+check.equal(found.shape, (2, 8, 3, 3), "the shape of BasicBlock(3, 8, stride=2)(x), x 5 x 6")
 ### BEGIN HIDDEN TESTS
-from torchvision.models.resnet import BasicBlock as TorchvisionBlock
-
 rng = check.rng("basic_block")
-for inputs, outputs, stride in [(4, 4, 1), (3, 5, 1), (4, 4, 2), (2, 6, 3), (6, 2, 1)]:
-    ours = BasicBlock(inputs, outputs, stride)
-    check.equal(
-        sum(p.numel() for p in ours.parameters()),
-        9 * outputs * (inputs + outputs)
-        + 4 * outputs
-        + (outputs * (inputs + 2) if (stride, inputs) != (1, outputs) else 0),
-        f"the number of weights of BasicBlock({inputs}, {outputs}, {stride})",
-        why="two 3 x 3 convolutions without bias, two normalisations, a projection where needed",
-    )
-    downsample = None
-    if stride != 1 or inputs != outputs:
-        parts = nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-        downsample = nn.Sequential(*parts)
-    theirs = TorchvisionBlock(inputs, outputs, stride, downsample)
-    state = theirs.state_dict()
+
+
+class ReferenceBlock(nn.Module):
+    """The block. at: after which half of F the shortcut is computed, which makes no difference."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, at: int = 2) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut, self.at = nn.Sequential(), at
+        if stride != 1 or inputs != outputs:
+            project = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        past = self.shortcut(x) if self.at == 0 else None
+        y = F.relu(self.bn1(self.conv1(x)))
+        past = self.shortcut(x) if self.at == 1 else past
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (self.shortcut(x) if self.at == 2 else past))
+
+
+def judge_block(inputs, outputs, why, *given, far=1.0):
+    """The names, then the answers with random weights, in float64: rounding is no matter then."""
+    (stride,) = given or (1,)
+    call = f"BasicBlock{(inputs, outputs, *given)}" + (" of large pictures" if far > 1 else "")
+    ours = BasicBlock(inputs, outputs, *given)
+    want = ReferenceBlock(inputs, outputs, stride).state_dict()
+    state = check.parameters_of(ours, call)
+    names = "name its layers conv1, bn1, conv2, bn2, and shortcut.0, shortcut.1 of a projection"
+    check.equal(sorted(state), sorted(want), f"the names in {call}", why=f"{names}, without biases")
+    shapes = {name: value.shape for name, value in state.items()}
+    wanted = {name: tuple(value.shape) for name, value in want.items()}
+    check.equal(shapes, wanted, f"the shapes of the weights of {call}", why=why)
+    drawn = {}
     for name, value in state.items():
-        if value.is_floating_point():
-            value.copy_(torch.tensor(rng.uniform(0.2, 1.0, value.shape)))
-            if "conv" in name or name == "downsample.0.weight":
-                value.sub_(0.6)
-    names = {name.replace("downsample", "shortcut"): value for name, value in state.items()}
-    check.equal(
-        sorted(ours.state_dict()),
-        sorted(names),
-        f"the names in BasicBlock({inputs}, {outputs}, {stride})",
-        why="conv1, bn1, conv2, bn2, and shortcut.0, shortcut.1 where there is a projection",
-    )
-    ours.load_state_dict(names)
-    x = torch.tensor(rng.normal(size=(3, inputs, 7, 6)), dtype=torch.float32)
-    kept = x.clone()
-    for mode in (True, False):
-        y, want = ours.train(mode)(x), theirs.train(mode)(x)
-        setting = (
-            f"BasicBlock({inputs}, {outputs}, {stride}), {'training' if mode else 'eval'} mode"
-        )
-        check.close(
-            y, want, setting, rtol=1e-3, atol=1e-4, why="it agrees with torchvision's block"
-        )
-    after = theirs.state_dict()
-    for name, value in ours.state_dict().items():
-        check.close(
-            value,
-            after[name.replace("shortcut", "downsample")],
-            f"{name} after a step of training",
-            rtol=1e-3,
-            atol=1e-5,
-            why="each normalisation has seen one batch, its own",
-        )
-    check.equal(x, kept, "x after BasicBlock", why="the input stays as it was")
+        low, high = (-1, 1) if value.ndim == 4 or "bias" in name else (0.5, 4)
+        numbers = rng.uniform(low, high, value.shape) if value.dtype.kind == "f" else value
+        drawn[name] = torch.tensor(numbers)
+    ours.double().load_state_dict(drawn)
+    x = torch.tensor(far * rng.normal(size=(3, inputs, 7, 6)))
+    with check.unchanged(f"{call}(x)", x=x):
+        ours(x)
+    close = {"rtol": 1e-9, "atol": 1e-9}
+    for at in (2, 0, 1):
+        try:
+            reference = ReferenceBlock(inputs, outputs, stride, at).double()
+            check.same_network(ours, reference, x, call=call, why=why, **close)
+            return
+        except check.CheckFailed as error:
+            if at == 1 or not error.details.startswith("layer"):
+                raise
+        except RuntimeError as error:
+            learns = "does not require grad" not in str(error)
+            check.that(learns, "let all weights of BasicBlock learn, the projection's, too")
+            raise
+
+
+judge_block(4, 4, "add its input, as it is, to F(x), and then take ReLU", 1)
+judge_block(3, 3, "have no stride where none is given")
+judge_block(3, 5, "project the input by 1 x 1 where the channels change")
+judge_block(4, 4, "have the stride in conv1, and project the input where the size changes", 2)
+judge_block(5, 18, "be the same block for any number of channels")
+judge_block(5, 5, "pass on answers of any size", 1, far=100.0)
+for inputs, outputs, stride in [(2, 6, 3), (6, 2, 1), (3, 4, 2)]:
+    judge_block(inputs, outputs, "do all of this together", stride)
+one, other = BasicBlock(2, 3), BasicBlock(2, 3)
+weights_of = [check.parameters_of(block, "BasicBlock(2, 3)") for block in (one, other)]
+check.that(
+    all(
+        not np.array_equal(weights_of[0][n], weights_of[1][n]) for n in weights_of[0] if "conv" in n
+    ),
+    "give each BasicBlock weights of its own, drawn at random",
+)
 ### END HIDDEN TESTS
+
+# %% mutant="basic_block" why="answers cut off at 60"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y + self.shortcut(x)).clamp(max=60)
+
+# %% mutant="basic_block" why="the projection does not learn"
+# - self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
+# + project.weight.requires_grad_(False)
+# + self.shortcut = nn.Sequential(project, nn.BatchNorm2d(outputs))
 
 # %% mutant="basic_block" why="the last ReLU before the sum"
 # - return F.relu(y + self.shortcut(x))
@@ -1571,6 +2192,33 @@ for inputs, outputs, stride in [(4, 4, 1), (3, 5, 1), (4, 4, 2), (2, 6, 3), (6, 
 # - self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
 # + self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
 
+# %% mutant="basic_block" why="no gradient through the shortcut"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y + self.shortcut(x).detach())
+
+# %% mutant="basic_block" why="dropout between the convolutions"
+# - y = self.bn2(self.conv2(y))
+# + y = self.bn2(self.conv2(F.dropout(y, 0.1, self.training)))
+
+# %% mutant="basic_block" why="another sum in eval mode"
+# - return F.relu(y + self.shortcut(x))
+# + return F.relu(y + self.shortcut(x) * (1 if self.training else 0.5))
+
+# %% mutant="basic_block" why="normalises by the batch in eval mode, too"
+# - self.bn1 = nn.BatchNorm2d(outputs)
+# + self.bn1 = nn.BatchNorm2d(outputs, track_running_stats=False)
+
+# %% mutant="basic_block" why="a stride of 2 where none is given and channels change"
+# - super().__init__()
+# + super().__init__()
+# + stride = 2 if inputs != outputs and stride == 1 else stride
+
+# %% mutant="basic_block" why="one layer for all blocks of a size"
+# - self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+# + shared = BasicBlock.__dict__.get(f"layer{outputs}")
+# + self.conv2 = shared or nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+# + setattr(BasicBlock, f"layer{outputs}", self.conv2)
+
 
 # %% alternative="basic_block" why="nn.Identity and modules in a chain"
 class BasicBlock(nn.Module):
@@ -1594,11 +2242,32 @@ class BasicBlock(nn.Module):
         return torch.relu(branch.add(self.shortcut(x)))
 
 
+# %% alternative="basic_block" why="the shortcut first"
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        self.shortcut = None
+        if inputs != outputs or stride > 1:
+            self.shortcut = nn.ModuleList(
+                [nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)]
+            )
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        y = x
+        if self.shortcut is not None:
+            y = self.shortcut[1](self.shortcut[0](x))
+        return (y + self.bn2(self.conv2(self.bn1(self.conv1(x)).clamp(min=0)))).relu()
+
+
 # %% [markdown]
-# Why it helps: follow the gradient. Thirty layers are fifteen blocks, with shortcuts or without, the same weights at the start. Left: the norm of the gradient at the input of each block, before training. Without shortcuts it is a straight line on the logarithmic axis: every block multiplies by about the same factor (with BatchNorm it is larger than 1, see Yang et al., 2019; without, it may as well be smaller), so depth means explosion or extinction. With shortcuts the gradient has a way with hardly a factor on it, only the ReLU after each sum: it grows far less. Right: both learn to tell three kinds of blood cells.
+# Why it helps: follow the gradient. Thirty layers are fifteen blocks, with shortcuts or without, the same weights at the start. Left: the norm of the gradient at the input of each block, before training. Without shortcuts it is a straight line on the logarithmic axis: every block multiplies by about the same factor (with BatchNorm it is larger than 1, see Yang et al., 2019; without, it may as well be smaller), so depth means explosion or extinction. With shortcuts the gradient has a way past the layers, with only the ReLU after each sum on it: it grows, too, but several times less, and ever more slowly; the cell prints both ratios. Right: both learn to tell three kinds of blood cells apart.
 
 # %% [markdown] lang="ru"
-# Почему это помогает: проследите за градиентом. Тридцать слоёв — это пятнадцать блоков, с обходными путями или без, начальные веса одинаковы. Слева — норма градиента на входе каждого блока до обучения. Без обходных путей на логарифмической оси получается прямая: каждый блок умножает примерно на одно и то же число (с BatchNorm оно больше 1, см. Yang и др., 2019; без него может быть и меньше), так что глубина означает взрыв или затухание. С обходными путями у градиента есть дорога почти без множителей — только ReLU после каждой суммы: он растёт куда меньше. Справа обе сети учатся различать три вида клеток крови.
+# Почему это помогает: проследите за градиентом. Тридцать слоёв — это пятнадцать блоков, с обходными путями или без, начальные веса одинаковы. Слева — норма градиента на входе каждого блока до обучения. Без обходных путей на логарифмической оси получается прямая: каждый блок умножает примерно на одно и то же число (с BatchNorm оно больше 1, см. Yang и др., 2019; без него может быть и меньше), так что глубина означает взрыв или затухание. С обходными путями у градиента есть дорога мимо слоёв, где его меняет только ReLU после каждой суммы: он тоже растёт, но в несколько раз меньше и всё медленнее; оба отношения напечатаны. Справа обе сети учатся различать три вида клеток крови.
 
 
 # %%
@@ -1651,11 +2320,11 @@ plots.show(
 
 # %% [markdown]
 # ## 7. Which pixels? Dice and IoU
-# Now every pixel gets an answer: nucleus or not. Nuclei cover less than a tenth of a picture, so "nothing anywhere" is right for more than nine pixels in ten; the share of right pixels says little. Compare the *sets* of pixels, predicted $A$ and true $B$:
+# Now every pixel gets an answer: nucleus or not. On average nuclei cover less than a tenth of a picture, so "nothing anywhere" is right for more than nine pixels in ten; the share of right pixels says little. Compare the *sets* of pixels, predicted $A$ and true $B$:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
 #
-# [Intersection over union](glossary:Intersection-over-union) is for people, and for hard masks. For training, put probabilities $p = \sigma(z)$ in the place of the set $A$, and the [Dice coefficient](glossary:Dice-coefficient) becomes a loss with a gradient (the idea of Milletari et al., 2016, who square the terms below):
+# [Intersection over union](glossary:Intersection-over-union) is for people, and for masks of yes and no. For training, put probabilities $p = \sigma(z)$ in the place of the set $A$, and the [Dice coefficient](glossary:Dice-coefficient) becomes a loss with a gradient (the idea of Milletari et al., 2016, who square the terms below):
 #
 # $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
 #
@@ -1665,11 +2334,11 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 7. Какие пиксели? Dice и IoU
-# Теперь ответ получает каждый пиксель: ядро или нет. Ядра занимают меньше десятой доли картинки, так что ответ «нигде ничего» верен больше чем для девяти пикселей из десяти; доля верных пикселей мало о чём говорит. Сравнивайте *множества* пикселей, предсказанное $A$ и истинное $B$:
+# Теперь ответ получает каждый пиксель: ядро или нет. Ядра занимают в среднем меньше десятой доли картинки, так что ответ «нигде ничего» верен больше чем для девяти пикселей из десяти; доля верных пикселей мало о чём говорит. Сравнивайте *множества* пикселей, предсказанное $A$ и истинное $B$:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad \mathrm{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
 #
-# [Пересечение к объединению](glossary:Intersection-over-union) (intersection over union, IoU) — для людей и для готовых масок. Для обучения поставьте на место множества $A$ вероятности $p = \sigma(z)$, и [коэффициент Дайса](glossary:Dice-coefficient) (Dice) превратится в потери с градиентом (идея Milletari и др., 2016; у них слагаемые внизу в квадрате):
+# [Отношение пересечения к объединению](glossary:Intersection-over-union) (intersection over union, IoU) — для людей и для бинарных масок. Для обучения поставьте на место множества $A$ вероятности $p = \sigma(z)$, и [коэффициент Дайса](glossary:Dice-coefficient) (Dice) превратится в потери с градиентом (идея Milletari и др., 2016; у них слагаемые внизу в квадрате):
 #
 # $$L = 1 - \frac{2 \sum p\, t + s}{\sum p + \sum t + s}.$$
 #
@@ -1682,7 +2351,7 @@ plots.show(
 def dice_loss(logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
     """Soft Dice loss: of each picture, then the mean.
 
-    logits: (n, 1, h, w), target: (n, 1, h, w) of 0 and 1 -> a scalar with a gradient.
+    logits: (n, 1, h, w), target: (n, 1, h, w) of 0.0 and 1.0 -> a scalar with a gradient.
     """
     ### BEGIN SOLUTION
     p, pixels = logits.sigmoid(), (1, 2, 3)
@@ -1707,65 +2376,94 @@ def mask_iou(predicted: torch.Tensor, target: torch.Tensor) -> float:
 
 
 # %% test="dice" points=0.5 bonus=true difficulty=2 minutes=15
+logits = torch.tensor([[[[0.0, 0.0, np.log(3.0), 0.0]]]])
 target = torch.tensor([[[[1.0, 1, 0, 0]]]])
 check.close(
-    dice_loss(torch.zeros(1, 1, 1, 4), target),
-    1 - (2 * 1 + 1) / (2 + 2 + 1),
-    "dice_loss(zeros, [1, 1, 0, 0])",
-    why="probabilities of 1/2: 2 * 1 + s above, 2 + 2 + s below, s = 1",
+    dice_loss(logits, target),
+    1 - (2 * 1 + 1) / (2.25 + 2 + 1),
+    "dice_loss([0, 0, log 3, 0], [1, 1, 0, 0])",
+    why="have 2 * 1 + s above, 2.25 + 2 + s below, for probabilities 1/2, 1/2, 3/4, 1/2 and s = 1",
 )
 a, b = torch.tensor([[[[1, 1, 1, 0]]]]).bool(), torch.tensor([[[[0, 0, 1, 1]]]]).bool()
-check.close(mask_iou(a, b), 1 / 4, "mask_iou([1, 1, 1, 0], [0, 0, 1, 1])")
-check.close(mask_iou(a & ~a, a & ~a), 1.0, "mask_iou of two empty masks")
+why = "divide the pixels in both by the pixels in either"
+check.close(mask_iou(a, b), 1 / 4, "mask_iou([1, 1, 1, 0], [0, 0, 1, 1])", why=why)
+check.close(mask_iou(a & ~a, a & ~a), 1.0, "mask_iou of two empty masks", why="be 1")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("dice")
-for n, h, w in [(1, 3, 5), (3, 4, int(rng.integers(5, 9)))]:
-    logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)), requires_grad=True)
-    target = torch.tensor(1.0 * (rng.uniform(size=(n, 1, h, w)) < 0.3))
-    for smooth in (1.0, float(rng.uniform(0.1, 3))):
-        p, t = 1 / (1 + np.exp(-logits.detach().numpy())), target.numpy()
-        want = [
-            1 - (2 * (p[i] * t[i]).sum() + smooth) / (p[i].sum() + t[i].sum() + smooth)
-            for i in range(n)
-        ]
-        loss = dice_loss(logits, target, smooth)
-        check.close(
-            loss,
-            np.mean(want),
-            "dice_loss(logits, target, smooth)",
-            why="of each picture over its pixels, then the mean over pictures",
-        )
-    (slope,) = torch.autograd.grad(dice_loss(logits, target), logits)
-    check.gradient(
-        lambda z, t=target: float(dice_loss(torch.tensor(z), t)),
-        logits.detach().numpy(),
-        slope,
-        "the gradient of dice_loss",
-    )
-    a = torch.tensor(rng.uniform(size=(n, 1, h, w)) < 0.5)
-    b = torch.tensor(rng.uniform(size=(n, 1, h, w)) < 0.4)
-    b[0] = a[0] = False
-    sets = [[set(map(tuple, np.argwhere(m[i].numpy()))) for m in (a, b)] for i in range(n)]
-    want = [len(p & q) / len(p | q) if p | q else 1.0 for p, q in sets]
+
+
+def judge_dice(logits, target, call, why, *smooth):
+    """dice_loss and its gradient by the logits, first by the formula, picture by picture."""
+
+    def wanted(logits):
+        s = smooth[0] if smooth else 1.0
+        pairs = [(z.sigmoid(), t) for z, t in zip(logits, target, strict=True)]
+        parts = [(2 * (p * t).sum() + s) / (p.sum() + t.sum() + s) for p, t in pairs]
+        return 1 - sum(parts) / len(parts)
+
+    found = check.answer(dice_loss, logits, target, *smooth, call=call)
+    week03.close(found, wanted(logits), call, why)
+    (want,) = check.gradient_of(wanted, logits, call=call)
+    (found,) = check.gradient_of(lambda z: dice_loss(z, target, *smooth), logits, call=call)
     check.close(
-        mask_iou(a, b),
-        np.mean(want),
-        "mask_iou(predicted, target)",
-        why="of each picture, then the mean; two empty masks agree",
+        found, want, f"the gradient of {call}", rtol=1e-6, atol=1e-9, why="be that of the loss"
     )
-one = torch.eye(2).bool()[None, None, :1]
-check.close(mask_iou(one, ~one & one), 0.0, "mask_iou of one pixel and an empty mask", atol=1e-4)
+
+
+def judge_iou(a, b, call, why):
+    sets = [[set(np.flatnonzero(m.numpy())) for m in pair] for pair in zip(a, b, strict=True)]
+    want = np.mean([len(p & q) / len(p | q) if p | q else 1.0 for p, q in sets])
+    check.close(check.answer(mask_iou, a, b, call=call), want, call, rtol=1e-4, atol=1e-4, why=why)
+
+
+def pictures(n, h, w, share):
+    return torch.tensor(1.0 * (rng.uniform(size=(n, 1, h, w)) < share))
+
+
+logits = torch.tensor(2 * rng.normal(size=(3, 1, 4, 7)))
+target = pictures(3, 4, 7, 0.3)
+target[:, :, 1, 2], target[:, :, 2, 5] = 1, 0
+call = "dice_loss(logits, target)"
+why = "be 1 - (2 * sum pt + s) / (sum p + sum t + s) over all pixels of a picture, s = 1"
+judge_dice(logits[:1], target[:1], f"{call} of one picture", why)
+why = "use the smooth that is given, above and below"
+judge_dice(logits[:1], target[:1], "dice_loss(logits, target, smooth=0.3)", why, 0.3)
+judge_dice(logits[1:2], target[1:2], "dice_loss(logits, target, smooth=5)", why, 5.0)
+tiny, why = target[1:2] * 0, "use the smooth that is given, however small"
+judge_dice(logits[1:2] - 9, tiny, "dice_loss(logits, no pixel, smooth=1e-5)", why, 1e-5)
+why = "be the mean over pictures of each one's loss"
+judge_dice(logits, target, f"{call} of three pictures", why)
+far = torch.full((2, 1, 2, 3), 60.0)
+empty = torch.zeros_like(far)
+found = check.answer(dice_loss, -far, empty, call=call)
+check.close(found, 0.0, f"{call}: nothing answered, nothing there", atol=1e-6, why="be a success")
+found = check.answer(dice_loss, far, empty, call=call)
 check.close(
-    dice_loss(torch.full((1, 1, 2, 2), -60.0), torch.zeros(1, 1, 2, 2)),
-    0.0,
-    "dice_loss of an empty answer to an empty picture",
-    atol=1e-6,
+    found, 6 / 7, f"{call}: all of 6 pixels answered, nothing there", why="be 1 - s / (6 + s)"
 )
-check.close(
-    dice_loss(torch.full((2, 1, 2, 2), 60.0), torch.zeros(2, 1, 2, 2)),
-    0.8,
-    "dice_loss of a full answer to an empty picture of 4 pixels",
+for n, h, w in [(2, 3, 5), (4, 6, int(rng.integers(2, 6))), (11, 3, 4)]:
+    logits = torch.tensor(2 * rng.normal(size=(n, 1, h, w)))
+    smooth = float(rng.uniform(0.1, 3))
+    why = "do all of this together"
+    judge_dice(logits, pictures(n, h, w, 0.4), f"{call} of {n} pictures", why, smooth)
+a, b = pictures(3, 4, 7, 0.5) > 0, pictures(3, 4, 7, 0.4) > 0
+a[:, :, 1, 2], b[:, :, 1, 2], b[0, :, 2] = True, True, False
+call = "mask_iou(predicted, target)"
+judge_iou(
+    a[:1], b[:1], f"{call} of one picture", "divide the pixels in both by the pixels in either"
 )
+judge_iou(a, b, f"{call} of three pictures", "be the mean over pictures of each one's IoU")
+judge_iou(a, ~a, f"{call} without a common pixel", "be 0")
+judge_iou(a, a, f"{call} of equal masks", "be 1")
+none = torch.zeros_like(a)
+judge_iou(none, none, f"{call} of empty masks", "be 1 for two empty masks")
+judge_iou(a, none, f"{call} with an empty target", "be 0 where only one mask is empty")
+judge_iou(none, a, f"{call} with an empty answer", "be 0 where only one mask is empty")
+one = none.clone()
+one[:, :, 1, 2] = True
+judge_iou(one, none, f"{call} of a single pixel and an empty mask", "be 0")
+a[1] = b[1] = False
+judge_iou(a, b, f"{call}, one picture of three empty", "count a picture with two empty masks as 1")
 ### END HIDDEN TESTS
 
 # %% mutant="dice" why="takes the logits for probabilities"
@@ -1791,6 +2489,29 @@ check.close(
 # %% mutant="dice" why="Dice in place of IoU"
 # - either = (predicted | target).sum(dim=pixels)
 # + either = (predicted.sum(dim=pixels) + target.sum(dim=pixels)) / 2
+
+# %% mutant="dice" why="the intersection in place of the prediction"
+# - either = (predicted | target).sum(dim=pixels)
+# + either = (predicted | target).sum(dim=pixels)
+# + predicted &= target
+
+# %% mutant="dice" why="no gradient below the line"
+# - total = p.sum(dim=pixels) + target.sum(dim=pixels)
+# + total = p.detach().sum(dim=pixels) + target.sum(dim=pixels)
+
+# %% mutant="dice" why="smooth above alone"
+# - return 1 - ((2 * both + smooth) / (total + smooth)).mean()
+# + return 1 - ((2 * both + smooth) / (total + 1)).mean()
+
+# %% mutant="dice" why="1 where either mask is empty"
+# - return float(torch.where(either > 0, both / either, 1.0).mean())
+# + full = predicted.sum(dim=pixels) * target.sum(dim=pixels) > 0
+# + return float(torch.where(full, both / either, 1.0).mean())
+
+# %% mutant="dice" why="pictures without a mask left out of the mean"
+# - return float(torch.where(either > 0, both / either, 1.0).mean())
+# + some = either > 0
+# + return float((both / either)[some].mean()) if some.any() else 1.0
 
 
 # %% alternative="dice" why="flattened pictures"
@@ -1835,21 +2556,21 @@ plots.show(
 # With channels $(c_1, \dots, c_m)$, largest map first:
 #
 # - down: `double_conv` to $c_1$, max pooling by 2, `double_conv` to $c_2$, …, `double_conv` to $c_m$;
-# - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
+# - up, from $c_{l+1}$ to $c_l$: a transposed convolution $2 \times 2$ with stride 2 to $c_l$ channels; concatenate it, in either order, with the map of $c_l$ channels of the way down; `double_conv` from $2 c_l$ to $c_l$;
 # - at the end a $1 \times 1$ convolution from $c_1$ to one channel of logits (no sigmoid: the losses have it).
 #
-# Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width divide by $2^{m-1}$.
+# Unlike in the article the convolutions are padded, so sizes match, and normalised. Height and width are divisible by $2^{m-1}$.
 #
 # {{task:unet}}
 
 # %% [markdown] lang="ru"
 # ## 8. U-Net
-# Сети, отвечающей за пиксели, нужно знать, *что* (широкий обзор, то есть малые карты) и *где* (каждый пиксель, то есть большие). [U-Net](glossary:U-Net) (Ronneberger, Fischer, Brox, 2015) спускается вниз пулингом, поднимается обратно транспонированными свёртками и на каждом уровне передаёт карту с пути вниз на путь вверх, рядом с его каналами.
+# Сети, которая отвечает для каждого пикселя, нужно знать, *что* (широкий обзор, то есть малые карты) и *где* (каждый пиксель, то есть большие). [U-Net](glossary:U-Net) (Ronneberger, Fischer, Brox, 2015) спускается вниз пулингом, поднимается обратно транспонированными свёртками и на каждом уровне передаёт карту с пути вниз на путь вверх, рядом с его каналами.
 #
 # При каналах $(c_1, \dots, c_m)$, начиная с самой большой карты:
 #
 # - вниз: `double_conv` до $c_1$, пулинг по максимуму в 2 раза, `double_conv` до $c_2$, …, `double_conv` до $c_m$;
-# - вверх, от $c_{l+1}$ к $c_l$: транспонированная свёртка $2 \times 2$ с шагом 2 до $c_l$ каналов; конкатенация с картой из $c_l$ каналов с пути вниз; `double_conv` от $2 c_l$ до $c_l$;
+# - вверх, от $c_{l+1}$ к $c_l$: транспонированная свёртка $2 \times 2$ с шагом 2 до $c_l$ каналов; конкатенация, в любом порядке, с картой из $c_l$ каналов с пути вниз; `double_conv` от $2 c_l$ до $c_l$;
 # - в конце свёртка $1 \times 1$ от $c_1$ к одному каналу логитов (без сигмоиды: она есть в потерях).
 #
 # В отличие от статьи свёртки с дополнением, так что размеры совпадают, и с нормализацией. Высота и ширина делятся на $2^{m-1}$.
@@ -1918,27 +2639,6 @@ def probabilities(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([network(part).sigmoid() for part in x.split(10)])
 
 
-# %%
-def shapes(n: int, side: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up to three ellipses and rectangles a picture, brighter or darker, in noise; and their masks.
-
-    -> (n, 1, side, side) each.
-    """
-    rows, columns = np.mgrid[:side, :side]
-    x, y = rng.normal(size=(n, side, side)), np.zeros((n, side, side))
-    for picture, mask in zip(x, y, strict=True):
-        for _ in range(rng.integers(1, 4)):
-            (r, c), (a, b) = rng.uniform(6, side - 6, 2), rng.uniform(4, 9, 2)
-            turn = rng.uniform(0, np.pi)
-            u = ((rows - r) * np.cos(turn) + (columns - c) * np.sin(turn)) / a
-            v = ((columns - c) * np.cos(turn) - (rows - r) * np.sin(turn)) / b
-            inside = np.hypot(u, v) < 1 if rng.random() < 0.5 else np.maximum(abs(u), abs(v)) < 0.85
-            inside &= mask == 0
-            mask[inside] = 1
-            picture[inside] += rng.choice([-2, 2])
-    return tuple(torch.tensor(part, dtype=torch.float32)[:, None] for part in (x, y))
-
-
 # %% solution="unet"
 class UNet(nn.Module):
     """(n, 1, h, w) -> logits (n, 1, h, w). channels: of each level, the largest map first."""
@@ -1967,75 +2667,104 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# The check that you see counts weights. The hidden one follows the maps through your network, level by level; then it trains it for 80 steps on drawn shapes in noise, ellipses and rectangles, brighter or darker than the rest: on new drawings it must reach an IoU of 0.8. The real nuclei come right after.
+# The check that you see counts weights. The hidden one gives your network random weights and compares it with another one of these layers, whatever yours are called: its answers, its gradients, what its normalisations have noted, in training and in eval mode. So nothing but these layers may act. The real nuclei come right after.
 
 # %% [markdown] lang="ru"
-# Видимая проверка считает веса. Скрытая прослеживает карты через вашу сеть, уровень за уровнем, а затем обучает её 80 шагов на нарисованных фигурах в шуме — эллипсах и прямоугольниках светлее или темнее фона: на новых рисунках нужно получить IoU 0,8. Настоящие ядра — сразу после этого.
+# Видимая проверка считает веса. Скрытая даёт вашей сети случайные веса и сравнивает её с другой сетью из таких же слоёв, как бы ваши ни назывались: ответы, градиенты и то, что запомнили нормализации, в режимах обучения и проверки. Значит, кроме этих слоёв, ничто действовать не должно. Настоящие ядра — сразу после этого.
 
 # %% test="unet" points=1 bonus=true difficulty=3 minutes=30
-check.equal(tuple(UNet()(torch.rand(2, 1, 16, 24)).shape), (2, 1, 16, 24), "the shape of UNet()(x)")
-count = sum(p.numel() for p in UNet((2, 3)).parameters())
+found = check.answer(UNet().forward, torch.rand(2, 1, 16, 24), call="UNet()(x)")
+check.equal(found.shape, (2, 1, 16, 24), "the shape of UNet()(x)", why="stay")
+state = check.parameters_of(UNet((2, 3)), "UNet((2, 3))")
+count = sum(value.size for name, value in state.items() if name.endswith(("weight", "bias")))
 check.equal(
     count,
     sum(p.numel() for pair in [(1, 2), (2, 3), (4, 2)] for p in double_conv(*pair).parameters())
     + (3 * 2 * 4 + 2)
     + (2 + 1),
     "the number of weights of UNet((2, 3))",
-    why="three double convolutions, one transposed convolution, the last convolution",
+    why="have three double convolutions, one transposed convolution, the last convolution",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("unet")
-for channels in [(3,), (2, 5, 4), tuple(int(v) for v in rng.integers(1, 7, 4))]:
-    pairs = list(pairwise(channels))
-    convs = [(1, channels[0]), *pairs, *((2 * a, a) for a, _ in pairs)]
-    want = sum(p.numel() for pair in convs for p in double_conv(*pair).parameters())
-    want += sum(4 * a * b + a for a, b in pairs) + channels[0] + 1
-    network = UNet(channels)
-    count = sum(p.numel() for p in network.parameters())
-    check.equal(count, want, f"the number of weights of UNet({channels})")
-    h, w = (int(v) * 2 ** (len(channels) - 1) for v in rng.integers(2, 4, 2))
-    x = torch.tensor(rng.normal(size=(2, 1, h, w)), dtype=torch.float32)
-    kept = x.clone()
-    check.equal(tuple(network(x).shape), (2, 1, h, w), f"the shape of UNet({channels})(x)")
-    check.equal(x, kept, "x after UNet()(x)", why="the input stays as it was")
-# Follow the maps: what enters the 3 x 3 convolutions and leaves the normalisations, in order.
-network, entered, left, risen = UNet((3, 5, 4)), [], [], []
-for module in network.modules():
-    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-        module.register_forward_hook(lambda _, inputs, __: entered.append(inputs[0].detach().clone()))
-    elif isinstance(module, nn.BatchNorm2d):
-        module.register_forward_hook(lambda _, __, output: left.append(output.detach().relu()))
-    elif isinstance(module, nn.ConvTranspose2d | nn.Conv2d):
-        module.register_forward_hook(lambda _, __, output: risen.append(output.detach().clone()))
-answer = network(torch.tensor(rng.normal(size=(2, 1, 16, 24)), dtype=torch.float32))
-check.equal((len(entered), len(left), len(risen)), (10, 10, 3), "how many layers UNet((3, 5, 4)) runs")
-maps = left[1], left[3]  # of the way down, the largest first
-for level in (0, 1):
-    check.close(
-        entered[2 * level + 2], F.max_pool2d(maps[level], 2), f"what enters level {level + 2}",
-        why=f"it is the map of level {level + 1}, max pooled by 2",
-    )  # fmt: skip
-for place, (level, rise) in zip((6, 8), [(1, 0), (0, 1)], strict=True):
-    channels = maps[level].shape[1]
-    halves = entered[place][:, :channels], entered[place][:, channels:]
-    check.that(
-        any(
-            torch.allclose(a, maps[level], atol=1e-6) and torch.allclose(b, risen[rise], atol=1e-6)
-            for a, b in (halves, halves[::-1])
-        ),
-        f"on the way up, level {level + 1} gets its own map of the way down, and what comes from below",
-    )
-check.close(answer, risen[2], "the answer", why="it is what the last convolution gives: logits")
-torch.manual_seed(1)
-network = UNet((8, 16, 32))
-fit(network, *shapes(64, 48, rng), F.binary_cross_entropy_with_logits, 80, 32)
-x, y = shapes(30, 48, rng)
-found, true = probabilities(network, x) > 0.5, y > 0
-overlap = (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3))
+
+
+class ReferenceUNet(nn.Module):
+    """The network. across: whether the map of the way down comes first where maps are joined."""
+
+    def __init__(self, channels: Sequence[int], across: bool = True) -> None:
+        super().__init__()
+        pairs, self.across = list(pairwise(channels)), across
+        self.down = nn.ModuleList(double_conv(a, b) for a, b in [(1, channels[0]), *pairs])
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
+        self.join = nn.ModuleList(double_conv(2 * a, a) for a, _ in pairs)
+        self.last = nn.Conv2d(channels[0], 1, 1)
+
+    def forward(self, x):
+        maps = [self.down[0](x)]
+        for down in self.down[1:]:
+            maps.append(down(F.max_pool2d(maps[-1], 2)))
+        x = maps.pop()
+        for up, join in zip(reversed(self.up), reversed(self.join), strict=True):
+            parts = [maps.pop(), up(x)]
+            x = join(torch.cat(parts if self.across else parts[::-1], dim=1))
+        return self.last(x)
+
+
+def judge_unet(network, channels, call, why, n=3, wide=0):
+    """Random weights, so that nothing hangs on how they start; either order of joining is right."""
+    state = {}
+    for name, value in check.parameters_of(network, call).items():
+        low = 0.2 if value.ndim < 2 and "bias" not in name else -1
+        drawn = rng.uniform(low, 1, value.shape)
+        state[name] = torch.tensor(drawn if value.dtype.kind == "f" else value)
+    network.double().load_state_dict(state)  # float64: rounding is no matter then
+    h, w = (int(v) * 2 ** (len(channels) - 1) for v in (3, rng.choice([2, 4])))
+    close = {"rtol": 1e-9, "atol": 1e-9}
+    x, failures = torch.tensor(rng.normal(size=(n, 1, h, wide or w))), []
+    with check.unchanged(f"{call}(x)", x=x):
+        network(x)
+    for across in (True, False):
+        try:
+            reference = ReferenceUNet(channels, across).double()
+            check.same_network(network, reference, x, call=call, why=why, **close)
+            return
+        except check.CheckFailed as error:
+            failures.append(error)
+    raise failures[0]
+
+
+for channels, why in [
+    ((3,), "be a double convolution and the last one where there is one level"),
+    ((3, 5), "pool by the maximum, come up by a transposed convolution, and join both maps"),
+    ((2, 5, 4), "hand over at each level its own map, as it leaves the double convolution"),
+    (tuple(int(v) for v in rng.integers(1, 7, 4)), "do so for any number of levels"),
+]:
+    call = f"UNet({channels})"
+    listed = list(channels)
+    with check.unchanged(call, channels=listed):
+        network = UNet(listed)
+    judge_unet(network, channels, call, why)
+why = "do so for any number of levels, also for many"
+judge_unet(UNet((2, 1, 2, 1, 2, 1)), (2, 1, 2, 1, 2, 1), "UNet of six levels", why)
+why = "take all pictures of a batch together, however many"
+judge_unet(UNet((2, 3)), (2, 3), "UNet((2, 3)), 11 pictures", why, n=11)
+why = "take pictures of any width"
+judge_unet(UNet((2, 3)), (2, 3), "UNet((2, 3)) of a wide picture", why, n=2, wide=78)
+judge_unet(UNet(), (8, 16, 32), "UNet()", "have 8, 16 and 32 channels where none are given")
+one, other = UNet((2, 3)), UNet((2, 3))
+states = [check.parameters_of(network, "UNet((2, 3))") for network in (one, other)]
 check.that(
-    overlap.mean() >= 0.8,
-    "after 80 steps of training the network finds shapes in new drawings, IoU >= 0.8",
-    details=f"mean IoU of {len(x)} drawings: {overlap.mean():.3f}",
+    all(not np.array_equal(states[0][n], v) for n, v in states[1].items() if v.ndim == 4),
+    "give each UNet weights of its own, drawn at random",
+)
+judge_unet(one, (2, 3), "UNet((2, 3))", "work beside another one of its kind")
+check.that(
+    all(
+        np.array_equal(v, states[1][n])
+        for n, v in check.parameters_of(other, "UNet((2, 3))").items()
+    ),
+    "leave another UNet as it was",
 )
 ### END HIDDEN TESTS
 
@@ -2077,6 +2806,52 @@ check.that(
 # + small = F.max_pool2d(x, 2)
 # + kept.append(F.interpolate(small, scale_factor=2))
 # + x = down(small)
+
+# %% mutant="unet" why="enlarges bilinearly, then a convolution"
+# - self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
+# + grow, side = nn.Upsample(scale_factor=2, mode="bilinear"), nn.ZeroPad2d((0, 1, 0, 1))
+# + self.up = nn.ModuleList(nn.Sequential(grow, side, nn.Conv2d(b, a, 2)) for a, b in pairs)
+
+# %% mutant="unet" why="dropout on the lowest level"
+# - for up, merge in reversed(list(zip(self.up, self.merge, strict=True))):
+# + x = F.dropout(x, 0.5, self.training)
+# + for up, merge in reversed(list(zip(self.up, self.merge, strict=True))):
+
+# %% mutant="unet" why="half the logits in eval mode"
+# - return self.head(x)
+# + return self.head(x) * (1 if self.training else 0.5)
+
+# %% mutant="unet" why="normalises the pictures once more"
+# - x, kept = self.first(x), []
+# + x, kept = self.first((x - x.mean()) / x.std()), []
+
+# %% mutant="unet" why="pools and enlarges once more on the lowest level"
+# - for up, merge in reversed(list(zip(self.up, self.merge, strict=True))):
+# + x = F.interpolate(F.max_pool2d(x, 2, ceil_mode=True), size=x.shape[2:])
+# + for up, merge in reversed(list(zip(self.up, self.merge, strict=True))):
+
+# %% mutant="unet" why="no gradient across"
+# - x = merge(torch.cat([kept.pop(), up(x)], dim=1))
+# + x = merge(torch.cat([kept.pop().detach(), up(x)], dim=1))
+
+# %% mutant="unet" why="the mode of its layers stays"
+# - def forward(self, x: torch.Tensor) -> torch.Tensor:
+# + def train(self, mode: bool = True) -> nn.Module:
+# +     self.training = mode
+# +     return self
+# +
+# + def forward(self, x: torch.Tensor) -> torch.Tensor:
+
+# %% mutant="unet" why="one last layer for all networks"
+# - self.head = nn.Conv2d(channels[0], 1, 1)
+# + self.head = UNet.__dict__.get(f"head{channels[0]}") or nn.Conv2d(channels[0], 1, 1)
+# + setattr(UNet, f"head{channels[0]}", self.head)
+
+# %% mutant="unet" why="takes the channels out of the list that it is given"
+# - self.head = nn.Conv2d(channels[0], 1, 1)
+# + self.head = nn.Conv2d(channels[0], 1, 1)
+# + while len(channels) > 1 and isinstance(channels, list):
+# +     channels.pop()
 
 
 # %% alternative="unet" why="recursive: a level holds the level below it"
@@ -2156,7 +2931,7 @@ plots.show(
 # ## 9. Boxes
 # A detector answers with boxes: $(x_0, y_0, x_1, y_1)$ in pixels, each with a score. It looks at thousands of places, and a cell is found by all boxes that lie about right. [Non-maximum suppression](glossary:Non-maximum-suppression) (NMS) keeps one: take the box with the highest score, drop all that overlap it too much, go on with the best one left. The measure of overlap is again [IoU](glossary:Intersection-over-union), now of areas.
 #
-# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Of equal scores the one with the smaller index comes first.
+# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Scores are floats or whole numbers of any size and sign. Of equal ones that with the smaller index comes first.
 #
 # {{task:nms}}
 
@@ -2164,7 +2939,7 @@ plots.show(
 # ## 9. Рамки
 # Детектор отвечает рамками $(x_0, y_0, x_1, y_1)$ в пикселях, у каждой своя оценка. Он смотрит на тысячи мест, и клетку находят все рамки, которые лежат примерно правильно. [Подавление немаксимумов](glossary:Non-maximum-suppression) (non-maximum suppression, NMS) оставляет одну: возьмите рамку с наибольшей оценкой, выбросьте все, которые слишком сильно с ней перекрываются, и продолжайте с лучшей из оставшихся. Мера перекрытия — снова [IoU](glossary:Intersection-over-union), теперь для площадей.
 #
-# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Из равных оценок первой идёт та, у которой индекс меньше.
+# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Оценки бывают вещественными и целыми, любой величины и знака. Из равных первой идёт та, у которой индекс меньше.
 #
 # {{task:nms}}
 
@@ -2173,10 +2948,11 @@ plots.show(
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of every box of a with every box of b; 0 where both have no area.
 
-    a: (n, 4), b: (m, 4) of x0, y0, x1, y1 -> (n, m).
+    a: (n, 4), b: (m, 4) of x0, y0, x1, y1, floats or whole numbers; n and m may be 0 -> (n, m).
     Example: [0, 0, 2, 2] with [1, 0, 3, 1]: 1 / (4 + 2 - 1).
     """
     ### BEGIN SOLUTION
+    a, b = a.astype(float), b.astype(float)
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
     both = (high - low).clip(0).prod(axis=2)
@@ -2189,10 +2965,10 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Indices of the boxes to keep, the highest score first.
 
-    boxes: (n, 4), scores: (n,) -> (k,) of integers.
+    boxes: (n, 4), scores: (n,); n may be 0 -> (k,) of integers, also for k = 0.
     """
     ### BEGIN SOLUTION
-    left, kept = np.argsort(-scores, kind="stable"), []
+    left, kept = np.argsort(-scores.astype(float), kind="stable"), []
     while len(left):
         kept.append(left[0])
         left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
@@ -2204,13 +2980,19 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
 # %% test="nms" points=1 bonus=true difficulty=3 minutes=30
 a = np.array([[0.0, 0, 2, 2], [5, 5, 6, 9]])
 b = np.array([[1.0, 0, 3, 1], [0, 0, 2, 2], [2, 0, 4, 2]])
-check.close(box_iou(a, b), [[0.2, 1, 0], [0, 0, 0]], "box_iou(a, b)", why="touching is no overlap")
+check.close(
+    box_iou(a, b),
+    [[0.2, 1, 0], [0, 0, 0]],
+    "box_iou(a, b)",
+    why="divide the common area by that of both together; a touch has none",
+)
 row = np.array([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [30, 0, 40, 10]])
+found = check.answer(nms, row, np.array([0.9, 0.8, 0.7, 0.95]), 0.5, call="nms(row, scores, 0.5)")
 check.equal(
-    np.asarray(nms(row, np.array([0.9, 0.8, 0.7, 0.95]), 0.5)),
+    np.asarray(found),
     [3, 0, 2],
     "nms of three boxes in a row and one apart, threshold 0.5",
-    why="the middle one goes; dropped, it can't drop the one behind it",
+    why="drop the middle one, which then can't drop the one behind it",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("nms")
@@ -2224,67 +3006,119 @@ def overlap(p, q):
     return both / either if either else 0.0
 
 
-for n, m in [(1, 1), (7, 4), (int(rng.integers(20, 40)), 9)]:
-    a, b = (
-        np.hstack([c, c + rng.uniform(0.5, 6, size=(k, 2))])
-        for k, c in ((k, rng.uniform(0, 9, size=(k, 2))) for k in (n, m))
-    )
-    kept = a.copy(), b.copy()
-    want = [[overlap(p, q) for q in b] for p in a]
-    why = "the overlap of each pair, divided by its union"
-    check.close(box_iou(a, b), want, f"box_iou(a, b) of shapes ({n}, 4) and ({m}, 4)", why=why)
-    check.close(box_iou(a / 50, b / 50), want, "box_iou of small boxes", why="only ratios count")
-    whole = a.round()
-    whole[:, 2:] += 1
-    for boxes in (a, whole):  # whole numbers: equal boxes and equal overlaps
-        for threshold in (0.0, float(rng.uniform(0.1, 0.6)), 0.5, 1.0):
-            scores = rng.integers(0, 6, n) / 6 if boxes is whole else rng.uniform(size=n)
-            before = scores.copy()
-            got = np.asarray(nms(boxes, scores, threshold))
-            stay: list[int] = []
-            for i in sorted(range(n), key=lambda i: (-scores[i], i)):
-                if all(overlap(boxes[i], boxes[k]) <= threshold for k in stay):
-                    stay.append(i)
-            check.equal(
-                got,
-                np.array(stay),
-                f"nms of {n} boxes, threshold {threshold:.3g}",
-                why="a box stays if it overlaps no kept box of a higher score by more than that",
-            )
-            check.equal(scores, before, "scores after nms", why="the inputs stay as they were")
-    check.that(
-        np.array_equal(a, kept[0]) and np.array_equal(b, kept[1]),
-        "box_iou changes one of its inputs in place",
-    )
-half = np.array([[0.0, 0, 2, 1], [0, 0, 1, 1]])
-check.equal(
-    np.asarray(nms(half, np.array([1.0, 2.0]), 0.5)),
-    [1, 0],
-    "nms at an IoU of exactly 0.5",
-    why="only a larger IoU than the threshold drops a box",
+def judge_box_iou(a, b, call, why):
+    want = np.reshape([overlap(p, q) for p in a.tolist() for q in b.tolist()], (len(a), len(b)))
+    call = f"box_iou(a, b) of {call}"
+    with np.errstate(all="ignore"):
+        found = check.answer(box_iou, a, b, call=call)
+    week03.close(found, want, call, why)
+
+
+def judge_nms(boxes, scores, threshold, call, why):
+    stay = []
+    for i in sorted(range(len(boxes)), key=lambda i: (-float(scores[i]), i)):
+        if all(overlap(boxes[i], boxes[k]) <= threshold for k in stay):
+            stay.append(i)
+    boxes, scores = np.reshape(boxes, (-1, 4)), np.array(scores)
+    call = f"nms of {call}, threshold {threshold:.3g}"
+    found = check.answer(nms, boxes, scores, threshold, call=call)
+    check.equal(np.asarray(found), np.array(stay), call, why=why)
+    kinds = {check.kind_of(i) for i in found}
+    whole = found.dtype.kind in "iu" if isinstance(found, np.ndarray) else kinds <= {"int"}
+    check.that(whole, "return integers, by which nms picks boxes, also where there is none")
+
+
+def some_boxes(n, side=9.0):
+    corners = rng.uniform(0, side, size=(n, 2))
+    return np.hstack([corners, corners + rng.uniform(0.5, 6, size=(n, 2))])
+
+
+big, small, aside = (
+    np.array([[0.0, 0, 8, 6]]),
+    np.array([[1.0, 2, 4, 7]]),
+    np.array([[8.0, 6, 9, 9]]),
 )
-apart = np.array([[0.0, 0, 1, 1], [5, 5, 6, 6]])
-check.equal(
-    np.asarray(nms(apart, np.array([-3.0, -2.0]), 0.5)),
-    [1, 0],
-    "nms with negative scores",
-    why="a score may be any number",
-)
+judge_box_iou(big, small, "two boxes", "divide the common area by that of both together")
+judge_box_iou(big, np.array([[2.0, 1, 5, 4]]), "a box in a box", "divide by both together")
+judge_box_iou(big, aside, "boxes that touch in a corner", "be 0 where nothing is common")
+far = 1e4 + np.array([[0.0, 0, 5, 3], [20, 0, 24, 8], [0, 30, 9, 33], [40, 50, 43, 51]])
+judge_box_iou(far, far, "boxes far apart", "see no area in a product of two negative sides")
+judge_box_iou(small / 5000, big / 5000, "small boxes", "hang on ratios alone")
 points = np.array([[1.0, 1, 1, 1], [0, 0, 3, 2], [2, 1, 2, 1]])
-with np.errstate(all="ignore"):
-    check.close(
-        box_iou(points, points),
-        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
-        "box_iou of points",
-        why="boxes without area have an IoU of 0",
-    )
-check.equal(np.shape(box_iou(points[:0], points)), (0, 3), "the shape of box_iou of no boxes")
-check.equal(len(nms(points[:0], np.zeros(0), 0.5)), 0, "nms of no boxes")
-far = 1e4 + np.array([[0.0, 0, 5, 3], [20, 0, 24, 8], [0, 30, 9, 33]])
-check.close(
-    box_iou(far, far), np.eye(3), "box_iou of boxes far apart", why="two negatives are no area"
+judge_box_iou(points, points, "boxes without area", "be 0 where both have no area")
+judge_box_iou(some_boxes(3), some_boxes(5), "shapes (3, 4) and (5, 4)", "compare each with each")
+whole = np.array([[0, 0, 2, 3], [1, 1, 4, 3], [5, 5, 7, 6]])
+judge_box_iou(whole, whole[:2], "whole numbers", "be a fraction also of whole numbers")
+why = "hold for whole numbers whose areas are large"
+vast = 25000 * np.array([[0, 0, 2, 3], [1, 1, 4, 3]], np.int32)
+judge_box_iou(vast, vast[::-1], "large boxes of int32", why)
+byte = np.array([[0, 0, 100, 200], [201, 190, 255, 255], [3, 9, 250, 240]], np.uint8)
+judge_box_iou(byte, byte[:2], "boxes of bytes", "hold for bytes: no number wraps around")
+judge_box_iou(small / 5e6, big / 5e6, "tiny boxes", "hang on ratios alone")
+judge_box_iou(points[:0], points, "no boxes and three", "have the shape (0, 3)")
+judge_box_iou(points, points[:0], "three boxes and none", "have the shape (3, 0)")
+for n, m in [(1, 1), (7, 4), (int(rng.integers(20, 40)), 9)]:
+    judge_box_iou(some_boxes(n), some_boxes(m), f"{n} boxes and {m}", "do all of this together")
+apart = [[0.0, 0, 1, 1], [5, 5, 6, 6], [9, 9, 12, 11]]
+judge_nms(apart, [0.3, 0.7, 0.5], 0.5, "boxes apart", "keep them all, by falling score")
+judge_nms(apart, [-3.0, -1.0, -2.0], 0.5, "negative scores", "take scores of any size")
+judge_nms(apart, [-3e9, -1e9, -2e9], 0.5, "very low scores", "take scores of any size")
+twice = [[0.0, 0, 4, 4], [0, 0, 4, 5], [9, 9, 12, 11]]
+judge_nms(
+    twice, [0.3, 0.7, 0.5], 0.5, "two boxes on one place", "keep the one with the higher score"
 )
+chain = [[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [9, 0, 19, 10]]
+why = "compare with kept boxes alone: a dropped one drops nobody"
+judge_nms(chain, [0.9, 0.8, 0.7, 0.6], 0.5, "boxes in a row", why)
+for threshold in (0.1, 0.3, 0.6, 1.0):
+    why = "drop what overlaps a kept box by more than the threshold that is given"
+    judge_nms(chain, [0.6, 0.9, 0.7, 0.8], threshold, "boxes in a row", why)
+half = [[0.0, 0, 2, 1], [0, 0, 1, 1]]
+judge_nms(half, [1.0, 2.0], 0.5, "an IoU of 0.5", "keep a box whose IoU equals the threshold")
+why = "drop a box whose IoU is larger than the threshold, by however little"
+judge_nms(half, [1.0, 2.0], 0.5 - 1e-9, "an IoU just above", why)
+judge_nms(half, [1.0, 2.0], 0.0, "a threshold of 0", "drop all that overlap at all, and no more")
+why = "take the smaller index first of equal scores"
+judge_nms(twice, [0.5, 0.5, 0.5], 0.5, "equal scores", why)
+judge_nms(apart * 40, [2, 1, 2] * 40, 1.0, "many equal scores", why)
+why = "take the higher score first, by however little: that is no tie"
+judge_nms(twice, [0.5, 0.5 + 1e-9, 0.2], 0.5, "nearly equal scores", why)
+judge_nms([], [], 0.5, "no boxes", "be empty")
+why = "take scores that are whole numbers, also those without a sign"
+judge_nms(twice, np.array([3, 7, 0], np.uint8), 0.5, "scores of bytes", why)
+flat = [[1.0, 1, 1, 1], [1, 1, 1, 1], [5, 5, 8, 5]]
+why = "keep boxes without area, equal ones, too: their IoU is 0"
+judge_nms(flat, [0.3, 0.5, 0.4], 0.5, "boxes without area", why)
+many = [[3.0 * i, 0, 3 * i + 2, 1] for i in range(400)]
+judge_nms(many, list(range(400)), 0.5, "400 boxes apart", "keep all, however many")
+judge_nms([[0, 0, 3, 2], [1, 0, 4, 2]], [1, 2], 0.4, "whole numbers", "take fractions of areas")
+for n in (1, 7, int(rng.integers(20, 40))):
+    boxes = some_boxes(n)
+    equal = np.hstack([boxes[:, :2].round(), boxes[:, 2:].round() + 1])  # equal boxes and overlaps
+    for threshold in (0.0, float(rng.uniform(0.1, 0.6)), 0.5, 1.0):
+        why = "do all of this together"
+        judge_nms(boxes.tolist(), rng.uniform(size=n).tolist(), threshold, f"{n} boxes", why)
+        scores = (rng.integers(0, 6, n) / 6).tolist()
+        judge_nms(equal.tolist(), scores, threshold, f"{n} boxes, some alike", why)
 ### END HIDDEN TESTS
+
+# %% mutant="nms" why="areas of whole numbers overflow"
+# - a, b = a.astype(float), b.astype(float)
+# + a, b = np.asarray(a), np.asarray(b)
+# - areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+# + areas = [(v[:, 2] - v[:, 0]) * (v[:, 3] - v[:, 1]) for v in (a, b)]
+
+# %% mutant="nms" why="sides of bytes wrap around"
+# - a, b = a.astype(float), b.astype(float)
+# + a, b = np.asarray(a), np.asarray(b)
+
+# %% mutant="nms" why="scores without a sign wrap around"
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
+# + left, kept = np.argsort(-scores, kind="stable"), []
+
+# %% mutant="nms" why="at most 300 boxes"
+# - return np.array(kept, dtype=int)
+# + return np.array(kept[:300], dtype=int)
 
 # %% mutant="nms" why="two negative sides make an overlap"
 # - both = (high - low).clip(0).prod(axis=2)
@@ -2299,15 +3133,15 @@ check.close(
 # + left = left[box_iou(boxes[left[:1]], boxes[left])[0] < threshold]
 
 # %% mutant="nms" why="starts with the lowest score"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # + left, kept = np.argsort(scores, kind="stable"), []
 
 # %% mutant="nms" why="the larger index first among equal scores"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # + left, kept = np.argsort(scores, kind="stable")[::-1], []
 
 # %% mutant="nms" why="dropped boxes drop others, too"
-# - left, kept = np.argsort(-scores, kind="stable"), []
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
 # - while len(left):
 # -     kept.append(left[0])
 # -     left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
@@ -2323,12 +3157,34 @@ check.close(
 # + both = (high - low + 1).clip(0).prod(axis=2)
 # + areas = [(boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (a, b)]
 
+# %% mutant="nms" why="floats where no box is left to pick"
+# - return np.array(kept, dtype=int)
+# + return np.array(kept)
+
+# %% mutant="nms" why="nearly equal to the threshold is allowed"
+# - left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold]
+# + left = left[box_iou(boxes[left[:1]], boxes[left])[0] <= threshold + 1e-6]
+
+# %% mutant="nms" why="nearly equal scores count as equal"
+# - left, kept = np.argsort(-scores.astype(float), kind="stable"), []
+# + left, kept = np.argsort(-np.round(scores, 6), kind="stable"), []
+
+# %% mutant="nms" why="an overlap of whole numbers is cut"
+# - a, b = a.astype(float), b.astype(float)
+# + kind, a, b = a.dtype, a.astype(float), b.astype(float)
+# - return both / np.where(either > 0, either, 1)
+# + return (both / np.where(either > 0, either, 1)).astype(kind)
+
+# %% mutant="nms" why="single precision"
+# - return both / np.where(either > 0, either, 1)
+# + return (both / np.where(either > 0, either, 1)).astype(np.float32)
+
 
 # %% alternative="nms" why="plain loops"
 def box_iou(a, b):
     out = np.zeros((len(a), len(b)))
-    for i, (x0, y0, x1, y1) in enumerate(a):
-        for j, (u0, v0, u1, v1) in enumerate(b):
+    for i, (x0, y0, x1, y1) in enumerate(a.tolist()):
+        for j, (u0, v0, u1, v1) in enumerate(b.tolist()):
             both = max(min(x1, u1) - max(x0, u0), 0) * max(min(y1, v1) - max(y0, v0), 0)
             either = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - both
             out[i, j] = both / either if either > 0 else 0
@@ -2337,7 +3193,7 @@ def box_iou(a, b):
 
 def nms(boxes, scores, threshold):
     ious, kept = box_iou(boxes, boxes), []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+    for i in sorted(range(len(boxes)), key=lambda i: -float(scores[i])):
         if all(ious[i, k] <= threshold for k in kept):
             kept.append(i)
     return kept
@@ -2450,20 +3306,21 @@ plots.show(
 def encode(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """The codes tx, ty, tw, th of boxes against their anchors.
 
-    boxes, anchors: (n, 4) of x0, y0, x1, y1 -> (n, 4).
+    boxes, anchors: (n, 4) of x0, y0, x1, y1, floats or whole numbers -> (n, 4) of floats.
     Example: [2, 0, 6, 2] against [0, 0, 4, 8]: [0.5, -0.375, 0, -log 4].
     """
     ### BEGIN SOLUTION
     size, anchor = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
-    shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+    moved = boxes.astype(float) - anchors
+    shift = (moved[:, :2] + moved[:, 2:]) / 2
     return np.hstack([shift / anchor, np.log(size / anchor)])
     ### END SOLUTION
 
 
 def decode(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1."""
+    """The boxes that codes stand for. codes, anchors: (n, 4) -> (n, 4) of x0, y0, x1, y1, floats."""
     ### BEGIN SOLUTION
-    anchor = anchors[:, 2:] - anchors[:, :2]
+    codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
     centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
     half = anchor * np.exp(codes[:, 2:]) / 2
     return np.hstack([centre - half, centre + half])
@@ -2473,57 +3330,113 @@ def decode(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 # %% test="box_codes" points=0.5 bonus=true difficulty=2 minutes=15
 box, anchor = np.array([[2.0, 0, 6, 2]]), np.array([[0.0, 0, 4, 8]])
 check.close(
-    encode(box, anchor), [[0.5, -0.375, 0, -np.log(4)]], "encode([2, 0, 6, 2], [0, 0, 4, 8])"
+    encode(box, anchor),
+    [[0.5, -0.375, 0, -np.log(4)]],
+    "encode([2, 0, 6, 2], [0, 0, 4, 8])",
+    why="give the shift of the centre in widths and heights of the anchor, then log ratios of sizes",
 )
 check.close(
     decode(np.array([[0.5, -0.375, 0, -np.log(4)]]), anchor),
     box,
     "decode of these codes",
-    why="it takes back what encode has done",
+    why="take back what encode has done",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("box_codes")
+
+
+def codes_of(boxes, anchors):
+    """The codes, number by number."""
+    rows = []
+    for (x0, y0, x1, y1), (a0, b0, a1, b1) in zip(boxes.tolist(), anchors.tolist(), strict=True):
+        w, h = a1 - a0, b1 - b0
+        shift = (x0 + x1 - a0 - a1) / 2 / w, (y0 + y1 - b0 - b1) / 2 / h
+        rows.append([*shift, np.log((x1 - x0) / w), np.log((y1 - y0) / h)])
+    return np.array(rows)
+
+
+def judge_encode(boxes, anchors, call, why):
+    call = f"encode(boxes, anchors) of {call}"
+    found = check.answer(encode, boxes, anchors, call=call)
+    week03.close(found, codes_of(boxes, anchors), call, why)
+
+
+def judge_decode(boxes, codes, anchors, call, why, tight=False):
+    call = f"decode(codes, anchors) of {call}"
+    found = check.answer(decode, codes, anchors, call=call)
+    exact = {"rtol": 1e-7, "atol": 1e-7} if tight else {}
+    check.close(found, boxes, call, why=why, **exact)
+    week03.close(found, boxes, call, why)
+
+
+wide, high = np.array([[3.0, 5, 13, 9]]), np.array([[3.0, 5, 8, 25]])
+for anchor, shape in [(wide, "a wide anchor"), (high, "a high anchor")]:
+    for change, what, why in [
+        ([0, 0, 0, 0], "the anchor itself", "be zeros for the anchor"),
+        ([3, 0, 3, 0], "a shift to the right", "measure tx in widths of the anchor"),
+        ([0, 3, 0, 3], "a shift downwards", "measure ty in heights of the anchor"),
+        ([-2, 0, 2, 0], "another width", "take the log of the ratio of the widths"),
+        ([0, -1, 0, 1], "another height", "take the log of the ratio of the heights"),
+        ([0, 0, 4, 7], "a corner moved", "measure from centre to centre"),
+    ]:
+        judge_encode(anchor + change, anchor, f"{what}, {shape}", why)
+    for codes, what, why in [
+        ([0, 0, 0, 0], "zeros", "give the anchor for zeros"),
+        ([0.3, 0, 0, 0], "tx alone", "shift by widths of the anchor"),
+        ([0, 0.3, 0, 0], "ty alone", "shift by heights of the anchor"),
+        ([0, 0, 0.7, 0], "tw alone", "scale the width around the centre"),
+        ([0, 0, 0, -0.7], "th alone", "scale the height around the centre"),
+        ([0, 0, 6, -9], "a long, flat box", "hold for codes of any size"),
+    ]:
+        ((x0, y0, x1, y1),) = anchor
+        (tx, ty, tw, th), w, h = codes, x1 - x0, y1 - y0
+        x, y = (x0 + x1) / 2 + tx * w, (y0 + y1) / 2 + ty * h
+        w, h = w * np.exp(tw) / 2, h * np.exp(th) / 2
+        box, codes = np.array([[x - w, y - h, x + w, y + h]]), np.array([codes], dtype=float)
+        judge_decode(box, codes, anchor, f"{what}, {shape}", why, tight=max(codes[0]) > 1)
+boxes, anchors = np.array([[0, 0, 3, 5], [2, 1, 9, 4]]), np.array([[1, 0, 5, 4], [0, 0, 4, 7]])
+judge_encode(boxes, anchors, "whole numbers", "keep the fractions, also of whole numbers")
+codes = codes_of(boxes, anchors)
+judge_decode(boxes, codes, anchors, "anchors of whole numbers", "keep the fractions of the codes")
+shifted = anchors + np.array([[0.25, 0.5, 0.25, 0.5], [-0.5, 0.75, -0.5, 0.75]])
+codes = codes_of(shifted, anchors)
+judge_decode(
+    shifted, codes, anchors, "anchors of whole numbers", "have corners between whole numbers"
+)
+far = np.array([[900.0, -700, 904, -620]])
+judge_encode(far, wide / 9, "a large box far away", "hold for boxes of any size, anywhere")
+byte = np.array([[200, 150, 250, 255], [3, 7, 9, 250]], np.uint8)
+bytes_too = np.array([[210, 130, 255, 200], [40, 2, 60, 209]], np.uint8)
+codes, why = codes_of(byte, bytes_too), "hold for bytes: no number wraps around"
+judge_encode(byte, bytes_too, "boxes of bytes", why)
+judge_decode(byte, codes, bytes_too, "anchors of bytes", why)
+exact = np.array([[1, 0, 2, -1], [0, -2, -1, 1]])
+w, h = (anchors[:, 2:] - anchors[:, :2]).T
+x, y = anchors[:, 0] + (0.5 + exact[:, 0]) * w, anchors[:, 1] + (0.5 + exact[:, 1]) * h
+w, h = w * np.exp(1.0 * exact[:, 2]) / 2, h * np.exp(1.0 * exact[:, 3]) / 2
+turned = np.stack([x - w, y - h, x + w, y + h], axis=1)
+judge_decode(turned, exact, anchors, "codes of whole numbers", "keep the fractions of the boxes")
+tiny, tiny_anchors = boxes / 50, anchors / 50
+codes, why = codes_of(tiny, tiny_anchors), "be the same at another scale, below one pixel, too"
+judge_encode(tiny, tiny_anchors, "boxes smaller than a pixel", why)
+judge_decode(tiny, codes, tiny_anchors, "anchors smaller than a pixel", why)
 for n in (1, int(rng.integers(5, 12))):
     boxes, anchors = (
-        np.hstack([c, c + rng.uniform([2, 5], [9, 30], size=(n, 2))])
+        np.hstack([c, c + rng.uniform(2, 30, size=(n, 2))])
         for c in rng.uniform(-20, 50, size=(2, n, 2))
     )
-    kept = boxes.copy(), anchors.copy()
-    want = []
-    for (x0, y0, x1, y1), (a0, b0, a1, b1) in zip(boxes, anchors, strict=True):
-        want.append(
-            [
-                ((x0 + x1) / 2 - (a0 + a1) / 2) / (a1 - a0),
-                ((y0 + y1) / 2 - (b0 + b1) / 2) / (b1 - b0),
-                np.log((x1 - x0) / (a1 - a0)),
-                np.log((y1 - y0) / (b1 - b0)),
-            ]
-        )
-    why = "shifts in sizes of the anchor, logarithms of the ratios of the sizes"
-    check.close(encode(boxes, anchors), want, "encode(boxes, anchors)", atol=1e-10, why=why)
-    check.close(
-        decode(np.array(want), anchors),
-        boxes,
-        "decode(codes, anchors)",
-        atol=1e-8,
-        why="the round trip gives the box back",
-    )
+    codes = codes_of(boxes, anchors)
+    judge_encode(boxes, anchors, f"{n} boxes", "take each box against its own anchor")
+    judge_decode(boxes, codes, anchors, f"{n} boxes", "give the boxes back")
+    why = "be the same at another scale and place"
+    judge_encode(3 * boxes + 7, 3 * anchors + 7, f"{n} boxes, three times as large", why)
     codes = rng.normal(size=(n, 4))
-    there = decode(codes, anchors)
-    check.that(
-        (there[:, 2:] > there[:, :2]).all(), "decode gives boxes of positive size for any codes"
-    )
-    check.close(encode(there, anchors), codes, "encode(decode(codes, anchors), anchors)", atol=1e-8)
+    call = "decode(codes, anchors) of random codes"
+    there = check.answer(decode, codes, anchors, call=call)
+    check.that((there[:, 2:] > there[:, :2]).all(), "decode any codes to boxes of positive size")
+    judge_encode(there, anchors, "what decode gave", "take back what decode has done")
     check.close(
-        encode(3 * boxes + 7, 3 * anchors + 7),
-        want,
-        "encode of a picture three times as large",
-        atol=1e-8,
-        why="codes don't depend on the scale or the place",
-    )
-    check.that(
-        np.array_equal(boxes, kept[0]) and np.array_equal(anchors, kept[1]),
-        "encode or decode changes one of its inputs in place",
+        codes_of(there, anchors), codes, call, rtol=1e-7, atol=1e-8, why="stand for its codes"
     )
 ### END HIDDEN TESTS
 
@@ -2531,9 +3444,19 @@ for n in (1, int(rng.integers(5, 12))):
 # - return np.hstack([shift / anchor, np.log(size / anchor)])
 # + return np.hstack([shift / size, np.log(size / anchor)])
 
+# %% mutant="box_codes" why="sums of bytes wrap around"
+# - shift = (moved[:, :2] + moved[:, 2:]) / 2
+# + shift = (boxes[:, :2] + boxes[:, 2:]) / 2 - (anchors[:, :2] + anchors[:, 2:]) / 2
+
+# %% mutant="box_codes" why="boxes of whole codes are cut"
+# - codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
+# + anchor = anchors[:, 2:] - anchors[:, :2]
+# - return np.hstack([centre - half, centre + half])
+# + return np.hstack([centre - half, centre + half]).astype(codes.dtype)
+
 # %% mutant="box_codes" why="corners in place of centres"
-# - shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
-# + shift = boxes[:, :2] - anchors[:, :2]
+# - shift = (moved[:, :2] + moved[:, 2:]) / 2
+# + shift = moved[:, :2]
 # - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
 # + centre = anchors[:, :2] + codes[:, :2] * anchor + anchor * np.exp(codes[:, 2:]) / 2
 
@@ -2548,16 +3471,36 @@ for n in (1, int(rng.integers(5, 12))):
 # + half = anchor * np.exp(codes[:, 2:])
 
 # %% mutant="box_codes" why="moves the anchor in place"
-# - anchor = anchors[:, 2:] - anchors[:, :2]
+# - codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
 # - centre = anchors[:, :2] + (0.5 + codes[:, :2]) * anchor
-# + anchor = anchors[:, 2:] - anchors[:, :2]
+# + codes, anchor = codes.astype(float), anchors[:, 2:] - anchors[:, :2]
 # + anchors[:, :2] += (0.5 + codes[:, :2]) * anchor
 # + centre = anchors[:, :2].copy()
+
+# %% mutant="box_codes" why="codes of whole boxes are cut"
+# - return np.hstack([shift / anchor, np.log(size / anchor)])
+# + return np.hstack([shift / anchor, np.log(size / anchor)]).astype(boxes.dtype)
+
+# %% mutant="box_codes" why="boxes of whole anchors are cut"
+# - return np.hstack([centre - half, centre + half])
+# + return np.hstack([centre - half, centre + half]).astype(anchors.dtype)
+
+# %% mutant="box_codes" why="shifts in units of the anchor's longer side"
+# - return np.hstack([shift / anchor, np.log(size / anchor)])
+# + return np.hstack([shift / anchor.max(axis=1, keepdims=True), np.log(size / anchor)])
+
+# %% mutant="box_codes" why="limits how much a box may grow"
+# - half = anchor * np.exp(codes[:, 2:]) / 2
+# + half = anchor * np.exp(codes[:, 2:].clip(max=4.135)) / 2
+
+# %% mutant="box_codes" why="single precision"
+# - return np.hstack([centre - half, centre + half])
+# + return np.hstack([centre - half, centre + half]).astype(np.float32)
 
 
 # %% alternative="box_codes" why="column by column"
 def _centred(boxes):
-    x0, y0, x1, y1 = boxes.T
+    x0, y0, x1, y1 = boxes.T.astype(float)
     return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 
@@ -2570,7 +3513,7 @@ def encode(boxes, anchors):
 def decode(codes, anchors):
     xa, ya, wa, ha = _centred(anchors)
     tx, ty, tw, th = codes.T
-    x, y, w, h = xa + wa * tx, ya + ha * ty, wa * np.exp(tw), ha * np.exp(th)
+    x, y, w, h = xa + wa * tx, ya + ha * ty, wa * np.exp(1.0 * tw), ha * np.exp(1.0 * th)
     return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1)
 
 
@@ -2631,25 +3574,25 @@ plots.show(
 
 # %% [markdown]
 # ## 10. Average precision
-# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
+# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Scores are again floats or whole numbers of any size and sign. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
 #
 # Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, [precision](glossary:Precision) $p_k$ is the share of hits among these $k$, and [recall](glossary:Recall) $r_k$ is the share of all $P$ true boxes that they have hit ($r_0 = 0$). [Average precision](glossary:Average-precision) is the area under that curve, made never to rise: at each recall count the best precision at this or a larger recall,
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
-# This is VOC's definition since 2010 ("all points"). Without the maximum it is the one of scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Equal scores keep their order.
+# This is VOC's definition since 2010 ("all points"). Without the maximum, $\sum_k (r_k - r_{k-1})\, p_k$, it is the one of scikit-learn where no scores are equal: scikit-learn takes equal scores together, here they keep their order.
 #
 # {{task:average_precision}}
 
 # %% [markdown] lang="ru"
 # ## 10. Средняя точность
-# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
+# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Оценки снова вещественные или целые, любой величины и знака. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
 #
 # Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ рамок [точность](glossary:Precision) (precision) $p_k$ — доля попаданий среди этих $k$, а [полнота](glossary:Recall) (recall) $r_k$ — доля найденных ими среди всех $P$ истинных рамок ($r_0 = 0$). [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной невозрастающей: при каждой полноте берут лучшую точность при этой или большей полноте,
 #
 # $$\mathrm{AP} = \sum_{k} (r_k - r_{k-1})\, \max_{m \ge k} p_m.$$
 #
-# Так AP определена в VOC с 2010 года («по всем точкам»). Без максимума получается определение scikit-learn: $\sum_k (r_k - r_{k-1})\, p_k$. Равные оценки сохраняют свой порядок.
+# Так AP определена в VOC с 2010 года («по всем точкам»). Без максимума, $\sum_k (r_k - r_{k-1})\, p_k$, получается определение scikit-learn — если равных оценок нет: scikit-learn берёт равные оценки вместе, а здесь они сохраняют свой порядок.
 #
 # {{task:average_precision}}
 
@@ -2658,12 +3601,12 @@ plots.show(
 def match(ious: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """Which boxes of one picture are hits, in the order in which they were given.
 
-    ious: (n, m) of n found and m true boxes, scores: (n,) -> (n,) of bool. m may be 0.
+    ious: (n, m) of n found and m true boxes, scores: (n,) -> (n,) of bool. n and m may be 0.
     """
     ### BEGIN SOLUTION
     hits, taken = np.zeros(len(scores), dtype=bool), set()
     if ious.size:
-        for i in np.argsort(-scores, kind="stable"):
+        for i in np.argsort(-scores.astype(float), kind="stable"):
             best = int(ious[i].argmax())
             if ious[i, best] >= threshold and best not in taken:
                 hits[i] = True
@@ -2677,12 +3620,12 @@ def average_precision(
 ) -> float:
     """Average precision of a list of found boxes.
 
-    scores: (n,), hits: (n,) of bool, positives: number of true boxes, > 0 -> a number.
-    interpolate: VOC's definition, else scikit-learn's.
+    scores: (n,), hits: (n,) of bool, positives: number of true boxes, > 0 -> a number; 0 for n = 0.
+    interpolate: VOC's definition, else the sum without the maximum. Equal scores keep their order.
     Example: miss, hit, hit by falling score, 4 true boxes: (2/3 + 2/3) / 4, else (1/2 + 2/3) / 4.
     """
     ### BEGIN SOLUTION
-    hits = hits[np.argsort(-scores, kind="stable")]
+    hits = hits[np.argsort(-scores.astype(float), kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     if interpolate:
         precision = np.maximum.accumulate(precision[::-1])[::-1]
@@ -2696,109 +3639,156 @@ check.equal(
     match(ious, np.array([0.7, 0.9, 0.4])),
     [False, True, True],
     "match(ious, [0.7, 0.9, 0.4])",
-    why="the second box has the highest score and takes true box 0; the first comes too late",
+    why="give true box 0 to the second box, whose score is highest: the first comes too late",
 )
 scores, hits = np.array([0.2, 0.9, 0.5]), np.array([True, False, True])
 what = "average_precision of miss, hit, hit of 4"
-check.close(average_precision(scores, hits, 4), 1 / 3, what)
-check.close(average_precision(scores, hits, 4, interpolate=False), 7 / 24, f"{what}, not interpolated")
+why = "take, for each hit, the best precision at this or a larger recall"
+check.close(average_precision(scores, hits, 4), 1 / 3, what, why=why)
+what = "the same with interpolate=False"
+check.close(
+    average_precision(scores, hits, 4, interpolate=False),
+    7 / 24,
+    what,
+    why="take the precision at each hit",
+)
 ### BEGIN HIDDEN TESTS
-from sklearn.metrics import average_precision_score
-
 rng = check.rng("average_precision")
-for n, m in [(1, 1), (8, 3), (int(rng.integers(10, 20)), 6)]:
-    for threshold in (0.5, 0.3):
-        ious = rng.integers(0, 11, size=(n, m)) / 10  # with values equal to the threshold
-        scores = rng.integers(0, 7, n) / 7
-        free, want = [True] * m, [False] * n
-        for i in sorted(range(n), key=lambda i: (-scores[i], i)):
-            j = max(range(m), key=lambda j: (ious[i, j], -j))
-            if ious[i, j] >= threshold and free[j]:
-                free[j], want[i] = False, True
-        kept = ious.copy(), scores.copy()
-        got = match(ious, scores) if threshold == 0.5 else match(ious, scores, threshold)
-        check.equal(
-            got,
-            want,
-            f"match of {n} found and {m} true boxes, threshold {threshold}",
-            why="by falling score, each with the true box that it overlaps most",
-        )
-        check.that(
-            np.array_equal(ious, kept[0]) and np.array_equal(scores, kept[1]),
-            "match changes one of its inputs in place",
-        )
-check.equal(match(np.zeros((3, 0)), np.ones(3)), np.zeros(3, bool), "match with no true boxes")
-check.equal(match(np.zeros((0, 2)), np.ones(0)), np.zeros(0, bool), "match with no found boxes")
-late = np.array([[0.9, 0.6], [0.8, 0.7]])
-check.equal(
-    match(late, np.array([0.9, 0.8])),
-    [True, False],
-    "match of two boxes on one true box",
-    why="the best true box is taken; the second best is no way out",
-)
-check.equal(
-    match(np.array([[0.4], [0.9]]), np.array([0.9, 0.8])),
-    [False, True],
-    "match of a miss before a hit",
-    why="a box that is no hit leaves its true box free",
-)
-check.equal(
-    match(np.array([[0.9], [0.8]]), np.array([-2.0, -2.0])),
-    [True, False],
-    "match of two boxes with one score",
-    why="equal scores keep their order, and a score may be negative",
-)
-for interpolate in (True, False):
-    check.close(
-        average_precision(np.ones(2), np.array([True, False]), 1, interpolate),
-        1.0,
-        f"average_precision of a hit and a miss with one score, interpolate={interpolate}",
-        why="equal scores keep their order",
+
+
+def judge_match(ious, scores, call, why, *threshold):
+    ious, scores = np.array(ious, dtype=float), np.array(scores)
+    free, want = [True] * ious.shape[1], np.zeros(len(ious), dtype=bool)
+    for i in sorted(range(len(ious)), key=lambda i: (-float(scores[i]), i)):
+        j = max(range(len(free)), key=lambda j: (ious[i, j], -j), default=None)
+        if j is not None and ious[i, j] >= (threshold[0] if threshold else 0.5) and free[j]:
+            free[j], want[i] = False, True
+    call = f"match of {call}"
+    found = check.answer(match, ious, scores, *threshold, call=call)
+    check.equal(np.asarray(found), want, call, why=why)
+    if isinstance(found, list):
+        found = np.array(found, dtype=bool if all(type(v) is bool for v in found) else float)
+    check.equal(
+        found.dtype.kind, "b", f"the kind of {call}", why="be bool, by which boxes are picked"
     )
-for n in (1, 2, 7, int(rng.integers(20, 40))):
+
+
+def judge_area(scores, hits, positives, call, why):
+    """Both definitions, number by number."""
+    scores, hits = np.array(scores), np.array(hits, dtype=bool)
+    order = sorted(range(len(scores)), key=lambda i: (-float(scores[i]), i))
+    found = [sum(hits[order[: k + 1]]) for k in range(len(order))]
+    precision = [n / (k + 1) for k, n in enumerate(found)]
+    best = [max(precision[k:]) for k in range(len(order))]
+    for heights, options in [
+        (best, {}),
+        (precision, {"interpolate": False}),
+        (best, {"interpolate": True}),
+    ]:
+        want = sum(h for h, i in zip(heights, order, strict=True) if hits[i]) / positives
+        what = f"average_precision of {call}, {options}"
+        got = check.answer(average_precision, scores, hits, positives, call=what, **options)
+        check.close(got, want, what, why=why)
+
+
+judge_match([[0.7], [0.2]], [0.5, 0.4], "a hit and a miss", "be a hit from the threshold on")
+judge_match(
+    [[0.4], [0.7]], [0.9, 0.8], "a miss before a hit", "leave a true box to others after a miss"
+)
+judge_match([[0.45], [0.55]], [0.9, 0.8], "no threshold given", "take 0.5 where none is given")
+judge_match([[0.35], [0.25]], [0.9, 0.8], "threshold 0.3", "use the threshold that is given", 0.3)
+judge_match([[0.65], [0.75]], [0.9, 0.8], "threshold 0.7", "use the threshold that is given", 0.7)
+judge_match(
+    [[0.5], [0.2]], [0.9, 0.8], "an IoU of 0.5", "be a hit where the IoU equals the threshold"
+)
+why = "be no hit below the threshold, by however little"
+judge_match([[0.5 - 1e-9], [0.2]], [0.9, 0.8], "an IoU just below 0.5", why)
+why = "go by falling score, and answer in the order given"
+judge_match([[0.6, 0.1], [0.8, 0.1], [0.1, 0.9]], [0.4, 0.9, 0.6], "three boxes", why)
+why = "count a second box on a true box as a mistake"
+judge_match([[0.9, 0.0], [0.8, 0.0]], [0.9, 0.8], "a duplicate", why)
+why = "look at the best true box alone: where it is taken, the second best is no way out"
+judge_match([[0.9, 0.6], [0.8, 0.7]], [0.9, 0.8], "two boxes on one true box", why)
+why = "point at the first of true boxes that are overlapped alike"
+judge_match([[0.6, 0.6], [0.2, 0.8], [0.7, 0.1]], [0.9, 0.8, 0.7], "equal IoU", why)
+why = "point at the first of true boxes that are overlapped alike, also where it is taken"
+judge_match([[0.6, 0.6], [0.7, 0.7]], [0.9, 0.8], "equal IoU, one box taken", why)
+why = "use a threshold of 0 as any other"
+judge_match([[0.3], [0.2]], [0.9, 0.8], "threshold 0", why, 0.0)
+why = "be a hit where the IoU equals the threshold, also where both are 0"
+judge_match([[0.0], [0.2]], [0.9, 0.8], "an IoU of 0, threshold 0", why, 0.0)
+why = "take scores that are whole numbers, also those without a sign"
+judge_match([[0.9], [0.8], [0.7]], np.array([3, 7, 0], np.uint8), "scores of bytes", why)
+why = "take scores of any size"
+judge_match([[0.9], [0.8]], [-3e9, -2e9], "very low scores", why)
+why = "point at the larger IoU, by however little: that is no tie"
+judge_match([[0.6, 0.6 + 1e-9], [0.2, 0.8]], [0.9, 0.8], "nearly equal IoU", why)
+why = "keep the order of equal scores"
+judge_match([[0.9], [0.8]], [-2.0, -2.0], "two boxes with one score", why)
+many = [[0.9 if i // 3 == j else 0.1 for j in range(33)] for i in range(99)]
+judge_match(many, [2, 1, 2] * 33, "many equal scores", why)
+why = "take the higher score first, by however little: that is no tie"
+judge_match([[0.9], [0.8]], [0.3, 0.3 + 1e-9], "nearly equal scores", why)
+judge_match(np.zeros((3, 0)), [0.5, 0.3, 0.4], "no true boxes", "be no hits where nothing is true")
+judge_match(np.zeros((0, 2)), np.zeros(0), "no found boxes", "be empty where nothing is found")
+for n, m in [(1, 1), (8, 3), (int(rng.integers(10, 20)), 6)]:
+    for threshold in ((), (0.3,), (0.6,)):
+        ious = rng.integers(0, 11, size=(n, m)) / 10  # with values equal to the threshold
+        call = f"{n} found and {m} true boxes, threshold {(*threshold, 'left out')[0]}"
+        judge_match(ious, rng.integers(0, 7, n) / 7, call, "do all of this together", *threshold)
+
+yes, no = True, False
+judge_area([0.5], [yes], 1, "one hit of 1", "be 1 where all is found")
+judge_area([0.5], [yes], 3, "one hit of 3", "count a true box that nobody found as 0")
+judge_area([0.9, 0.8], [no, yes], 1, "a miss, then a hit", "take the precision at the hit")
+judge_area([0.2, 0.9, 0.6], [yes, no, yes], 2, "boxes in any order", "go by falling score")
+judge_area([-3.0, -1.0, -2.0], [yes, no, yes], 2, "negative scores", "take scores of any size")
+call = "hit, miss, miss, hit, hit of 6"
+why = "take, where it interpolates, the best precision at this or a larger recall, else its own"
+judge_area([0.9, 0.8, 0.7, 0.6, 0.5], [yes, no, no, yes, yes], 6, call, why)
+judge_area(
+    [1, 1], [yes, no], 1, "a hit and a miss with one score", "keep the order of equal scores"
+)
+judge_area(
+    [1, 2, 1] * 40, [no, yes, yes] * 40, 99, "many equal scores", "keep the order of equal scores"
+)
+judge_area([-3e9, -1e9, -2e9], [yes, no, yes], 2, "very low scores", "take scores of any size")
+why = "take scores that are whole numbers, also those without a sign"
+judge_area(np.array([3, 7, 0], np.uint8), [no, yes, yes], 2, "scores of bytes", why)
+why = "take all points of the curve, however many there are"
+judge_area(np.arange(180.0), [yes, no, yes, yes, no, yes] * 30, 130, "180 boxes", why)
+why = "take the higher score first, by however little: that is no tie"
+judge_area([0.5, 0.5 + 1e-9], [no, yes], 1, "nearly equal scores", why)
+judge_area(np.zeros(2), [no, no], 3, "misses alone", "be 0 where nothing is hit")
+judge_area(np.zeros(0), [], 3, "no boxes", "be 0 where nothing is found")
+for n in (2, 7, int(rng.integers(20, 40))):
     hits = rng.uniform(size=n) < 0.5
     hits[rng.integers(n)] = True
-    missed = int(rng.integers(0, 4))
-    positives = int(hits.sum()) + missed
+    positives = int(hits.sum()) + int(rng.integers(0, 4))
     scores = rng.permutation(n) / n - 0.3
-    kept = scores.copy(), hits.copy()
-    want = average_precision_score(hits, scores) * hits.sum() / positives
-    got = average_precision(scores, hits, positives, interpolate=False)
-    check.close(
-        got,
-        want,
-        "average_precision(..., interpolate=False)",
-        why="it is scikit-learn's, and a true box that nobody found counts 0",
-    )
     for values in (scores, np.round(scores, 1)):
-        order = sorted(range(n), key=lambda i: (-values[i], i))
-        found = [sum(hits[order[: k + 1]]) for k in range(n)]
-        best = [
-            max((found[k] / (k + 1) for k in range(n) if found[k] >= level), default=0.0)
-            for level in range(1, positives + 1)
-        ]
-        check.close(
-            average_precision(values, hits, positives),
-            sum(best) / positives,
-            "average_precision(scores, hits, positives)",
-            why="for every true box, the best precision at which so many are found",
-        )
-    check.that(
-        np.array_equal(scores, kept[0]) and np.array_equal(hits, kept[1]),
-        "average_precision changes one of its inputs in place",
-    )
-check.close(
-    average_precision(np.ones(0), np.zeros(0, bool), 3), 0.0, "average_precision of no boxes"
-)
-check.close(average_precision(np.ones(2), np.zeros(2, bool), 3), 0.0, "average_precision of misses")
+        judge_area(values, hits, positives, f"{n} boxes", "do all of this together")
 ### END HIDDEN TESTS
+
+# %% mutant="average_precision" why="scores without a sign wrap around"
+# - hits = hits[np.argsort(-scores.astype(float), kind="stable")]
+# + hits = hits[np.argsort(-scores, kind="stable")]
+
+# %% mutant="average_precision" why="a threshold of 0 counts as left out"
+# - if ious[i, best] >= threshold and best not in taken:
+# + if ious[i, best] >= (threshold or 0.5) and best not in taken:
+
+# %% mutant="average_precision" why="of equal IoUs a free one"
+# - best = int(ious[i].argmax())
+# + top = np.flatnonzero(ious[i] == ious[i].max())
+# + best = int(next((j for j in top if j not in taken), top[0]))
 
 # %% mutant="average_precision" why="a duplicate counts as another hit"
 # - taken.add(best)
 # + taken.add(-1)
 
 # %% mutant="average_precision" why="goes through the boxes in the order given"
-# - for i in np.argsort(-scores, kind="stable"):
+# - for i in np.argsort(-scores.astype(float), kind="stable"):
 # + for i in range(len(scores)):
 
 # %% mutant="average_precision" why="takes the best of the free true boxes (the rule of COCO)"
@@ -2825,11 +3815,39 @@ check.close(average_precision(np.ones(2), np.zeros(2, bool), 3), 0.0, "average_p
 # - if ious[i, best] >= threshold and best not in taken:
 # + if ious[i, best] > threshold and best not in taken:
 
+# %% mutant="average_precision" why="hits as numbers, which pick boxes 0 and 1"
+# - hits, taken = np.zeros(len(scores), dtype=bool), set()
+# + hits, taken = np.zeros(len(scores), dtype=int), set()
+
+# %% mutant="average_precision" why="always a threshold of one half"
+# - if ious[i, best] >= threshold and best not in taken:
+# + if ious[i, best] >= 0.5 and best not in taken:
+
+# %% mutant="average_precision" why="nearly the threshold is a hit"
+# - if ious[i, best] >= threshold and best not in taken:
+# + if ious[i, best] >= threshold - 1e-6 and best not in taken:
+
+# %% mutant="average_precision" why="nearly equal scores count as equal"
+# - hits = hits[np.argsort(-scores.astype(float), kind="stable")]
+# + hits = hits[np.argsort(-np.round(scores, 6), kind="stable")]
+
+# %% mutant="average_precision" why="crosses out a true box in the table that it was given"
+# - taken.add(best)
+# + taken.add(best)
+# + ious[:, best] = -1
+
+# %% mutant="average_precision" why="a miss takes its true box"
+# - if ious[i, best] >= threshold and best not in taken:
+# -     hits[i] = True
+# -     taken.add(best)
+# + hits[i] = ious[i, best] >= threshold and best not in taken
+# + taken.add(best)
+
 
 # %% alternative="average_precision" why="a loop over the list; areas of rectangles"
 def match(ious, scores, threshold=0.5):
     hits, free = [False] * len(scores), np.ones(ious.shape[1], dtype=bool)
-    for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+    for i in sorted(range(len(scores)), key=lambda i: -float(scores[i])):
         if not len(free):
             break
         j = np.argmax(ious[i])
@@ -2839,7 +3857,7 @@ def match(ious, scores, threshold=0.5):
 
 
 def average_precision(scores, hits, positives, interpolate=True):
-    ranked = [bool(hits[i]) for i in sorted(range(len(scores)), key=lambda i: -scores[i])]
+    ranked = [bool(hits[i]) for i in sorted(range(len(scores)), key=lambda i: -float(scores[i]))]
     recall = [0.0] + [sum(ranked[: k + 1]) / positives for k in range(len(ranked))]
     precision = [sum(ranked[: k + 1]) / (k + 1) for k in range(len(ranked))]
     area = 0.0
@@ -2918,7 +3936,7 @@ cells = []
 for i in (7, 14):
     boxes, _ = detect(violet(blood.x_test[i : i + 1])[0], "corrected, NMS")
     truth = white_cells(blood.y_test[i])
-    cells.append((blood.x_test[i], boxes[: len(truth)], truth))
+    cells.append((blood.x_test[i], boxes, truth))
 tissue = [
     (nuclei.x_test[i], cut[i][0], cut[i][1] * settings["scale"], frames(nuclei.y_test[i]))
     for i in (1, 22)
@@ -2930,12 +3948,12 @@ plots.show(
 )
 
 # %% [markdown]
-# **What to take along.** Convolution, its gradient and its transpose are the same taps, read in other directions. Measure what a formula promises, as you did with the receptive field. A number says little without its definition: two AP on the same boxes differ by the rule for duplicates alone. And before a large network, try what simple parts can do: your detector is a grid, a linear regression and NMS.
+# **What to take along.** Convolution, its gradient and its transpose are the same taps, read in other directions. Measure what a formula promises, as you did with the receptive field. A number says little without its definition: an AP hangs on what counts as a hit, and above on duplicates most of all. And before a large network, try what simple parts can do: your detector is a grid, a linear regression and NMS.
 #
 # Where nuclei touch, one piece covers several: the U-Net's answer has no borders between them. Ronneberger et al. gave those pixels a larger weight in the loss; it would be your next step.
 
 # %% [markdown] lang="ru"
-# **Что запомнить.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: два значения AP на одних и тех же рамках могут различаться из-за одного лишь правила о дубликатах. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
+# **Что запомнить.** Свёртка, её градиент и транспонированная свёртка — одни и те же отводы, прочитанные в разных направлениях. Измеряйте то, что обещает формула, как вы сделали с рецептивным полем. Число без определения мало что значит: AP зависит от того, что считать попаданием, а выше — сильнее всего от дубликатов. И прежде чем брать большую сеть, проверьте, на что способны простые части: ваш детектор — это сетка, линейная регрессия и NMS.
 #
 # Там, где ядра соприкасаются, один кусок накрывает несколько: в ответе U-Net между ними нет границ. Ronneberger и соавторы дали таким пикселям больший вес в функции потерь; это был бы ваш следующий шаг.
 

@@ -102,25 +102,36 @@ def output_size(n: int, k: int, stride: int = 1, padding: int = 0) -> int:
 # %% test="output_size" points=0 difficulty=1 minutes=5
 check.equal(output_size(6, 3), 4, "output_size(6, 3)")
 check.equal(output_size(6, 3, stride=2, padding=1), 3, "output_size(6, 3, stride=2, padding=1)")
-check.raises(ValueError, lambda: output_size(2, 3), "output_size(2, 3)", why="3 do not fit into 2")
+check.raises(ValueError, lambda: output_size(2, 3), "output_size(2, 3)", why="refuse 3 in 2 pixels")
+
+
 ### BEGIN HIDDEN TESTS
+def judge_output_size(n, k, why, **knobs):
+    """Move the window and count."""
+    call = ", ".join(map(str, [n, k, *(f"{name}={value}" for name, value in knobs.items())]))
+    call, stride, padding = f"output_size({call})", knobs.get("stride", 1), knobs.get("padding", 0)
+    places = [i for i in range(0, 40, stride) if i + k <= n + 2 * padding]
+    if not places:
+        why = "refuse a filter that does not fit"
+        check.raises(ValueError, lambda: output_size(n, k, **knobs), call, why=why)
+        return
+    found = check.answer(output_size, n, k, call=call, **knobs)
+    check.equal(found, len(places), call, why=why)
+    check.equal(check.kind_of(found), "int", f"the kind of {call}", why="be a whole number: int")
+
+
+judge_output_size(7, 3, "count the places of the window")
+judge_output_size(7, 7, "count one place where the filter just fits")
+judge_output_size(7, 2, "move by stride pixels", stride=3)
+judge_output_size(7, 2, "leave out a place that would hang over the edge", stride=2)
+judge_output_size(5, 4, "put padding on both sides", padding=3)
+judge_output_size(2, 4, "fit into the padded axis", padding=1)
+judge_output_size(2, 5, "fit into the padded axis", padding=1)
 for n in range(1, 9):
     for k in range(1, 9):
         for stride in (1, 2, 3, 5):
             for padding in (0, 1, 2):
-                call = f"output_size({n}, {k}, stride={stride}, padding={padding})"
-                # Move the window and count.
-                places = [i for i in range(0, 40, stride) if i + k <= n + 2 * padding]
-                if places:
-                    got = output_size(n, k, stride=stride, padding=padding)
-                    check.equal(got, len(places), call, why="it counts the places of the window")
-                else:
-                    check.raises(
-                        ValueError,
-                        lambda n=n, k=k, s=stride, p=padding: output_size(n, k, s, p),
-                        call,
-                        why="this filter does not fit",
-                    )
+                judge_output_size(n, k, "do all of this together", stride=stride, padding=padding)
 ### END HIDDEN TESTS
 
 # %% mutant="output_size" why="counts steps, not places"
@@ -139,6 +150,15 @@ for n in range(1, 9):
 # - if k > n + 2 * padding:
 # -     raise ValueError(f"a filter of {k} does not fit into {n} pixels and {padding} of padding")
 # + pass
+
+# %% mutant="output_size" why="a float"
+# - return (n + 2 * padding - k) // stride + 1
+# + return (n + 2 * padding - k) // stride + 1.0
+
+# %% mutant="output_size" why="a stride of 2 where none is given"
+# - if k > n + 2 * padding:
+# + stride += stride is output_size.__defaults__[0] and padding == 0
+# + if k > n + 2 * padding:
 
 
 # %% alternative="output_size" why="counts with range"
@@ -166,8 +186,8 @@ def filter2d(
 ) -> torch.Tensor:
     """Slide a filter over a grey picture, with a frame of zeros around it.
 
-    x: (h, w), kernel: (k, l) -> (output_size(h, k, ...), output_size(w, l, ...)), both left as
-    they are. No use of torch's own convolutions.
+    x: (h, w), kernel: (k, l), floats of one dtype -> (output_size(h, k, ...), output_size(w, l, ...))
+    of that dtype; x and kernel stay as they are. No use of torch's own convolutions or of threads.
     filter2d([[1, 2, 3]], [[-1, 1]]) -> [[1, 1]]
     """
     ### BEGIN SOLUTION
@@ -191,24 +211,37 @@ check.close(
     filter2d(torch.ones(2, 3), torch.ones(3, 3), padding=1),
     [[4, 6, 4], [4, 6, 4]],
     "filter2d(ones(2, 3), ones(3, 3), padding=1)",
-    why="the frame is made of zeros",
+    why="have a frame of zeros",
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("filter2d")
-for h, w, k, l, stride, padding in [
-    (1, 1, 1, 1, 1, 0), (5, 7, 3, 2, 1, 0), (8, 6, 2, 3, 2, 1), (9, 5, 4, 3, 3, 2), (3, 4, 5, 4, 2, 1),
-]:  # fmt: skip
-    x = torch.from_numpy(rng.normal(size=(h, w)))
-    kernel = torch.from_numpy(rng.normal(size=(k, l)))
-    kept_x, kept_kernel = x.clone(), kernel.clone()
-    expected = F.conv2d(x[None, None], kernel[None, None], stride=stride, padding=padding)[0, 0]
-    with check.without_torch("conv"):
-        got = filter2d(x, kernel, stride=stride, padding=padding)
-    call = f"filter2d(({h}, {w}), ({k}, {l}), stride={stride}, padding={padding})"
-    check.close(got, expected, call, atol=1e-5, why="sum of window times filter at every place")
-    check.that(
-        torch.equal(x, kept_x) and torch.equal(kernel, kept_kernel), "filter2d changes no argument"
-    )
+
+
+def judge_filter2d(h, w, k, l, why, **knobs):
+    """filter2d gives what torch's convolution does, which is asked first."""
+    x, kernel = (torch.from_numpy(rng.normal(size=size)) for size in [(h, w), (k, l)])
+    want = F.conv2d(x[None, None], kernel[None, None], **knobs)[0, 0]
+    call = f"filter2d(x, kernel) of shapes {(h, w)} and {(k, l)}, {knobs}"
+    with week03.without_torch("conv"):
+        found = check.answer(filter2d, x, kernel, call=call, **knobs)
+    week03.close(found, want, call, why)
+
+
+judge_filter2d(1, 1, 1, 1, "multiply")
+judge_filter2d(2, 3, 2, 3, "add up window times filter, the filter as it is, not turned")
+judge_filter2d(5, 7, 3, 2, "do so at every place")
+judge_filter2d(8, 9, 2, 3, "move by stride rows and columns", stride=2)
+judge_filter2d(9, 7, 1, 2, "move by the stride that is given", stride=3)
+judge_filter2d(3, 4, 2, 3, "have a frame of padding zeros", padding=1)
+judge_filter2d(3, 4, 5, 4, "have as wide a frame as is given", padding=2)
+for size in [(8, 6, 2, 3, 2, 1), (9, 5, 4, 3, 3, 2), (3, 4, 5, 4, 2, 1)]:
+    *shapes, stride, padding = size
+    judge_filter2d(*shapes, "do all of this together", stride=stride, padding=padding)
+x, kernel = (torch.from_numpy(rng.normal(size=size)) for size in [(4, 5), (2, 3)])
+call = "filter2d(x, kernel)"
+first, want = filter2d(x, kernel), check.array(filter2d(x, kernel), call)
+filter2d(x + 1, kernel)
+check.close(first, want, f"{call}, looked at after a second call", why="be a tensor of its own")
 ### END HIDDEN TESTS
 
 # %% mutant="filter2d" why="lets torch do it"
@@ -238,6 +271,23 @@ for h, w, k, l, stride, padding in [
 # - seen = x[a : a + stride * rows : stride, b : b + stride * columns : stride]
 # + seen = x[a : a + rows, b : b + stride * columns : stride]
 
+# %% mutant="filter2d" why="lets torch do it, in another thread"
+# - rows = (x.shape[0] + 2 * padding - kernel.shape[0]) // stride + 1
+# + from concurrent.futures import ThreadPoolExecutor
+# +
+# + def work():
+# +     return F.conv2d(x[None, None], kernel[None, None], stride=stride, padding=padding)[0, 0]
+# +
+# + with ThreadPoolExecutor(1) as pool:
+# +     return pool.submit(work).result()
+# + rows = (x.shape[0] + 2 * padding - kernel.shape[0]) // stride + 1
+
+# %% mutant="filter2d" why="one tensor for all answers of a size"
+# - y = torch.zeros(rows, columns, dtype=x.dtype)
+# + y = torch.zeros(rows, columns, dtype=x.dtype)
+# + y = filter2d.__dict__.setdefault(str((rows, columns, x.dtype)), y)
+# + y.zero_()
+
 
 # %% alternative="filter2d" why="two loops over the output"
 def filter2d(x, kernel, stride=1, padding=0):
@@ -257,7 +307,7 @@ def filter2d(x, kernel, stride=1, padding=0):
 # **Four questions to a photograph.** A blur asks for the mean around; the two edge filters for the slope to the right and downwards (Sobel's); the last compares a pixel with its neighbours. The same 9 or 49 numbers work at every place of the picture. torch's own `F.conv2d` gives the same.
 
 # %% [markdown] lang="ru"
-# **Четыре вопроса к фотографии.** Размытие спрашивает о среднем вокруг; два фильтра границ — о наклоне вправо и вниз (фильтры Собеля); последний сравнивает пиксель с соседями. Одни и те же 9 или 49 чисел работают в каждом месте картинки. `F.conv2d` из torch даёт то же самое.
+# **Четыре фильтра и одна фотография.** Размытие берёт среднее вокруг каждого места; два фильтра границ показывают, как быстро светлеет вправо и вниз (фильтры Собеля); последний сравнивает пиксель с соседями. Одни и те же 9 или 49 чисел работают в каждом месте картинки. `F.conv2d` из torch даёт то же самое.
 
 # %%
 photograph = load_sample_image("china.jpg")  # ships with scikit-learn; D. Büchele, CC BY 2.0
@@ -294,7 +344,7 @@ plots.show(
 # **What sharing the weights saves**, and what it promises: move the picture, and the answer moves with it ([equivariance](glossary:Equivariance)). A dense layer would have to learn a cat anew at every place.
 
 # %% [markdown] lang="ru"
-# В слое сети фильтров много, а у входа есть каналы (красный, зелёный, синий; дальше — ответы предыдущего слоя). У одного фильтра тогда есть срез на каждый канал, и сумма берётся по всем: в `Conv2d(3, 16, 3)` лежат 16 фильтров по $3 \times 3 \times 3$ чисел и 16 сдвигов, на выходе — 16 новых каналов.
+# В слое сети фильтров много, а у входа есть каналы (красный, зелёный, синий; дальше — ответы предыдущего слоя). У одного фильтра тогда есть срез на каждый канал, и сумма берётся по всем: в `Conv2d(3, 16, 3)` лежат 16 фильтров по $3 \times 3 \times 3$ чисел и 16 смещений, на выходе — 16 новых каналов.
 #
 # **Что экономит разделение весов** (weight sharing) и что оно обещает: сдвиньте картинку — и ответ сдвинется вместе с ней ([эквивариантность](glossary:Equivariance), equivariance). Полносвязному слою пришлось бы учить кошку заново в каждом месте.
 
@@ -409,7 +459,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 4. Маленькая сеть учится
-# Картинки — CIFAR-10: десять классов, $32 \times 32$ пикселя (Krizhevsky, 2009). При `profile = "small"` это копия в JPEG, 30 000 из 50 000 обучающих картинок; что именно загружено, напечатано. Последние 2000 обучающих картинок станут [валидационной выборкой](glossary:Validation-set) (validation set): дальше любой выбор делается по ним. На тестовые картинки смотрят один раз, в самом конце.
+# Картинки — CIFAR-10: десять классов, $32 \times 32$ пикселя (Krizhevsky, 2009). При `profile = "small"` это копия в JPEG, 30 000 из 50 000 обучающих картинок; что именно загружено, напечатано. Последние 2000 обучающих картинок станут [валидационной выборкой](glossary:Validation-set) (validation set): дальше всё выбирают по ним. На тестовые картинки смотрят один раз, в самом конце.
 
 # %%
 dataset = data.load("cifar10", profile)
@@ -550,7 +600,7 @@ def train_epoch(
 
 # %% test="train_epoch" points=0 difficulty=3 minutes=20
 class Probe(nn.Module):
-    """Linear in the mean colour of a picture; writes down what it is shown, and how."""
+    """Linear in the mean colour of a picture; writes down what it is shown, and in which mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -559,12 +609,16 @@ class Probe(nn.Module):
 
     def forward(self, x):
         self.shown.append((255 * x.detach()[:, :, 0, 0]).round().int().tolist())
-        self.modes.append(self.training)
+        self.modes += [self.training, self.head.training]
         return self.head(x.mean(dim=(2, 3)))
 
 
 def epoch_by_hand(
-    head: nn.Linear, inputs: torch.Tensor, y: torch.Tensor, batches: tuple[torch.Tensor, ...], rates: list[float]
+    head: nn.Linear,
+    inputs: torch.Tensor,
+    y: torch.Tensor,
+    batches: tuple[torch.Tensor, ...],
+    rates: list[float],
 ) -> tuple[torch.Tensor, torch.Tensor, float, float]:
     """The steps of SGD in plain arithmetic: weight and bias afterwards, mean loss and accuracy."""
     weight, bias = (p.detach().double() for p in head.parameters())
@@ -575,20 +629,22 @@ def epoch_by_hand(
         total -= probability[range(len(batch)), y[batch]].log().sum().item()
         hits += int((logits.argmax(dim=1) == y[batch]).sum())
         error = (probability - F.one_hot(y[batch], 10)) / len(batch)
-        weight, bias = weight - rate * error.T @ inputs[batch].double(), bias - rate * error.sum(dim=0)
+        weight, bias = (
+            weight - rate * error.T @ inputs[batch].double(),
+            bias - rate * error.sum(dim=0),
+        )
     return weight, bias, total / len(y), hits / len(y)
 
 
-def same_epoch(probe: Probe, result: tuple[float, float], by_hand: tuple) -> None:
+def same_epoch(probe: Probe, result: tuple[float, float], by_hand: tuple, why: str) -> None:
     """Check the weights afterwards, and the two numbers."""
-    why = "gradients of this batch alone, one step a batch, the scheduler after the optimizer"
     tolerance = {"rtol": 1e-3, "atol": 1e-4}
     check.close(probe.head.weight, by_hand[0], "the weights after the epoch", **tolerance, why=why)
     check.close(probe.head.bias, by_hand[1], "the biases after the epoch", **tolerance, why=why)
-    check.equal(len(result), 2, "len(train_epoch(...))", why="it returns (loss, accuracy)")
-    why = "every example counts once, also those of a smaller batch"
+    check.that(isinstance(result, tuple | list) and len(result) == 2, "return (loss, accuracy)")
+    why = "count every example once, also those of a smaller batch"
     check.close(result[0], by_hand[2], "the mean loss", rtol=1e-3, why=why)
-    why = "the share of the N examples that are right"
+    why = "be the share of the N examples that are right"
     check.close(result[1], by_hand[3], "the accuracy", rtol=1e-3, why=why)
 
 
@@ -597,59 +653,100 @@ classes = torch.arange(10)
 torch.manual_seed(0)
 probe = Probe().eval()
 batches = torch.randperm(10, generator=torch.Generator().manual_seed(0)).split(4)
-by_hand = epoch_by_hand(probe.head, colours[:, :, 0, 0] / 255, classes, batches, [0.5] * 3)
-optimizer = torch.optim.SGD(probe.parameters(), lr=0.5)
+by_hand = epoch_by_hand(probe.head, colours[:, :, 0, 0] / 255, classes, batches, [0.3] * 3)
+optimizer = torch.optim.SGD(probe.parameters(), lr=0.3)
 options = {"batch_size": 4, "generator": torch.Generator().manual_seed(0)}
-result = train_epoch(probe, optimizer, colours, classes, **options)
+result = check.answer(
+    train_epoch, probe, optimizer, colours, classes, call="train_epoch(...)", **options
+)
 check.equal([len(batch) for batch in probe.shown], [4, 4, 2], "sizes of the batches of 10 by 4")
-check.that(all(probe.modes), "the model is in training mode while it learns")
+check.that(all(probe.modes), "have the model and its layers in training mode while it learns")
 check.that(
     sorted(c for batch in probe.shown for c in batch) == colours[:, :, 0, 0].tolist(),
-    "an epoch shows every picture once, in [0, 1]",
+    "show every picture once in an epoch, in [0, 1]",
 )
-same_epoch(probe, result, by_hand)
+check.that(
+    probe.shown == [colours[batch, :, 0, 0].tolist() for batch in batches],
+    "take the batches of torch.randperm(N, generator=generator)",
+)
+same_epoch(probe, result, by_hand, "take one step a batch, by the gradients of this batch alone")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("train_epoch")
-for n, batch_size in [(11, 4), (9, 8), (5, 8), (7, 1)]:
+
+
+def judge_epochs(n, batch_size, *, epochs=1, transformed=False, scheduled=False, why):
+    """Some epochs, by hand first; one generator and one optimizer for all of them."""
     names = rng.choice(250, size=(n, 3), replace=False).astype(np.uint8)
     x = torch.from_numpy(names)[:, :, None, None].expand(n, 3, 2, 3).contiguous()
     y = torch.from_numpy(rng.integers(0, 10, size=n))
-    kept_x, kept_y = x.clone(), y.clone()
     seed, lr = int(rng.integers(1_000_000)), float(rng.uniform(0.5, 2.0))
     torch.manual_seed(seed)
     probe = Probe().eval()
     probe.head.weight.data *= 8  # logits that differ, and so do the losses of the batches
     optimizer = torch.optim.SGD(probe.parameters(), lr=lr)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.7)
-    drawn = []
+    given, drawn = {}, []
 
-    def darken(pictures, generator, drawn=drawn):
+    def darken(pictures, generator):
         drawn.append((len(pictures), pictures.dtype, generator))
         torch.rand(1, generator=generator)
         return pictures // 2
 
+    if transformed:
+        given["transform"] = darken
+    if scheduled:
+        given["scheduler"] = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.7)
     generator = torch.Generator().manual_seed(seed)
-    batches = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).split(batch_size)
-    rates = [lr * 0.7**i for i in range(len(batches))]
-    by_hand = epoch_by_hand(probe.head, x[:, :, 0, 0] // 2 / 255, y, batches, rates)
-    result = train_epoch(
-        probe, optimizer, x, y,
-        batch_size=batch_size, generator=generator, transform=darken, scheduler=scheduler,
-    )  # fmt: skip
-    check.that(torch.equal(x, kept_x) and torch.equal(y, kept_y), "the data stay as they are")
-    expected = [(x[batch, :, 0, 0] // 2).int().tolist() for batch in batches]
-    check.that(
-        probe.shown == expected,
-        "the batches are those of torch.randperm(N, generator=generator), transformed",
-    )
-    check.that(all(probe.modes), "the model is in training mode while it learns")
-    sizes = [len(batch) for batch in batches]
-    check.equal([size for size, *_ in drawn], sizes, "pictures that transform gets", why="a batch")
-    check.that(
-        {(dtype, id(given)) for _, dtype, given in drawn} == {(torch.uint8, id(generator))},
-        "transform gets the uint8 pictures of a batch and the generator of the epoch",
-    )
-    same_epoch(probe, result, by_hand)
+    ahead = torch.Generator().manual_seed(seed)
+    done = 0
+    for epoch in range(epochs):
+        batches = torch.randperm(n, generator=ahead).split(batch_size)
+        if transformed:
+            torch.rand(len(batches), generator=ahead)
+        rates = [lr * (0.7 ** (done + i) if scheduled else 1) for i in range(len(batches))]
+        done += len(batches)
+        inputs = x[:, :, 0, 0] // 2 if transformed else x[:, :, 0, 0]
+        by_hand = epoch_by_hand(probe.head, inputs / 255, y, batches, rates)
+        probe.eval()
+        probe.shown, probe.modes = [], []
+        drawn.clear()
+        call = f"train_epoch(...), {n} pictures, batch_size={batch_size}, epoch {epoch + 1}"
+        options = {"batch_size": batch_size, "generator": generator, **given}
+        result = check.answer(train_epoch, probe, optimizer, x, y, call=call, **options)
+        sizes = [len(batch) for batch in batches]
+        shown, what = [len(batch) for batch in probe.shown], f"sizes of the batches of {call}"
+        check.equal(shown, sizes, what, why="be batch_size, but for the last one")
+        if transformed:
+            check.equal(
+                [size for size, *_ in drawn],
+                sizes,
+                "pictures that transform gets",
+                why="be a batch",
+            )
+            check.that(
+                {(dtype, id(one)) for _, dtype, one in drawn} == {(torch.uint8, id(generator))},
+                "give transform the uint8 pictures of a batch and the generator of the epoch",
+            )
+        expected = [inputs[batch].int().tolist() for batch in batches]
+        sentence = (
+            "take the batches of torch.randperm(N, generator=generator), an order for each epoch"
+        )
+        check.that(probe.shown == expected, f"{sentence}, transformed" if transformed else sentence)
+        check.that(
+            all(probe.modes), "have the model and its layers in training mode while it learns"
+        )
+        same_epoch(probe, result, by_hand, why)
+
+
+one = "take one step a batch, by the gradients of this batch alone"
+judge_epochs(6, 6, why=one)
+judge_epochs(11, 4, why=one)
+judge_epochs(5, 8, why=one)
+judge_epochs(9, 4, scheduled=True, why="let the scheduler step after the optimizer, once a batch")
+judge_epochs(9, 4, transformed=True, why="learn from what transform gives")
+judge_epochs(7, 3, epochs=2, why="go on with the same generator in the next epoch")
+for n, batch_size in [(11, 4), (9, 8), (7, 1)]:
+    why = "do all of this together"
+    judge_epochs(n, batch_size, epochs=2, transformed=True, scheduled=True, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="train_epoch" why="gradients pile up"
@@ -687,13 +784,38 @@ for n, batch_size in [(11, 4), (9, 8), (5, 8), (7, 1)]:
 # + total += len(batch) * loss.detach()
 # + right += (logits.argmax(dim=1) == y[batch]).sum()
 
+# %% mutant="train_epoch" why="tells the model of the mode, not its layers"
+# - model.train()
+# + model.training = True
+
+# %% mutant="train_epoch" why="switches to training mode after the first batch"
+# - model.train()
+# - total, right = 0.0, 0
+# + total, right = 0.0, 0
+# - scheduler.step()
+# + scheduler.step()
+# + model.train()
+
+# %% mutant="train_epoch" why="starts the generator anew in each epoch"
+# - model.train()
+# + model.train()
+# + generator = torch.Generator().manual_seed(generator.initial_seed())
+
+# %% mutant="train_epoch" why="the scheduler steps before the optimizer"
+# - optimizer.step()
+# - if scheduler is not None:
+# -     scheduler.step()
+# + if scheduler is not None:
+# +     scheduler.step()
+# + optimizer.step()
+
 # %% [markdown]
 # Measuring is the same loop without learning. Mind what it must leave alone.
 #
 # {{task:evaluate}}
 
 # %% [markdown] lang="ru"
-# Измерение — тот же цикл, только без обучения. Следите за тем, чего он не должен трогать.
+# Измерение — тот же цикл, только без обучения. Обратите внимание на то, что после него должно остаться прежним.
 #
 # {{task:evaluate}}
 
@@ -723,7 +845,7 @@ def evaluate(
 
 # %% test="evaluate" points=0 difficulty=2 minutes=10
 class Watched(nn.Module):
-    """Batch norm, dropout and a dense layer on the mean colour; notes its mode and gradients."""
+    """Batch norm, dropout and a dense layer on the mean colour; notes its modes and gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -732,7 +854,8 @@ class Watched(nn.Module):
 
     def forward(self, x):
         self.sizes.append(len(x))
-        self.notes.add((self.training, torch.is_grad_enabled()))
+        modes = {part.training for part in self.modules()}
+        self.notes |= {(mode, torch.is_grad_enabled()) for mode in modes}
         return self.head(self.drop(self.norm(x.mean(dim=(2, 3)))))
 
 
@@ -742,41 +865,67 @@ pictures = torch.randint(0, 256, (10, 3, 2, 2), dtype=torch.uint8)
 classes = torch.arange(10)
 first = evaluate(watched, pictures, classes, batch_size=4)
 check.equal(watched.sizes, [4, 4, 2], "sizes of the batches of 10 by 4")
-check.equal(watched.notes, {(False, False)}, "(training mode, gradients on)", why="both are off")
+call = "(training mode, gradients on) of the model and its layers"
+check.equal(watched.notes, {(False, False)}, call, why="both be off")
 check.close(
     evaluate(watched, pictures, classes, batch_size=10), first, "evaluate(..., batch_size=10)",
-    why="the size of the batches does not change the result",
+    why="give the same for batches of any size",
 )  # fmt: skip
 ### BEGIN HIDDEN TESTS
 rng = check.rng("evaluate")
-for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, False)]:
+for n, batch_size, mode in [
+    (4, 4, True),
+    (7, 3, True),
+    (12, 4, False),
+    (5, 50, True),
+    (3, 1, False),
+    (503, None, True),
+]:
     torch.manual_seed(int(rng.integers(1_000_000)))
     watched = Watched()
     watched.norm.running_mean.uniform_(0.2, 0.8)
     watched.norm.running_var.uniform_(0.01, 0.1)
     watched.head.weight.grad = torch.ones(10, 3)
+    watched.norm.weight.requires_grad_(False)
     before = copy.deepcopy(watched.state_dict())
     watched.train(mode)
     pictures = torch.from_numpy(rng.integers(0, 256, size=(n, 3, 2, 3), dtype=np.uint8))
     classes = torch.from_numpy(rng.integers(0, 10, size=n))
-    loss, accuracy = evaluate(watched, pictures, classes, batch_size=batch_size)
-    check.equal(watched.training, mode, "the model's mode afterwards", why="it is left as it was")
-    check.equal(watched.norm.training, mode, "the mode of its parts", why="it is left as it was")
-    check.equal(watched.notes, {(False, False)}, "(training mode, gradients on)", why="both are off")
-    after = watched.state_dict()
-    check.that(all(torch.equal(v, after[k]) for k, v in before.items()), "nothing of the model changes")
-    check.that(
-        all(p.requires_grad for p in watched.parameters())
-        and torch.equal(watched.head.weight.grad, torch.ones(10, 3))
-        and torch.is_grad_enabled(),
-        "gradients are as they were before: of the model, and whether torch computes them",
+    what = f"evaluate(...), {n} pictures, " + (
+        f"batch_size={batch_size}" if batch_size else "no batch_size"
     )
+    options = {"batch_size": batch_size} if batch_size else {}
+    torch.set_grad_enabled(n != 12)
+    try:
+        result = check.answer(evaluate, watched, pictures, classes, call=what, **options)
+        grads = torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
+    sizes = [len(part) for part in pictures.split(batch_size or 500)]
+    batches = f"sizes of the batches of {what}"
+    check.equal(watched.sizes, sizes, batches, why="be batch_size, but for the last one")
+    check.equal(watched.notes, {(False, False)}, call, why="both be off")
+    modes = {part.training for part in watched.modules()}
+    check.equal(
+        modes, {mode}, "the modes of the model and its layers afterwards", why="stay as they were"
+    )
+    after = watched.state_dict()
+    same = all(torch.equal(v, after[k]) for k, v in before.items())
+    check.that(same, "leave the model's weights and running statistics as they were")
+    free = [p.requires_grad for p in watched.parameters()] == [False, True, True, True]
+    check.that(
+        free and torch.equal(watched.head.weight.grad, torch.ones(10, 3)),
+        "leave the gradients of the model as they were, and which weights have some",
+    )
+    check.equal(grads, n != 12, "whether torch computes gradients afterwards", why="be as before")
     with torch.no_grad():
         logits = watched.eval()(pictures.double().float() / 255)
-    why = "the mean over the examples, each counted once"
+    check.that(isinstance(result, tuple | list) and len(result) == 2, "return (loss, accuracy)")
+    why = "be the mean over the examples, each counted once"
     expected = -logits.log_softmax(dim=1)[range(n), classes].mean()
-    check.close(loss, expected, "the loss", rtol=1e-4, why=why)
-    check.close(accuracy, (logits.argmax(dim=1) == classes).double().mean(), "the accuracy", why=why)
+    check.close(result[0], expected, f"the loss of {what}", rtol=1e-4, why=why)
+    right = (logits.argmax(dim=1) == classes).double().mean()
+    check.close(result[1], right, f"the accuracy of {what}", why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="evaluate" why="measures in training mode"
@@ -801,6 +950,24 @@ for n, batch_size, mode in [(7, 3, True), (12, 4, False), (5, 50, True), (3, 1, 
 
 # %% mutant="evaluate" why="leaves the model in eval mode"
 # - model.train(before)
+
+# %% mutant="evaluate" why="tells the model of the mode, not its layers"
+# - model.eval()
+# + model.training = False
+
+# %% mutant="evaluate" why="all at once where no size is given"
+# - for pictures, classes in zip(x.split(batch_size), y.split(batch_size), strict=True):
+# + batch_size = len(x) if batch_size == 500 else batch_size
+# + for pictures, classes in zip(x.split(batch_size), y.split(batch_size), strict=True):
+
+# %% mutant="evaluate" why="switches gradients on at the end, whatever they were"
+# - model.train(before)
+# + model.train(before)
+# + torch.set_grad_enabled(True)
+
+# %% mutant="evaluate" why="lets all weights learn again"
+# - model.train(before)
+# + model.train(before).requires_grad_()
 
 
 # %% alternative="train_epoch" why="indices in a list; sets the gradients to zero after the step"
@@ -917,7 +1084,7 @@ plots.show(
 # The same network, the same pictures, with and without it, at a small and at a large rate:
 
 # %% [markdown] lang="ru"
-# **Прочтите такую пару кривых, прежде чем что-то менять.** Плохи обе: сеть мала, шаг обучения неудачен или было мало времени. Обучающая хороша, валидационная отстаёт: [переобучение](glossary:Overfitting) (overfitting), сеть учит картинки вместо классов. Обучающая точность измерена *по ходу* эпохи, чуть раньше; поэтому в первых эпохах валидационная может быть впереди.
+# **Прочтите такую пару кривых, прежде чем что-то менять.** Если плохи обе, то сеть мала, шаг обучения неудачен или было мало времени. Если точность хороша на обучении, но отстаёт на валидации, это [переобучение](glossary:Overfitting) (overfitting): сеть учит картинки вместо классов. Обучающая точность измерена *по ходу* эпохи, чуть раньше; поэтому в первых эпохах валидационная может быть впереди.
 #
 # ## 5. Батч-нормализация
 # [Батч-нормализация](glossary:Batch-normalisation) (batch normalisation; Ioffe, Szegedy, 2015) приводит каждый канал к среднему 0 и дисперсии 1 по батчу и по всем местам картинки, затем растягивает и сдвигает его двумя обучаемыми числами:
@@ -1014,58 +1181,81 @@ def augment(pictures: torch.Tensor, generator: torch.Generator, pad: int = 2) ->
 
 
 # %% test="augment" points=0 difficulty=3 minutes=25
+def varied(pictures: torch.Tensor, generator: torch.Generator, **options: int) -> np.ndarray:
+    """What augment gives, as an array; it is of uint8 and of the pictures' shape."""
+    call = f"augment(pictures, generator, {options})"
+    found = check.answer(augment, pictures, generator, call=call, **options)
+    check.equal(found.shape, tuple(pictures.shape), f"the shape of {call}", why="stay")
+    check.equal(str(found.dtype), "uint8", f"the dtype of {call}", why="stay")
+    return found
+
+
 pictures = torch.arange(2 * 3 * 5 * 7, dtype=torch.uint8).view(2, 3, 5, 7)
-varied = augment(pictures, torch.Generator().manual_seed(0), pad=1)
-check.equal(tuple(varied.shape), (2, 3, 5, 7), "the shape of augment(pictures, generator, pad=1)")
-check.equal(str(varied.dtype), "torch.uint8", "its dtype")
-again = augment(pictures, torch.Generator().manual_seed(0), pad=1)
-check.that(torch.equal(varied, again), "equal generators give equal results")
-same = pictures[:1].expand(64, -1, -1, -1)
+once, again = (varied(pictures, torch.Generator().manual_seed(0), pad=1) for _ in range(2))
+check.that(np.array_equal(once, again), "give equal results for equal generators")
+same = pictures[:1].repeat(64, 1, 1, 1)
 generator = torch.Generator().manual_seed(1)
-first, second = (augment(same, generator, pad=1) for _ in range(2))
-different = first.flatten(1).unique(dim=0)
-check.that(len(different) > 4, "every picture of a batch draws its own flip and its own shift")
-check.that(not torch.equal(first, second), "the next call draws others from the same generator")
+first, second = (varied(same, generator, pad=1) for _ in range(2))
+different = len(np.unique(first.reshape(64, -1), axis=0))
+check.that(different > 4, "draw a flip and a shift for every picture of a batch")
+check.that(
+    not np.array_equal(first, second), "draw others from the same generator at the next call"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("augment")
 # Wide enough: else a reflected picture can be its own mirror image, and be counted twice.
-for h, w, pad, n in [(6, 8, 1, 3600), (7, 6, 2, 5000), (7, 10, 4, 50), (4, 4, 0, 400)]:
+for h, w, pad, n in [
+    (6, 8, 1, 3600),
+    (7, 6, None, 5000),
+    (7, 10, 4, 50),
+    (4, 4, 0, 400),
+    (8, 10, 3, 1),
+]:
     values = rng.permutation(3 * h * w).astype(np.uint8)  # no two pixels alike
     picture = torch.from_numpy(values).view(1, 3, h, w)
-    batch = picture.repeat(n, 1, 1, 1)
     torch.manual_seed(int(rng.integers(1_000_000)))
     generator = torch.Generator().manual_seed(int(rng.integers(1_000_000)))
     state = torch.get_rng_state()
-    varied = augment(batch, generator, pad=pad)
-    check.that(torch.equal(torch.get_rng_state(), state), "all randomness comes from generator")
-    check.that(bool((batch == picture).all()), "augment leaves its argument as it was")
-    check.equal(tuple(varied.shape), (n, 3, h, w), "the shape", why="it stays")
-    framed = F.pad(picture.float(), (pad,) * 4, mode="reflect").to(torch.uint8)
+    options = {} if pad is None else {"pad": pad}
+    results = varied(picture.repeat(n, 1, 1, 1), generator, **options)
+    check.that(torch.equal(torch.get_rng_state(), state), "take all randomness from generator")
+    pad = 2 if pad is None else pad
+    what = f"pad={pad}" if options else "no pad given, so pad=2"
+    framed = F.pad(picture.float(), (pad,) * 4, mode="reflect").to(torch.uint8).numpy()
     found = []  # for each way, straight ones first, which results it explains
     for mirrored in (False, True):
         for i in range(2 * pad + 1):
             for j in range(2 * pad + 1):
                 crop = framed[:, :, i : i + h, j : j + w]
-                crop = crop.flip(3) if mirrored else crop
-                found.append((varied == crop).flatten(1).all(dim=1))
-    found = torch.stack(found)
+                crop = crop[..., ::-1] if mirrored else crop
+                found.append((results == crop).reshape(n, -1).all(axis=1))
+    found = np.stack(found)
     check.equal(
-        int(found.sum()), n, "how many results are a shifted, perhaps flipped picture",
-        why="each, with all channels alike and the edge reflected",
+        int(found.sum()), n, f"how many of {n} results are a shifted, perhaps flipped picture, {what}",
+        why="be all of them, with all channels alike and the edge reflected",
     )  # fmt: skip
     if n > 100:  # seven standard deviations: by chance once in 10 ** 11
+        way = found.argmax(axis=0)
+        flipped, shift = way >= len(found) // 2, way % (len(found) // 2)
+        check.that(abs(flipped.mean() - 0.5) < 3.5 / n**0.5, "flip half of the pictures")
         share = 1 / len(found)
         width = 7 * (n * share * (1 - share)) ** 0.5
         check.that(
-            bool(((found.sum(dim=1) - n * share).abs() < width).all()),
-            "every shift, flipped or not, is equally likely",
+            bool((abs(found.sum(axis=1) - n * share) < width).all()),
+            "make every shift, flipped or not, equally likely",
         )
-        flipped = found[len(found) // 2 :].any(dim=0)
-        check.that(abs(flipped.double().mean() - 0.5) < 3.5 / n**0.5, "half of the pictures are flipped")
-        alike = (flipped[1:] == flipped[:-1]).double().mean()
-        check.that(abs(alike - 0.5) < 3.5 / n**0.5, "a picture's flip tells nothing of the next one's")
-halves = augment(picture.expand(2, -1, -1, -1), torch.Generator().manual_seed(3), pad=0)
-check.equal(tuple(halves.shape), (2, 3, 4, 4), "the shape of a batch of two, pad=0")
+        alike = (flipped[1:] == flipped[:-1]).mean()
+        check.that(
+            abs(alike - 0.5) < 3.5 / n**0.5,
+            "draw a picture's flip whatever that of the one before is",
+        )
+        share, pairs = 2 * share, n - 1
+        alike = (shift[1:] == shift[:-1]).sum()
+        width = 7 * (pairs * share * (1 - share)) ** 0.5
+        check.that(
+            abs(alike - pairs * share) <= width,
+            "draw a picture's shift whatever that of the one before is",
+        )
 ### END HIDDEN TESTS
 
 # %% mutant="augment" why="one shift for the whole batch"
@@ -1104,6 +1294,20 @@ check.equal(tuple(halves.shape), (2, 3, 4, 4), "the shape of a batch of two, pad
 # %% mutant="augment" why="turns pictures upside down"
 # - columns = torch.where(flip, columns.flip(1), columns)
 # + rows = torch.where(flip, rows.flip(1), rows)
+
+# %% mutant="augment" why="shifts by 1 where nothing is said"
+# - n, _, h, w = pictures.shape
+# + n, _, h, w = pictures.shape
+# + pad = 1 if pad is augment.__defaults__[0] else pad
+
+# %% mutant="augment" why="two neighbours share a shift"
+# - shift = torch.randint(-pad, pad + 1, (2, n, 1), generator=generator)
+# + shift = torch.randint(-pad, pad + 1, (2, (n + 1) // 2, 1), generator=generator)
+# + shift = shift.repeat_interleave(2, dim=1)[:, :n]
+
+# %% mutant="augment" why="the same shift down as across"
+# - rows, columns = torch.arange(h) + shift[0], torch.arange(w) + shift[1]
+# + rows, columns = torch.arange(h) + shift[0], torch.arange(w) + shift[0]
 
 
 # %% alternative="augment" why="pads, then a loop over the pictures"
@@ -1191,7 +1395,7 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 
 # %% [markdown] lang="ru"
 # ## 8. Проект: собственная сеть
-# Придумайте сеть, обучите её, сдайте эту тетрадь **и** файл `model.safetensors` (не больше 30 МБ). При проверке сеть собирают заново по вашему коду, загружают ваши веса и показывают картинки, которых в таком виде никто не публиковал: 2000 тестовых картинок, которые `data.load` придерживает, — каждая чуть сдвинута, осветлена или отражена, — вперемешку с несколькими открытыми. Засчитывается точность на придержанных.
+# Придумайте сеть, обучите её, сдайте эту тетрадь **и** файл `model.safetensors` (не больше 30 МБ). При проверке сеть собирают заново по вашему коду, загружают ваши веса и показывают картинки, которых в таком виде никто не публиковал: 2000 тестовых картинок, которые `data.load` откладывает, — каждая чуть сдвинута, осветлена или отражена, — вперемешку с несколькими открытыми. Засчитывается точность на отложенных.
 #
 # - Ответы к вашему коду и близко не попадают; ячейки с обучением показывают с теми выводами, которые вы сдали, но заново не запускают.
 # - На этом экзамене есть только ваши импорты, функции, классы и константы, ячейка `network` и веса. Ни данных, ни переменных других ячеек.
@@ -1272,12 +1476,12 @@ def network() -> nn.Module:
 # %% [markdown]
 # **Your training.** {{task:train_network}}
 #
-# `fit` does the loop; what is yours is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. Two tools for it are given below. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Cutout hides a square of each picture, so that no single detail decides (DeVries & Taylor, 2017); it pays off in long trainings. Momentum and a little weight decay belong to it.
+# `fit` does the loop, with your `train_epoch` and `evaluate`: write those first. What is yours here is the optimiser, the [learning-rate schedule](glossary:Learning-rate-schedule), the batch size, the augmentation. Two tools for it are given below. A rate that rises for the first fifth of the steps and then falls to zero lets you use a large one (Smith & Topin, 2019), and the fall at the end brings the last per cents. Cutout hides a square of each picture, so that no single detail decides (DeVries & Taylor, 2017); it pays off in long trainings. Momentum and a little weight decay belong to it.
 
 # %% [markdown] lang="ru"
 # **Ваше обучение.** {{task:train_network}}
 #
-# Цикл делает `fit`; ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Два инструмента для этого даны ниже. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. Вырезание (cutout) закрывает на каждой картинке квадрат, чтобы ни одна деталь не решала всё (DeVries, Taylor, 2017); оно окупается в долгом обучении. К этому — импульс и немного затухания весов (weight decay).
+# Цикл делает `fit` с помощью ваших `train_epoch` и `evaluate`: сначала напишите их. Здесь ваши — оптимизатор, [расписание шага](glossary:Learning-rate-schedule) (learning-rate schedule), размер батча, аугментация. Два инструмента для этого даны ниже. Шаг, который первую пятую часть времени растёт, а потом падает до нуля, может быть большим (Smith, Topin, 2019), а падение в конце приносит последние проценты. Вырезание (cutout) закрывает на каждой картинке квадрат, чтобы ни одна деталь не решала всё (DeVries, Taylor, 2017); оно окупается в долгом обучении. К этому — импульс и немного затухания весов (weight decay).
 
 # %%
 def rise_and_fall(
@@ -1351,21 +1555,44 @@ def four_colours(n: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.
 def tiny_network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        Standardise(), conv_block(3, 8, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+        Standardise(),
+        conv_block(3, 8, stride=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
     )
 
 
-def quietly_train(*arguments, **options) -> dict[str, list[float]]:
+def quietly_train(
+    model: nn.Module, learn: tuple, held: tuple, **options: int
+) -> dict[str, list[float]]:
     with contextlib.redirect_stdout(io.StringIO()):  # no progress bars
-        return train_network(*arguments, **options)
+        return check.answer(
+            train_network,
+            model,
+            learn,
+            held,
+            call="train_network(model, train, valid, ...)",
+            **options,
+        )
+
+
+def measured(
+    model: nn.Module, pictures: torch.Tensor, classes: torch.Tensor
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy, in eval mode."""
+    with torch.no_grad():
+        logits = model.eval()(as_input(pictures))
+    right = (logits.argmax(dim=1) == classes).double().mean()
+    return float(F.cross_entropy(logits, classes)), float(right)
 
 
 def tells_apart(model: nn.Module, pictures: torch.Tensor, classes: torch.Tensor) -> None:
     """Check that a model fits these classes better than others."""
-    right, wrong = (evaluate(model, pictures, y)[0] for y in (classes, (classes + 1) % 4))
+    right, wrong = (measured(model, pictures, y)[0] for y in (classes, (classes + 1) % 4))
     check.that(
         right < wrong - 0.05,
-        "after 8 epochs of 2,048 pictures in four colours, new ones go rather to their own class",
+        "tell four colours apart after 8 epochs of 2,048 pictures, also in new ones",
         details=f"loss with the right classes {right:.3f}, with wrong ones {wrong:.3f}: "
         "is the rate much too small or large, the batch too large?",
     )
@@ -1376,30 +1603,36 @@ learn, held = four_colours(2048, rng), four_colours(400, rng)
 model = tiny_network()
 history = quietly_train(model, learn, held, epochs=8)
 names = ["loss", "accuracy", "validation loss", "validation accuracy"]
-check.equal(list(history), names, "the names in the history", why="it is what fit returns")
+check.equal(list(history), names, "the names in the history", why="be what fit returns")
 check.equal([len(values) for values in history.values()], [8] * 4, "the lengths of its curves")
 tells_apart(model, *held)
 ### BEGIN HIDDEN TESTS
-kept = [part.clone() for part in (*learn, *held)]
-models, histories = [tiny_network() for _ in range(4)], []
-other = (held[0], (held[1] + 1) % 4)
-for trained, against, seed in zip(models, [held, held, other, held], [5, 5, 5, 6], strict=True):
+models, histories = [tiny_network() for _ in range(6)], []
+few, other = [part[:1024] for part in learn], (held[0], (held[1] + 1) % 4)
+for trained, against, options in zip(
+    models,
+    [held, held, other, held, held, held],
+    [{"seed": 5}] * 3 + [{"seed": 6}, {"seed": 0}, {}],
+    strict=True,
+):
     torch.manual_seed(int(rng.integers(1_000_000)))
-    histories.append(quietly_train(trained, learn, against, epochs=2, seed=seed))
-check.that(
-    all(torch.equal(a, b) for a, b in zip((*learn, *held), kept, strict=True)),
-    "pictures and classes stay as they were",
-)
+    histories.append(quietly_train(trained, few, against, epochs=2, **options))
 weights = [torch.cat([p.detach().flatten() for p in m.parameters()]) for m in models]
-check.that(torch.allclose(weights[0], weights[1], atol=1e-4), "equal seeds train equal networks")
-check.that(
-    torch.allclose(weights[0], weights[2], atol=1e-4), "nothing is learned from the validation classes"
+alike = [[torch.allclose(a, b, atol=1e-4) for a in weights] for b in weights]
+check.that(alike[0][1], "train equal networks from equal seeds")
+check.that(alike[0][2], "learn nothing from the validation classes")
+check.that(not alike[0][3] and not alike[0][4], "train in another order from another seed")
+check.that(alike[4][5], "take the seed 0 where none is given")
+loss, accuracy = measured(models[0], *held)
+why = "be measured on valid, with the network as it is then"
+check.close(
+    histories[0]["validation loss"][-1], loss, "the last validation loss", rtol=1e-2, why=why
 )
-check.that(not torch.allclose(weights[0], weights[3], atol=1e-4), "another seed, another order")
-loss, accuracy = evaluate(models[0], *held)
-check.close(histories[0]["validation loss"][-1], loss, "the last validation loss", rtol=1e-2)
-check.close(histories[0]["validation accuracy"][-1], accuracy, "the last validation accuracy")
-check.that(histories[2]["validation loss"] != histories[0]["validation loss"], "valid is measured on")
+check.close(
+    histories[0]["validation accuracy"][-1], accuracy, "the last validation accuracy", why=why
+)
+different = histories[2]["validation loss"] != histories[0]["validation loss"]
+check.that(different, "measure on valid")
 turned = tiny_network()
 quietly_train(turned, (learn[0], (learn[1] + 1) % 4), other, epochs=8)
 tells_apart(turned, *other)
@@ -1427,6 +1660,10 @@ tells_apart(turned, *other)
 # + batch_size, pad, hole = {"small": (128, 2, 0), "full": (512, 4, 8)}[profile]
 # + model = copy.deepcopy(model)
 
+# %% mutant="train_network" why="another seed where none is given"
+# - model, optimizer, train, valid, epochs=epochs, batch_size=batch_size, seed=seed,
+# + model, optimizer, train, valid, epochs=epochs, batch_size=batch_size, seed=seed or id(model),
+
 
 # %% alternative="train_network" why="Adam, no schedule, no augmentation"
 def train_network(model, train, valid, *, epochs, seed=0):
@@ -1438,7 +1675,7 @@ def train_network(model, train, valid, *, epochs, seed=0):
 # The next cell trains your network and saves it. How many epochs are worth their time is up to you: the number in it fits the reference.
 
 # %% [markdown] lang="ru"
-# Следующая ячейка обучает вашу сеть и сохраняет её. Сколько эпох стоят своего времени, решаете вы: число в ней подходит эталону.
+# Следующая ячейка обучает вашу сеть и сохраняет её. Сколько эпох окупаются, решаете вы: число в ней подходит эталону.
 
 # %% tags=["training"]
 epochs = {"small": 5, "full": 24}[profile]
@@ -1454,7 +1691,7 @@ print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in mode
 # The exam of your network. Here you see its public part: the contract, and that your weights fit your code. The grader goes on with the private pictures.
 
 # %% [markdown] lang="ru"
-# Экзамен вашей сети. Здесь видна его открытая часть: выполнен ли договор и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
+# Экзамен вашей сети. Здесь видна его открытая часть: выполнены ли требования и подходят ли веса к вашему коду. При оценке дальше идут закрытые картинки.
 
 # %% test="network" points=16 difficulty=4 minutes=240 exam=true
 week03.PROJECT.check(week03.PROJECT.build(network), check.rng("network"))
@@ -1468,7 +1705,7 @@ def untrained(function: Callable[[], nn.Module]) -> torch.Tensor:
 
 
 check.stands_alone(network, "network", untrained)
-trained = week03.PROJECT.load(network(), "model.safetensors")
+trained = week03.PROJECT.load(week03.PROJECT.build(network), "model.safetensors")
 week03.PROJECT.check(trained, check.rng("network"))
 ### BEGIN HIDDEN TESTS
 check.hand_in("network", week03.PROJECT.predict(trained, check.private("network")["pictures"]))

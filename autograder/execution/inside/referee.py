@@ -1,15 +1,19 @@
-"""Runs inside the kernel: tries tests that have passed again, in a fork of the kernel.
+"""Runs inside the kernel: runs the tests, hidden parts and all, in forks of the kernel.
 
-The fork is made (`prepare`) and then told what to try (`try`). For each task it makes
+A test cell runs twice. Its visible part runs in the notebook, as it does at a student's: that is
+for the pages. Before it does, a fork is made (`fork`), which keeps the state in which the test
+begins, and waits. When the notebook has come to its end and nothing is shown any more, each fork is
+told what to try (`try`):
 
-1. the negative control: a planted mistake takes the place of the student's solution, and the test
-   runs through the same IPython as the cell did. It must fail, else this harness notices nothing;
-2. the second trial: the student's solution again, but IPython is left out, and what the checks rest
+1. the trial: the whole test on the student's solution. IPython is left out, and what checks rest
    on (builtins, NumPy, torch, `practical_dl.check`, the instructor's imports and helpers) is put
-   back as it was before the notebook began. It must pass to the last line.
+   back as it was before the notebook began. It must pass to the last line;
+2. the negative control: a planted mistake in place of the solution, in the same way. It must fail,
+   else this harness notices nothing.
 
-What a submission did to the harness acts in the first and is gone in the second. Both run in the
-student's process: this does not stop code that was written against this very file.
+So the hidden tests are nowhere while outputs are made, and what they bind is gone with their fork.
+All of it is in processes of the student's: this does not stop code that was written against this
+very file.
 """
 
 from __future__ import annotations
@@ -19,8 +23,8 @@ import builtins
 import contextlib
 import gc
 import importlib
+import importlib.machinery
 import json
-import linecache
 import os
 import re
 import select
@@ -29,16 +33,21 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 SCORE_MIME = "application/vnd.practical-dl.score+json"  # practical_dl.check.SCORE_MIME
 TEST_FILE = "<checks>"
+TOO_LATE = "the test took too long"
+FORBIDDEN = re.compile(r"this task is to be written without torch's \w{1,40}")
 CHECKS = "practical_dl.check"
 # What checks rest on, by the names of modules. Not all modules: looking at an object copies its
 # page of memory from the parent's, so looking at everything takes longer than most tests.
 WATCHED = {
     *("builtins", "math", "operator", "functools", "itertools", "random", "statistics", "copy"),
+    *("json", "json.encoder", "json.decoder", "importlib", "ast", "os", "signal", "select", "time"),
+    *("_frozen_importlib", "_frozen_importlib_external"),
     *("numpy", "numpy.linalg", "numpy.linalg._linalg", "numpy.random", "numpy.testing"),
     *("numpy.testing._private.utils", "numpy._core.numeric", "numpy._core.fromnumeric"),
     *("numpy._core.multiarray", "numpy._core._methods", "numpy.lib._function_base_impl"),
@@ -47,7 +56,10 @@ WATCHED = {
     *("torch.random", "torch.optim", "scipy.special", "sklearn.metrics", "IPython.display"),
 }
 # The methods of these modules' classes are put back, too.
-CLASSES = ("builtins", "numpy", "torch", "torch._tensor", "torch.nn", "torch.autograd")
+CLASSES = {
+    *("builtins", "json.encoder", "_frozen_importlib", "_frozen_importlib_external"),
+    *("numpy", "torch", "torch._tensor", "torch.nn", "torch.autograd"),
+}
 # What no solution needs while it is being checked. Told by Python itself, through its audit hooks.
 PEEKING = {
     "sys._getframe": "looks at the frames of the running checks",
@@ -59,9 +71,10 @@ PEEKING = {
     "gc.get_referrers": "searches the memory of the running checks",
     "gc.get_referents": "searches the memory of the running checks",
 }
+# Libraries that look at frames for their own ends, and give none away.
+LIBRARIES = ("numpy", "torch", "torchvision", "matplotlib", "scipy", "sklearn")
 # The same through a traceback or a generator: reading these attributes is told as one event.
 FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
-_PEEKING_MODULES = ("inspect", "traceback", "gc", "sys", "threading", "bdb", "pdb")
 
 _modules: dict[str, types.ModuleType] = {}
 _values: dict[str, dict[str, Any]] = {}
@@ -71,14 +84,38 @@ _imports: dict[str, list[Any]] = {}
 
 
 def remember() -> None:
-    """Note what the watched modules hold by now; a fork inherits it.
+    """Note what the watched modules hold by now, and begin to watch; a fork inherits it.
 
     The second time, in the kernel, only what ipykernel itself has changed.
     """
+    global _watch
+    if CHECKS not in _modules and "numpy" in sys.modules:
+        _read_checks()
     for name in WATCHED & sys.modules.keys():
         if name not in _modules or name == "builtins":
             _note(name)
-    _imports.update(meta_path=list(sys.meta_path), path_hooks=list(sys.path_hooks))
+    for name in ("meta_path", "path_hooks", "path"):
+        _imports[name] = list(getattr(sys, name))
+    if _watch is None:
+        _watch = _watcher()
+
+
+def _read_checks() -> None:
+    """Read `practical_dl.check` from the disk; the notebook's own import reads it once more.
+
+    Without what the package does when it is imported, such as giving pictures a style.
+    """
+    name = CHECKS.partition(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(name)
+    if found is None:
+        return
+    sys.modules[name] = bare = types.ModuleType(name)
+    bare.__path__ = list(found.submodule_search_locations or ())
+    with contextlib.suppress(ImportError):
+        importlib.import_module(CHECKS)
+        _note(CHECKS)
+    for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
+        del sys.modules[name]
 
 
 def _note(name: str) -> None:
@@ -87,8 +124,11 @@ def _note(name: str) -> None:
     for value in _values[name].values():
         if isinstance(value, type) and name in CLASSES and value not in _classes:
             _classes[value] = dict(vars(value))
-        if isinstance(value, types.FunctionType):
-            _codes[value] = (value.__code__, value.__defaults__, value.__kwdefaults__)
+        # The Python function below a dispatcher written in C is looked up through it.
+        for function in (value, getattr(value, "__wrapped__", None)):
+            if isinstance(function, types.FunctionType):
+                kept = function.__code__, function.__defaults__, function.__kwdefaults__
+                _codes[function] = kept
 
 
 def restore() -> list[str]:
@@ -97,7 +137,8 @@ def restore() -> list[str]:
     for name, module in _modules.items():
         if sys.modules.get(name) is not module:
             sys.modules[name] = module
-            changed.append(name)
+            if name != CHECKS:  # which the notebook imports for itself
+                changed.append(name)
         values = vars(module)
         for key, value in _values[name].items():
             if values.get(key) is not value:
@@ -114,7 +155,9 @@ def restore() -> list[str]:
         if function.__code__ is not kept[0]:
             changed.append(function.__name__)
         function.__code__, function.__defaults__, function.__kwdefaults__ = kept
-    sys.meta_path[:], sys.path_hooks[:] = _imports["meta_path"], _imports["path_hooks"]
+    for name, kept in _imports.items():
+        getattr(sys, name)[:] = kept
+    sys.path_importer_cache.clear()
     return changed
 
 
@@ -134,38 +177,62 @@ def serve(kernel: Any, *, alone: bool) -> None:
 
 
 class _Trials:
-    """The forks of one kernel; one waits at a time."""
+    """The forks of one kernel, one for each test that has begun."""
 
     def __init__(self, shell: Any, alone: bool) -> None:
         self.shell, self.alone = shell, alone
-        self._fork: tuple[int, _Lines, int] | None = None
+        self._forks: dict[str, _Fork] = {}
         self._ended: list[int] = []
+        self._silent = False
+        self._threads = _threads()
+        _usual.update(_settings())
 
     def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a request says: prepare for a test cell, or try it again."""
+        """Do what a request says.
+
+        plan: know the instructor's cells. seed: draw `check.rng`'s numbers from a salt. fork: keep
+        the state for a task's test. drop: forget it.
+        try: try a task in its fork. here: try it in this process, of which nothing is shown.
+        """
+        what, task = order["what"], order.get("task", "")
         try:
-            if order["what"] == "prepare":
-                self._drop()
-                _reseed(order["salt"])
-                self._fork = self._forked() if order["fork"] else None
-                return {}
-            return _ask(self._fork, order) if self._fork else {"error": "the fork had failed"}
+            if what == "plan":
+                _shield(self.shell, order["cells"])
+            elif what == "seed":
+                importlib.import_module(CHECKS).reseed(order["salt"])
+            elif what == "fork":
+                self._drop(task)
+                self._forks[task] = self._forked()
+                return {"threads": _threads() - self._threads}
+            elif what == "drop":
+                self._drop(task)
+            elif what == "here":
+                if not self._silent:
+                    _be_silent(self.shell)
+                    self._silent = True
+                return _try(self.shell, order)
+            elif task not in self._forks:
+                return {"error": "the fork had failed"}
+            else:
+                restore()  # also what packs the answers
+                return _ask(self._forks[task], order)
+            return {}
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"[:300]}
         finally:
-            if order["what"] == "try":
-                self._drop()
+            if what == "try":
+                self._drop(task)
 
-    def _forked(self) -> tuple[int, _Lines, int]:
+    def _forked(self) -> _Fork:
         try:
-            return _fork(self.shell)
+            return _fork(self.shell, self._forks.values())
         except OSError:
             if not self.alone:
                 raise
             os.kill(-1, signal.SIGKILL)  # what the notebook has started leaves no room
             while self._reap():
                 time.sleep(0.01)
-            return _fork(self.shell)
+            return _fork(self.shell, self._forks.values())
 
     def _reap(self) -> bool:
         """Whether there still are children that have not ended."""
@@ -176,15 +243,22 @@ class _Trials:
             return False
         return True
 
-    def _drop(self) -> None:
-        if self._fork is None:
+    def _drop(self, task: str) -> None:
+        if task not in self._forks:
             return
-        child, reading, writing = self._fork
-        self._fork = None
+        child, reading, writing = self._forks.pop(task)
         reading.close(), os.close(writing)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
         self._ended = [c for c in [*self._ended, child] if not _is_reaped(c)]
+
+
+def _threads() -> int:
+    """How many threads this process has: those of another one's are not in a fork."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:  # no Linux
+        return threading.active_count()
 
 
 def _is_reaped(child: int) -> bool:
@@ -195,13 +269,15 @@ def _is_reaped(child: int) -> bool:
         return True
 
 
-def _fork(shell: Any) -> tuple[int, _Lines, int]:
-    """Fork the kernel; the child waits for an order. (process, its answers, its orders)"""
+def _fork(shell: Any, others: Iterable[_Fork]) -> _Fork:
+    """Fork the kernel; the child waits for an order. others: the forks that wait already."""
     answers, answering = os.pipe()
     ordering, orders = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            for _, reading, writing in others:
+                reading.close(), os.close(writing)
             os.close(answers), os.close(orders)
             os.setpgid(0, 0)
             _be_silent(shell)
@@ -216,15 +292,15 @@ def _fork(shell: Any) -> tuple[int, _Lines, int]:
     return child, _Lines(answers), orders
 
 
-def _ask(fork: tuple[int, _Lines, int], order: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(fork: _Fork, order: Mapping[str, Any]) -> dict[str, Any]:
     _, reading, writing = fork
     try:
         _write(writing, order)
-        text = reading.next(order["seconds"])
+        text = reading.next(2 * order["seconds"] + 1)  # with its control
     except OSError as error:
         return {"error": str(error)}
-    if text is None:
-        return {"error": "it took too long"}
+    if text is None:  # also what has blocked the alarm
+        return {"ended": "late"}
     try:
         return json.loads(text)
     except ValueError:
@@ -256,9 +332,58 @@ class _Lines:
         os.close(self.descriptor)
 
 
+_Fork = tuple[int, _Lines, int]  # a process, its answers, its orders
+
+
+# -- Cells of the instructor's ----------------------------------------------------------------
+
+_NOTHING = object()
+_theirs: dict[str, Any] = {}  # what the instructor's cells have imported and defined
+
+
+def _shield(shell: Any, cells: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    """While a cell of the instructor's runs, its names mean what they meant to the instructor.
+
+    A student's own `sum = 0` or `from numpy import *` costs nobody a point. cells: by their text
+    the names that they need (builtins, and what such cells define) and those that they bind.
+    """
+    aside: dict[str, Any] = {}
+
+    def before(info: Any) -> None:
+        for name in cells.get(info.raw_cell, {"needs": ()})["needs"]:
+            now = shell.user_ns.get(name, _NOTHING)
+            want = _theirs.get(name, _NOTHING)
+            if now is want or (name not in _theirs and not hasattr(builtins, name)):
+                continue
+            aside[name] = now
+            _set(shell.user_ns, name, want)
+
+    def after(result: Any) -> None:
+        cell = cells.get(result.info.raw_cell)
+        if cell is None:
+            return
+        for name in cell["binds"]:
+            aside.pop(name, None)
+            if name in shell.user_ns:
+                _theirs[name] = shell.user_ns[name]
+        for name, value in aside.items():
+            _set(shell.user_ns, name, value)
+        aside.clear()
+
+    shell.events.register("pre_run_cell", before)
+    shell.events.register("post_run_cell", after)
+
+
+def _set(space: dict[str, Any], name: str, value: Any) -> None:
+    if value is _NOTHING:
+        space.pop(name, None)
+    else:
+        space[name] = value
+
+
 # -- In the fork ------------------------------------------------------------------------------
 
-_scores: list[tuple[float, str]] = []
+_scores: list[tuple[float, str, str]] = []
 
 
 def _be_silent(shell: Any) -> None:
@@ -280,13 +405,13 @@ def _be_silent(shell: Any) -> None:
 
 
 def _publish(data: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
-    """Note a score and who gave it: of the second trial, only the test's own count."""
+    """Note a score, its message and who gave it: only the test's own count."""
     value = data.get(SCORE_MIME)
     if isinstance(value, Mapping):
         giver = sys._getframe(1)
         by_test = giver.f_code.co_name == "score" and giver.f_back is not None
         place = giver.f_back.f_code.co_filename if by_test else ""
-        _scores.append((float(value.get("score", 0.0)), place))
+        _scores.append((float(value.get("score", 0.0)), str(value.get("message", "")), place))
 
 
 def _write(descriptor: int, value: Any) -> None:
@@ -296,86 +421,87 @@ def _write(descriptor: int, value: Any) -> None:
 
 
 def _try(shell: Any, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Both trials of all tasks: {tasks: {task: {control, again, why, score or error}}}."""
+    """The trial of a task and, where that passes, its negative control."""
     gc.disable()  # it would copy all memory that the fork shares
-    planted = [task for task in order["tasks"] if task["mutant"]]
-    if order["apart"]:
-        controls = _controls_in_fork(shell, planted, order["salt"])
-    else:
-        controls = {t["task"]: _control(shell, t, order["salt"]) for t in planted}
-    answers = {}
-    for task in order["tasks"]:
-        answers[task["task"]] = _again(shell, task, order["salt"])
-        if task["mutant"]:
-            missing = "error: it did not come to an end"
-            answers[task["task"]]["control"] = controls.get(task["task"], missing)
-    return {"tasks": answers}
-
-
-def _controls_in_fork(shell: Any, tasks: Sequence[Mapping[str, Any]], salt: str) -> dict[str, str]:
-    """Controls that leave the state in which the test began to the second trial."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            for task in tasks:
-                _write(writing, [task["task"], _control(shell, task, salt)])
-        finally:
-            os._exit(0)
-    os.close(writing)
-    found = {}
-    deadline = time.monotonic() + sum(task["seconds"] for task in tasks) + 1
-    lines = _Lines(reading)
-    while text := lines.next(max(0.0, deadline - time.monotonic())):
-        name, ended = json.loads(text)
-        found[name] = ended
-    lines.close()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
+    found = _run(shell, order, order["salt"])
+    if found.get("ended") not in ("passed", "tampered") and (theirs := _settings()) != _usual:
+        # `np.seterr(all="raise")`, or gradients switched off, are no business of the test's.
+        _set_to(_usual)
+        usual = _run(shell, order, order["salt"])
+        found = usual if usual.get("ended") == "passed" else found
+        _set_to(theirs)
+    if found.get("ended") == "passed" and order["mutant"]:
+        found["control"] = _control(shell, order)
     return found
 
 
-def _control(shell: Any, task: Mapping[str, Any], salt: str) -> str:
-    """The planted mistake, through the notebook's own IPython; then all names are as before."""
+_usual: dict[str, Any] = {}
+
+
+def _settings() -> dict[str, Any]:
+    """What a notebook may have set for all code that runs in its process."""
+    found = {"folder": os.getcwd(), "recursion": sys.getrecursionlimit()}
+    found["strict"] = any(kind == "error" for kind, *_ in warnings.filters)
+    if numpy := sys.modules.get("numpy"):
+        found["errors"] = numpy.geterr()
+    if torch := sys.modules.get("torch"):
+        found["gradients"] = torch.is_grad_enabled()
+        found["dtype"], found["device"] = torch.get_default_dtype(), torch.get_default_device()
+    return found
+
+
+def _set_to(settings: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        os.chdir(settings["folder"])
+    sys.setrecursionlimit(settings["recursion"])
+    warnings.simplefilter("error" if settings["strict"] else "default")
+    if "errors" in settings:
+        sys.modules["numpy"].seterr(**settings["errors"])
+    if "gradients" in settings:
+        torch = sys.modules["torch"]
+        torch.set_grad_enabled(settings["gradients"])
+        torch.set_default_dtype(settings["dtype"])
+        torch.set_default_device(settings["device"])
+
+
+def _control(shell: Any, order: Mapping[str, Any]) -> str:
+    """A planted mistake in the solution's place: "killed", "survived", or an error."""
     before = dict(shell.user_ns)
     try:
-        try:
-            exec(compile(task["mutant"], "<mutant>", "exec"), shell.user_ns)
-        except Exception as error:
-            return f"error: the planted mistake itself did not run ({type(error).__name__})"
-        _reseed(salt)
-        # A planted mistake that never comes to an end is noticed, too.
-        signal.signal(signal.SIGALRM, _too_late)
-        signal.setitimer(signal.ITIMER_REAL, task["seconds"])
-        tested = shell.run_cell(task["test"], store_history=False)
-        return "survived" if tested.success else "killed"
-    except TimeoutError:
-        return "killed"
+        exec(compile(order["mutant"], "<mutant>", "exec"), shell.user_ns)
+        found = _run(shell, order, order["salt"] and f"{order['salt']}, control")
+    except Exception as error:
+        return f"error: the planted mistake itself did not run ({type(error).__name__})"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         shell.user_ns.clear()
         shell.user_ns.update(before)
+    if "error" in found:
+        return f"error: {found['error']}"
+    # Killed is what the test itself has noticed, or what never comes to an end.
+    return "killed" if found["ended"] in ("wrong", "raised", "unusable", "late") else "survived"
 
 
 def _too_late(number: int, frame: Any) -> None:
-    raise TimeoutError("too late")
+    raise TimeoutError(TOO_LATE)
 
 
-def _reseed(salt: str) -> None:
-    if salt:
-        importlib.import_module(CHECKS).reseed(salt)
+def _run(shell: Any, order: Mapping[str, Any], salt: str) -> dict[str, Any]:
+    """A whole test on what the notebook has made.
 
-
-def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
-    """The second trial: {again: passed or failed, why, score}, or {error}."""
+    {error: why it could not be run} or {ended: "passed", "wrong", "not attempted", "raised",
+    "unusable", "late" or "tampered", why: for a person, and what `_told` tells}.
+    """
     changed = restore()
     _stop_hooks()
-    _forget_cells(shell)
+    for name, value in _theirs.items():
+        if shell.user_ns.get(name) is None:  # the notebook has deleted it, or emptied it
+            shell.user_ns[name] = value
     namespace = dict(shell.user_ns)
     noted: list[bool] = []
     try:
-        code = _compiled(task, namespace, lambda: noted.append(True))
-        _reseed(salt)
+        code = _compiled(order, namespace, lambda: noted.append(True))
+        if salt:
+            _modules[CHECKS].reseed(salt)
         # IPython offers these two while it runs a cell, and only then.
         builtins.get_ipython, builtins.display = (
             shell.get_ipython,
@@ -385,46 +511,80 @@ def _again(shell: Any, task: Mapping[str, Any], salt: str) -> dict[str, Any]:
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     _scores.clear()
+    assert _watch is not None
     seen = _watch()
-    why = ""
+    told: dict[str, Any] = {"ended": "passed"}
     signal.signal(signal.SIGALRM, _too_late)
-    signal.setitimer(signal.ITIMER_REAL, task["seconds"])
+    signal.setitimer(signal.ITIMER_REAL, order["seconds"])
     try:
         with _plain_tensors():
             exec(code, namespace)
     except BaseException as error:  # SystemExit and the like are no passing, either
-        why = f"{type(error).__name__}: {error}"[:300]
+        told = _told(error, shell)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    why = why or ("" if noted == [True] else "it did not come to its last line")
-    if seen and not why:
+    meanwhile = restore()
+    why = ""
+    if told["ended"] == "passed" and noted != [True]:
+        why = "it did not come to its last line"
+    elif seen and told["ended"] in ("passed", "wrong"):
         why = f"the solution {seen[0]}"
-    if (meanwhile := restore()) and not why:
+    elif meanwhile and told["ended"] == "passed":
         why = f"the solution changed {', '.join(meanwhile[:5])} while it was checked"
     if why and changed:
         why += f" (the notebook had changed {', '.join(changed[:5])})"
-    own = [score for score, place in _scores if place == TEST_FILE]
-    return {
-        "again": "failed" if why else "passed",
-        "why": why,
-        "score": (own[-1] if own else 1.0) if not why else 0.0,
-    }
+    if why:
+        return {"ended": "tampered", "why": why}
+    own = [(score, message) for score, message, place in _scores if place == TEST_FILE]
+    if own and told["ended"] == "passed":
+        told["score"], told["message"] = own[-1]
+    return told
+
+
+def _told(error: BaseException, shell: Any) -> dict[str, Any]:
+    """How a test ended that did not pass, in words that carry nothing of it away.
+
+    message: the check's own sentence. kind: a class of Python's. line: of the test. cell, number:
+    where in the notebook's code it happened, as In[cell].
+    """
+    if isinstance(error, TimeoutError) and str(error) == TOO_LATE:
+        return {"ended": "late"}
+    kinds = [k.__name__ for k in type(error).__mro__ if vars(builtins).get(k.__name__) is k]
+    told: dict[str, Any] = {"ended": "unusable", "kind": kinds[0], "line": 0}
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name == TEST_FILE:
+            told["line"] = trace.tb_lineno
+        elif _is_cell(name):
+            _, label = shell.compile.format_code_name(name) or ("", "")
+            found = re.fullmatch(r"In\[(\d+)\]", str(label))
+            told.update(ended="raised", cell=int(found[1]) if found else 0, number=trace.tb_lineno)
+        trace = trace.tb_next
+    if isinstance(error, NotImplementedError):
+        told.update(ended="not attempted", message=str(error))
+    elif isinstance(error, _modules[CHECKS].CheckFailed) and (
+        # Through the student's code only what says which function must not be used.
+        told["ended"] == "unusable" or FORBIDDEN.fullmatch(str(error.summary))
+    ):
+        told.update(ended="wrong", message=str(error.summary))
+    elif isinstance(error, AssertionError) and told["ended"] == "unusable":
+        told["ended"] = "wrong"
+    return told
 
 
 def _compiled(
     task: Mapping[str, Any], namespace: dict[str, Any], done: Callable[[], None]
 ) -> types.CodeType:
     """The test as code that notes its end, in a namespace with the instructor's names."""
-    path = sys.path[:]
-    sys.path[:] = [p for p in path if p not in ("", ".", os.getcwd())]
-    try:
-        if CHECKS not in _modules:  # read again from the disk, which is read-only there
-            for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
-                del sys.modules[name]
-            importlib.import_module(CHECKS)
-            _note(CHECKS)
-        exec(compile(task["preamble"], "<instructor>", "exec"), namespace)
-    finally:
+    if CHECKS not in _modules:
+        path = sys.path[:]
+        sys.path[:] = [p for p in path if p not in ("", ".", os.getcwd())]
+        _read_checks()
         sys.path[:] = path
+    for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
+        del sys.modules[name]  # whatever the notebook has put there
+    sys.modules[CHECKS] = _modules[CHECKS]
+    exec(compile(task["preamble"], "<instructor>", "exec"), namespace)
     tree = ast.parse(task["test"], TEST_FILE)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name in used - set(task["bound"]):
@@ -490,47 +650,74 @@ def _stop_hooks() -> None:
     sys.unraisablehook = sys.__unraisablehook__
 
 
-def _forget_cells(shell: Any) -> None:
-    """The sources of the cells that ran, those of the checks among them, are nowhere to be read."""
-    manager = shell.history_manager
-    for history in (manager.input_hist_parsed, manager.input_hist_raw):
-        history[:] = [""] * len(history)
-    for name in [n for n in shell.user_ns if re.fullmatch(r"_i+|_i\d+", n)]:
-        shell.user_ns[name] = ""
-    for name in [n for n in linecache.cache if _is_cell(n)]:
-        del linecache.cache[name]
+_watch: Callable[[], list[str]] | None = None
 
 
-_seen: list[str] | None = None
+def _watcher() -> Callable[[], list[str]]:
+    """Watch, from before the notebook begins, for what looks into running checks.
 
-
-def _watch() -> list[str]:
-    """From here on note what code of the notebook's does to look into the running checks."""
-    global _seen
-    first, _seen = _seen is None, []
-    if not first:
-        return _seen
-    getframe = sys._getframe
+    Returns what starts it: a call gives a new list, to which is added what code of the notebook's
+    then does. Whatever stands between that code and the event, of any file, counts for it, but for
+    libraries that look for their own ends and give no frame away.
+    """
+    seen: list[str] | None = None
     looking = False
+    getframe = sys._getframe
+    honest = _honest()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal looking
+        if seen is None or looking:
+            return
         through = event == "object.__getattr__" and arguments[1] in FRAMES
-        if looking or not (through or event in PEEKING):
+        if not (through or event in PEEKING):
             return
         looking = True  # looking at frames is such an event, too
-        frame = getframe(1)
-        # `inspect.stack()` and the like ask on behalf of their caller. A traceback is printed in
-        # all honesty, by several functions on top of each other, but walked by one.
-        for _ in range(1 if through else 99):
-            if frame is not None and frame.f_globals.get("__name__") in _PEEKING_MODULES:
-                frame = frame.f_back
-        if frame is not None and _is_cell(frame.f_code.co_filename):
-            _seen.append(PEEKING["sys._getframe" if through else event])
+        frame, last = getframe(1), None
+        if frame is not None and frame.f_globals is globals():
+            frame = None  # we ask ourselves
+        while frame is not None and frame.f_code.co_filename != TEST_FILE:
+            if _is_cell(frame.f_code.co_filename):
+                if last is None or not (last.f_code in honest or _is_library(last)):
+                    seen.append(PEEKING["sys._getframe" if through else event])
+                break
+            frame, last = frame.f_back, frame
         looking = False
 
+    def start() -> list[str]:
+        nonlocal seen
+        seen = []
+        return seen
+
     sys.addaudithook(hook)
-    return _seen
+    return start
+
+
+def _honest() -> set[types.CodeType]:
+    """Functions of Python's own that look at frames for their own ends, and give none away."""
+    import collections
+    import dataclasses
+    import enum
+    import logging
+    import traceback
+    import typing
+    import warnings
+
+    owners = [logging, logging.Logger, warnings, dataclasses, enum, typing, collections]
+    owners += [traceback, traceback.TracebackException, traceback.StackSummary]
+    members = (getattr(v, "__func__", v) for owner in owners for v in vars(owner).values())
+    codes = (getattr(member, "__code__", None) for member in members)
+    giving = (logging.currentframe, traceback.walk_stack, traceback.walk_tb)
+    found = {code for code in codes if isinstance(code, types.CodeType)}
+    return found - {function.__code__ for function in giving}
+
+
+def _is_library(frame: types.FrameType) -> bool:
+    """Whether a frame is of a library that computes or draws."""
+    name = str(frame.f_globals.get("__name__", ""))
+    module = sys.modules.get(name)
+    known = name.split(".")[0] in LIBRARIES
+    return known and module is not None and vars(module) is frame.f_globals
 
 
 def _is_cell(filename: str) -> bool:

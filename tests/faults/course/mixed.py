@@ -120,7 +120,8 @@ check.equal(leap(2024), True, "leap(2024)")
 check.equal(leap(2022), False, "leap(2022)")
 ### BEGIN HIDDEN TESTS
 centuries = {1900: False, 2000: True, 2100: False, 2400: True}
-right = sum(leap(year) == answer for year, answer in centuries.items())
+said = {year: check.plain(leap(year), f"leap({year})") for year in centuries}
+right = sum(said[year] == answer for year, answer in centuries.items())
 check.score(right / len(centuries), f"{right} of {len(centuries)} centuries are right.")
 ### END HIDDEN TESTS
 
