@@ -25,16 +25,16 @@ CARRIERS = ("dict", "enumerate", "list", "tuple", "zip")
 def contract(text: Text, course: Course) -> Iterator[Problem]:
     """Tests ask nothing of what the student's code gave before it is plain."""
     solutions = [cell for cell in text.cells if cell.kind == "solution"]
-    theirs = {name for cell in solutions for name in _bound(_parsed(cell.source))}
+    theirs = {name for cell in solutions for name in _bound(parsed(cell.source))}
     worked = {
         node.name
         for cell in text.cells
         if cell.kind == "code"
-        for node in _parsed(cell.source).body
+        for node in parsed(cell.source).body
         if isinstance(node, ast.FunctionDef)
     }
     for test in text.tests.values():
-        tree = _parsed(test.source)
+        tree = parsed(test.source)
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         for line, what in sorted(_Walk(theirs, worked | own).problems(tree)):
             message = (
@@ -44,7 +44,8 @@ def contract(text: Text, course: Course) -> Iterator[Problem]:
             yield Problem(text.file, test.place, "contract", message)
 
 
-def _parsed(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
+    """A cell's code; nothing where it can't be parsed."""
     try:
         return ast.parse(source)
     except SyntaxError:  # magics, or a problem of form that is told elsewhere
