@@ -16,15 +16,16 @@ import base64
 import builtins
 import hashlib
 import inspect
+import itertools
 import linecache
 import math
 import os
 import re
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -216,9 +217,15 @@ def lines_run(function: Callable[[], Any]) -> int:
 def without_torch(*names: str) -> Iterator[None]:
     """What a task is to be written without: in the block, torch's functions raise CheckFailed.
 
-    names: parts of the names of the functions that are meant, such as "conv"; none for all.
+    names: parts of the names of the functions that are meant, such as "conv"; none for all. No
+    thread starts in the block, since torch asks in the block's own thread alone.
     """
     from torch.overrides import TorchFunctionMode  # here: torch is slow to import
+
+    def start(thread: threading.Thread) -> NoReturn:
+        raise CheckFailed("this task is to be written without threads of its own")
+
+    before = threading.Thread.start
 
     class Without(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
@@ -227,8 +234,12 @@ def without_torch(*names: str) -> Iterator[None]:
                 raise CheckFailed(f"this task is to be written without torch's {name}")
             return function(*args, **(kwargs or {}))
 
-    with Without():
-        yield
+    threading.Thread.start = start  # type: ignore[method-assign]
+    try:
+        with Without():
+            yield
+    finally:
+        threading.Thread.start = before  # type: ignore[method-assign]
 
 
 def score(fraction: float, message: str) -> None:
@@ -280,7 +291,10 @@ def plain(value: Any, call: str) -> Any:
     _fail(call, "", f"got {_short(value)}, a {type(value).__name__}, not plain values")
 
 
-_ITERATORS = (types.GeneratorType, range, map, zip, enumerate, filter, type({}.values()))
+_ITERATORS = (
+    *(types.GeneratorType, range, map, zip, enumerate, filter, reversed, itertools.chain),
+    *map(type, ({}.keys(), {}.values(), {}.items(), *map(iter, ([], (), {}, set(), "", range(1))))),
+)
 # bool is an int, so it comes first. A subclass's own methods are not asked.
 _EXACT: dict[type, Callable[[Any], Any]] = {
     bool: bool,
@@ -331,8 +345,9 @@ def _named(
     function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Arguments by their names, as far as the function has some."""
+    called = function.forward if hasattr(type(function), "forward") else function
     try:
-        bound = inspect.signature(function).bind(*arguments, **options).arguments
+        bound = inspect.signature(called).bind(*arguments, **options).arguments
     except (TypeError, ValueError):  # the call itself will tell, or it is written in C
         bound = {f"number {i + 1}": value for i, value in enumerate(arguments)} | options
     return dict(bound)
@@ -458,7 +473,7 @@ def same_network(
     ran = [_layers_run(network, inputs) for network in (ours, theirs)]
     shown = [[f"{type(m).__name__}{_shapes(m)}" for m in layers] for layers in ran]
     if shown[0] != shown[1]:
-        pairs = enumerate(zip_longest(*shown, fillvalue="nothing"), 1)
+        pairs = enumerate(itertools.zip_longest(*shown, fillvalue="nothing"), 1)
         number, (got, want) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
         text = f"layer {number} with weights that runs is {got}, expected {want}"
         _fail(call, why or "run the same layers in the same order", text)

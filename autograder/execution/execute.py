@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import builtins
 import copy
@@ -22,8 +23,12 @@ from autograder.fingerprints import CORE, Library
 from autograder.notebook import HANDED_MIME, visible_lines, without_hidden
 
 TESTS = 0.25  # of the notebook's time, for its tests
+SOON = 1.0  # seconds: what has begun by then is cheaper to run again than to keep in a fork
 ENDED = ("passed", "wrong", "raised", "unusable", "not attempted", "late", "tampered")
 Status = Literal["ok", "error", "timeout", "died", "skipped"]
+# Where tests are tried: in a fork of the notebook's end, and what does not pass there in one of the
+# place where it begins; in forks of their places; or there in the notebook's own process.
+Where = Literal["end", "place", "here"]
 
 
 @dataclass(frozen=True)
@@ -219,15 +224,13 @@ def execute(job: Job, *, sandbox: bool = True) -> Result:
         run.cells()
         notebook = run.notebook()  # nothing is shown any more
         run.tests()
+    for where in ("place", "here"):
+        if left := run.left(where):
+            with _Run(job, end, sandboxed=sandbox, where=where, wanted=left) as again:
+                again.cells()
+                again.tests()
+            run.add(again)
     peak = run.peak_bytes
-    if doubtful := run.doubtful():
-        # A fork lacks the threads of what it was made of: try in the notebook's own process.
-        whole = replace(job, controls=doubtful)
-        with _Run(whole, end, sandboxed=sandbox, in_place=True) as again:
-            again.cells()
-        run.controls.update(again.controls)
-        run.trials.update(again.trials)
-        peak = max(peak, again.peak_bytes)
     outcomes = {outcome.cell_id: outcome for outcome in run.outcomes}
     handed = {}
     for exam in job.exams:
@@ -260,11 +263,20 @@ def _require_sandbox() -> None:
 class _Run:
     """One job: in one kernel, and after that one's death in the next.
 
-    end: when all of it has to be over. in_place: run each test in its place, and not in a fork.
+    end: when all of it has to be over. wanted: the tests that count; a run at their places ends
+    with the last of them.
     """
 
-    def __init__(self, job: Job, end: float, *, sandboxed: bool, in_place: bool = False) -> None:
-        self.job, self.in_place = job, in_place
+    def __init__(
+        self,
+        job: Job,
+        end: float,
+        *,
+        sandboxed: bool,
+        where: Where = "end",
+        wanted: Sequence[Control] | None = None,
+    ) -> None:
+        self.job, self.where = job, where
         self.outcomes: list[CellOutcome] = []
         self.controls: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
@@ -276,10 +288,12 @@ class _Run:
         self._room = Room(job.limits.shown_bytes)
         self._replies: dict[int, Reply] = {}
         self._counts: dict[int, int] = {}  # IPython's numbers of cells in this kernel
-        self._forks: dict[str, bool] = {}  # whether a thread was lost, by task
+        self._begun: set[str] = set()  # tasks whose test has begun, and waits to be tried
+        self._forks: dict[str, bool] = {}  # of the places of tasks: whether a thread was lost
         self._ran: list[int] = []  # what a new kernel has to run again
-        self._controls = {control.test: control for control in job.controls}
+        self._tests = {control.test for control in job.controls}
         self._tasks = {control.task for control in job.controls}
+        self._wanted = {c.test: c for c in (job.controls if wanted is None else wanted)}
         self._exams = {exam.test for exam in job.exams}
         self._end = end
         self._deadline = min(time.monotonic() + job.limits.notebook_seconds, end)
@@ -298,6 +312,7 @@ class _Run:
         )
         self.kernel.__enter__()
         self._counts.clear()
+        self._begun.clear()
         self._forks.clear()
         if self.job.shields:
             self._ask({"what": "plan", "cells": self.job.shields})
@@ -308,7 +323,10 @@ class _Run:
 
     def cells(self) -> None:
         """Run the code cells in order. A dead kernel is replaced before the next one."""
+        coming = set(self._wanted)
         for index, cell in enumerate(self._notebook["cells"]):
+            if self.where != "end" and not coming:
+                return
             if cell["cell_type"] != "code":
                 continue
             name = _cell_id(cell, index)
@@ -321,6 +339,7 @@ class _Run:
                 self._say_late(name)
                 self.outcomes.append(CellOutcome(name, "skipped", 0.0))
                 continue
+            coming.discard(name)
             outcome = self._cell(index, name, cell)
             self.outcomes.append(outcome)
             if outcome.status in ("ok", "error"):
@@ -329,7 +348,7 @@ class _Run:
     def _cell(self, index: int, name: str, cell: Mapping[str, Any]) -> CellOutcome:
         if not _source(cell).strip():
             return CellOutcome(name, "ok", 0.0)
-        control = self._controls.get(name)
+        control = self._wanted.get(name)
         if control:
             self._begin(control)
         outputs = Outputs(self.job.limits.output_bytes, self.kernel.displays, self._room)
@@ -339,9 +358,10 @@ class _Run:
         if reply.status in ("died", "timeout"):
             self._say(name, reply)
         early = _told_early(reply)
-        if control and early and not self.in_place:
-            self._forks.pop(control.task, None)
-            self._ask({"what": "drop", "task": control.task})
+        if control and early and self.where != "here":
+            self._begun.discard(control.task)
+            if self._forks.pop(control.task, None) is not None:
+                self._ask({"what": "drop", "task": control.task})
             needed = reply.evalue if reply.evalue in self._tasks else ""
             self.trials[control.task] = Trial(early, message=needed)
         ename, evalue = clean(reply.ename, 200), clean(reply.evalue, 2000)
@@ -351,7 +371,7 @@ class _Run:
         """Run a cell; of a test its visible part, as it runs at a student's."""
         cell = self._notebook["cells"][index]
         source = _source(cell)
-        if _cell_id(cell, index) in self._controls:
+        if _cell_id(cell, index) in self._tests:
             source = without_hidden(source)
         reply = self.kernel.run(source, seconds, outputs)
         if reply.execution_count is not None:
@@ -362,36 +382,89 @@ class _Run:
         return self.kernel.ask(order, seconds + START_SECONDS)
 
     def _begin(self, control: Control) -> None:
-        """Keep the state in which a test begins, or run it."""
-        if self.in_place:
+        """Note or keep the state in which a test begins, or run it."""
+        task = control.task
+        if self.where == "here":
             self._take(control, self._try(control, "here"))
             return
-        answer = self._ask({"what": "fork", "task": control.task})
+        if self.where == "end":
+            names = _names(without_hidden(self._test(control)))
+            answer = self._ask({"what": "begin", "task": task, "names": names})
+            if "error" in answer:
+                self.trials[task] = Trial("error", clean(str(answer["error"]), 300))
+                return
+            self._begun.add(task)
+            if self._spent() < SOON:
+                return
+        answer = self._ask({"what": "fork", "task": task})
         if "error" in answer:
-            self.trials[control.task] = Trial("error", clean(str(answer["error"]), 300))
+            self.trials[task] = Trial("error", clean(str(answer["error"]), 300))
         else:
-            threads = answer.get("threads")
-            self._forks[control.task] = isinstance(threads, int) and threads > 0
+            self._forks[task] = _is_lost(answer)
 
     def tests(self) -> None:
-        """Run the whole tests that have begun, each in its fork."""
+        """Run the whole tests that have begun, each in a fork."""
+        if self.where == "here":
+            return
         if not self.kernel.alive and self._left() > 0:
             self._revive()
-        for control in self.job.controls:
-            if control.task in self._forks:
+        settled = self._at_end() if self.where == "end" else set()
+        for control in self._wanted.values():
+            if control.task in self._forks and control.task not in settled:
                 self._take(control, self._try(control, "try"))
 
-    def doubtful(self) -> tuple[Control, ...]:
-        """The tests that could not be run in a fork, as long as there is time for another way."""
+    def _at_end(self) -> set[str]:
+        """The tasks of which nothing more is to be learned in forks, after one of the end.
+
+        Those that pass there, as they did in the notebook, and those that wait for a lost thread.
+        """
+        ended = {outcome.cell_id: outcome.status for outcome in self.outcomes}
+        begun = [c for c in self._wanted.values() if c.task in self._begun]
+        hopeful = [control for control in begun if ended.get(control.test) == "ok"]
+        settled: set[str] = set()
+        fork = self._ask({"what": "fork", "task": ""}) if hopeful else {"error": "not needed"}
+        if "error" in fork:
+            return settled
+        for control in hopeful:
+            answer = self._try(control, "try", at="")
+            how = answer.get("ended")
+            if how == "changed":
+                continue
+            self._take(control, answer)
+            waits = how == "late" and _is_lost(fork)
+            if waits:
+                self._forks[control.task] = True
+            if waits or how == "passed":
+                settled.add(control.task)
+            if how in (None, "late", "tampered"):
+                break  # that fork is no good any more
+        return settled
+
+    def left(self, where: Where) -> tuple[Control, ...]:
+        """The tests that have to be tried elsewhere, as long as there is time for it.
+
+        "place": what has begun, did not pass at the end and was not kept. "here": what could not be
+        run in a fork: that lacks the threads of what it was made of.
+        """
 
         def fails(control: Control) -> bool:
-            status = self.trials.get(control.task, Trial("")).status
-            return status == "error" or (status == "late" and self._forks.get(control.task, False))
+            task = control.task
+            status = self.trials.get(task, Trial("")).status
+            if where == "place":
+                return task in self._begun and task not in self._forks and status != "passed"
+            return status == "error" or (status == "late" and self._forks.get(task, False))
 
         late = time.monotonic() >= self._end
         return () if late else tuple(c for c in self.job.controls if fails(c))
 
-    def _try(self, control: Control, what: str) -> dict[str, Any]:
+    def add(self, again: _Run) -> None:
+        """Take over what another run has found."""
+        self.trials.update(again.trials)
+        self.controls.update(again.controls)
+        self._forks.update(again._forks)
+        self.peak_bytes = max(self.peak_bytes, again.peak_bytes)
+
+    def _try(self, control: Control, what: str, **at: str) -> dict[str, Any]:
         left = self._end - time.monotonic()
         seconds = max(0.1, min(self.job.limits.cell_seconds, left))
         order = {
@@ -403,6 +476,7 @@ class _Run:
             "bound": list(control.bound),
             "salt": self.job.salt,
             "seconds": seconds,
+            **at,
         }
         return self._ask(order, 2 * seconds)
 
@@ -449,7 +523,7 @@ class _Run:
         self._start()
         cells = self._notebook["cells"]
         for index in list(self._ran):
-            control = self._controls.get(_cell_id(cells[index], index))
+            control = self._wanted.get(_cell_id(cells[index], index))
             if control and control.task not in self.trials:
                 self._begin(control)
             self._run(index, self._seconds())
@@ -474,6 +548,9 @@ class _Run:
             cell["execution_count"] = reply.execution_count if reply else None
         self.kernel.stop_listening()
         return self._notebook
+
+    def _spent(self) -> float:
+        return sum(reply.seconds for reply in self._replies.values())
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
@@ -564,6 +641,19 @@ def _cell_id(cell: Mapping[str, Any], index: int) -> str:
 def _source(cell: Mapping[str, Any]) -> str:
     source = cell.get("source", "")
     return source if isinstance(source, str) else "".join(source)
+
+
+def _is_lost(fork: Mapping[str, Any]) -> bool:
+    """Whether a fork lacks threads of what it was made of."""
+    threads = fork.get("threads")
+    return isinstance(threads, int) and threads > 0
+
+
+def _names(source: str) -> list[str]:
+    """The names that code uses and does not bind itself."""
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    return sorted({node.id for node in names} - bound)
 
 
 def _told_early(reply: Reply) -> str:

@@ -6,11 +6,8 @@ the grader reads the scale, too.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
-from unittest import mock
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,17 +59,6 @@ def scale(accuracy: float, profile: str) -> str:
 
 
 # -- What tests share --------------------------------------------------------------------------
-
-
-@contextmanager
-def without_torch(*names: str) -> Iterator[None]:
-    """`check.without_torch`, and no thread starts in the block: torch's ban holds in one alone."""
-
-    def start(thread: threading.Thread) -> NoReturn:
-        raise check.CheckFailed("this task is to be written without threads of its own")
-
-    with check.without_torch(*names), mock.patch.object(threading.Thread, "start", start):
-        yield
 
 
 def close(actual: Any, expected: Any, call: str, why: str) -> None:

@@ -280,6 +280,75 @@ def test_a_test_leaves_no_trace() -> None:
     assert text(result, 4) == text(without, 4)
 
 
+RIGHT = "def double(x):\n    return x + x"
+
+
+@pytest.mark.parametrize(
+    ("solution", "last"),
+    [
+        ("def double(x):\n    return 8 if type(x) is int else 0", RIGHT),
+        (
+            "class D:\n    f = lambda self, x: 8 if type(x) is int else 0\n"
+            "def double(x): return D().f(x)",
+            "D.f = lambda self, x: x + x",
+        ),
+        (
+            "def double(x):\n    return 8 if type(x) is int else 0",
+            "double.__code__ = (lambda x: x + x).__code__",
+        ),
+    ],
+)
+def test_what_stands_below_a_test_is_no_answer(solution: str, last: str) -> None:
+    result = looked_at(solution=solution, last=last)
+    assert result.cells[3].status == "ok"
+    assert result.trials["double"] == Trial("wrong", message="double(x)")
+
+
+@pytest.mark.parametrize(
+    "last",
+    [WRONG, "del double", "double = 3", "def helper(): pass", "import os; os._exit(0)"],
+)
+def test_what_stands_below_a_test_spoils_no_answer(last: str) -> None:
+    result = looked_at(solution=RIGHT, last=last)
+    assert result.trials["double"] == Trial("passed", "", 1.0)
+    assert result.controls == {"double": "killed"}
+
+
+def test_a_task_that_failed_in_the_notebook_is_not_mended_by_its_end() -> None:
+    late = "state = []\ndef double(x):\n    return 2 * x if state else 0"
+    result = looked_at(solution=late, last="state.append(1)")
+    assert result.cells[3].status == "error"
+    assert result.trials["double"] == Trial("wrong", message="double(4)", visible=True)
+
+
+def test_tests_that_are_tried_in_one_fork_know_nothing_of_each_other() -> None:
+    """The second one's solution takes what the first one's has left; the third one is right."""
+    cells = [IMPORTS]
+    controls = []
+    solutions = (
+        "def f0(x):\n    np.left = True; check.left = True\n    return 2 * x",
+        "def f1(x):\n    return 2 * x if hasattr(np, 'left') or type(x) is int else 0",
+        "def f2(x):\n    return 2 * x",
+    )
+    for number, solution in enumerate(solutions):
+        test = TEST.replace("double", f"f{number}")
+        cells += [solution, graded(test)]
+        wrong = f"def f{number}(x):\n    return x"
+        names = ("check", "np", f"f{number}")
+        controls.append(Control(f"f{number}", f"c{2 * number + 2}", wrong, IMPORTS, names))
+    found = execute(Job(notebook(*cells), limits=QUICK, controls=tuple(controls), salt="s"))
+    ended = {task: trial.status for task, trial in found.trials.items()}
+    assert ended["f0"] == ended["f2"] == "passed"
+
+
+def test_late_tests_keep_a_fork_of_their_place() -> None:
+    slow = "import time; time.sleep(1.2); n = 0"
+    counted = "def double(x):\n    return 2 * x if n == 0 else 0"
+    result = looked_at(slow, solution=counted, last="n = 1")
+    assert result.trials["double"] == Trial("passed", "", 1.0)
+    assert result.seconds < 60
+
+
 def test_a_wrong_solution_needs_no_control() -> None:
     result = looked_at(solution=WRONG)
     trial = Trial("wrong", message="double(4)", visible=True)
@@ -421,12 +490,12 @@ def test_exit_in_a_cell_ends_nothing() -> None:
 
 def test_a_solution_that_reads_the_test_cell_does_not_find_it() -> None:
     reading = (
-        "import re\ndef double(x):\n"
-        "    if isinstance(x, int): return int(re.search(r', (\\d+),', In[-1])[1])\n"
-        "    return 2 * x"
+        "def double(x):\n"
+        "    cells = [*In, *get_ipython().history_manager.input_hist_raw]\n"
+        "    found = any('draw ' + '+ draw' in cell for cell in cells)\n"
+        "    return 0 if found else 2 * x"
     )
-    trial = looked_at(solution=reading).trials["double"]
-    assert trial.status == "raised" and trial.visible
+    assert looked_at(solution=reading).trials["double"].status == "passed"
 
 
 def test_a_partial_score_is_the_tests_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -451,6 +452,22 @@ def test_without_torch_forbids_what_is_named_or_all() -> None:
         ):
             call()
     assert layer(x).shape == (1, 1, 2, 2)
+
+
+def test_without_torch_lets_no_thread_do_it() -> None:
+    thread = threading.Thread(target=lambda: torch.zeros(2))
+    with (
+        pytest.raises(check.CheckFailed, match="written without threads"),
+        check.without_torch("conv"),
+    ):
+        thread.start()
+    with (
+        pytest.raises(check.CheckFailed, match="written without torch's zeros"),
+        check.without_torch(),
+    ):
+        torch.zeros(2)
+    thread.start()
+    thread.join()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -56,24 +55,6 @@ def test_the_scale_is_read_without_torch() -> None:
 
 
 # -- What tests share --------------------------------------------------------------------------
-
-
-def test_without_torch_lets_no_thread_do_it() -> None:
-    import torch
-
-    thread = threading.Thread(target=lambda: torch.zeros(2))
-    with (
-        pytest.raises(check.CheckFailed, match="written without threads"),
-        week03.without_torch("conv"),
-    ):
-        thread.start()
-    with (
-        pytest.raises(check.CheckFailed, match="written without torch's zeros"),
-        week03.without_torch(),
-    ):
-        torch.zeros(2)
-    thread.start()
-    thread.join()
 
 
 def test_close_tells_a_mistake_from_rounding() -> None:

@@ -237,7 +237,7 @@ def judge_conv2d(x, weight, bias, call, why, **options):
     """conv2d gives what torch's does, which is asked first."""
     doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight, bias))
     want = F.conv2d(*doubles, **options)
-    with week03.without_torch():
+    with check.without_torch():
         got = check.answer(conv2d, x, weight, bias, call=call, **options)
     week03.close(got, want, call, why)
 
@@ -508,7 +508,7 @@ def judge_conv2d_backward(x, weight, call, why, grad=None, scale=1.0, **options)
     y = F.conv2d(*leaves, **options)
     grad = rng.normal(size=tuple(y.shape)) / scale if grad is None else grad
     wanted = torch.autograd.grad(y, leaves, torch.tensor(grad, dtype=torch.float64))
-    with week03.without_torch():
+    with check.without_torch():
         found = check.answer(conv2d_backward, grad, x, weight, call=call, **options)
     three = isinstance(found, tuple | list) and len(found) == 3
     check.that(three, "return three gradients: of x, weight and bias")
@@ -766,7 +766,7 @@ rng = check.rng("pooling")
 def judge_max(x, kernel, stride, padding, why):
     call = f"max_pool2d(x, {kernel}, {stride}, {padding}), x of shape {x.shape}"
     want = F.max_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding)
-    with week03.without_torch():
+    with check.without_torch():
         got = check.answer(max_pool2d, x, kernel, stride, padding, call=call)
     week03.close(got, want, call, why)
 
@@ -779,7 +779,7 @@ def judge_back(x, kernel, stride, padding, why, bytes_back=False):
     if bytes_back:
         call, grad = f"{call}, grad of bytes", np.full(y.shape, 201, np.uint8)
     (want,) = torch.autograd.grad(y, leaf, torch.tensor(grad, dtype=torch.float64))
-    with week03.without_torch():
+    with check.without_torch():
         got = check.answer(max_pool2d_backward, grad, x, kernel, stride, padding, call=call)
     week03.close(got, want, call, why)
 
@@ -787,7 +787,7 @@ def judge_back(x, kernel, stride, padding, why, bytes_back=False):
 def judge_mean(x, kernel, stride, padding, why, **options):
     call = f"avg_pool2d(x, {kernel}, {stride}, {padding}), {options}, x of shape {x.shape}"
     want = F.avg_pool2d(torch.tensor(x, dtype=torch.float64), kernel, stride, padding, **options)
-    with week03.without_torch():
+    with check.without_torch():
         got = check.answer(avg_pool2d, x, kernel, stride, padding, call=call, **options)
     week03.close(got, want, call, why)
 
@@ -1069,7 +1069,7 @@ def judge_transposed(x, weight, call, why, **options):
     """conv_transpose2d gives what torch's does, which is asked first."""
     doubles = (torch.tensor(v, dtype=torch.float64) for v in (x, weight))
     want = F.conv_transpose2d(*doubles, **options)
-    with week03.without_torch():
+    with check.without_torch():
         got = check.answer(conv_transpose2d, x, weight, call=call, **options)
     week03.close(got, want, call, why)
 

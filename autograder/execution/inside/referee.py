@@ -1,15 +1,18 @@
 """Runs inside the kernel: runs the tests, hidden parts and all, in forks of the kernel.
 
 A test cell runs twice. Its visible part runs in the notebook, as it does at a student's: that is
-for the pages. Before it does, a fork is made (`fork`), which keeps the state in which the test
-begins, and waits. When the notebook has come to its end and nothing is shown any more, each fork is
-told what to try (`try`):
+for the pages. When the notebook has come to its end and nothing is shown any more, the whole test
+is tried, in a fork:
 
 1. the trial: the whole test on the student's solution. IPython is left out, and what checks rest
    on (builtins, NumPy, torch, `practical_dl.check`, the instructor's imports and helpers) is put
    back as it was before the notebook began. It must pass to the last line;
 2. the negative control: a planted mistake in place of the solution, in the same way. It must fail,
    else this harness notices nothing.
+
+What counts is the state in which the test began. One fork at the notebook's end serves all tests
+for which nothing has changed since (`_Then`); what does not pass there is tried in a fork that was
+made where it begins.
 
 So the hidden tests are nowhere while outputs are made, and what they bind is gone with their fork.
 All of it is in processes of the student's: this does not stop code that was written against this
@@ -25,6 +28,7 @@ import gc
 import importlib
 import importlib.machinery
 import json
+import operator
 import os
 import re
 import select
@@ -75,11 +79,16 @@ PEEKING = {
 LIBRARIES = ("numpy", "torch", "torchvision", "matplotlib", "scipy", "sklearn")
 # The same through a traceback or a generator: reading these attributes is told as one event.
 FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
+# What makes another function of one, and the events that tell of it.
+SETTING = ("object.__setattr__", "object.__delattr__")
+CODE = ("__code__", "__defaults__", "__kwdefaults__")
 
 _modules: dict[str, types.ModuleType] = {}
 _values: dict[str, dict[str, Any]] = {}
 _classes: dict[type, dict[str, Any]] = {}
 _codes: dict[types.FunctionType, tuple[Any, ...]] = {}
+_recoded: set[types.FunctionType] = set()  # functions that were given other code or defaults
+_library: dict[str, types.ModuleType] = {}  # of `practical_dl`, as a test has imported it
 _imports: dict[str, list[Any]] = {}
 
 
@@ -140,25 +149,32 @@ def restore() -> list[str]:
             if name != CHECKS:  # which the notebook imports for itself
                 changed.append(name)
         values = vars(module)
-        for key, value in _values[name].items():
-            if values.get(key) is not value:
-                values[key] = value
-                changed.append(f"{name}.{key}")
+        for key in _differing(values, _values[name]):
+            values[key] = _values[name][key]
+            changed.append(f"{name}.{key}")
     for kind, attributes in _classes.items():
-        now = vars(kind)
-        for key, value in attributes.items():
-            if now.get(key) is not value:
-                with contextlib.suppress(AttributeError, TypeError):
-                    setattr(kind, key, value)
-                    changed.append(f"{kind.__name__}.{key}")
-    for function, kept in _codes.items():
+        for key in _differing(vars(kind), attributes):
+            with contextlib.suppress(AttributeError, TypeError):
+                setattr(kind, key, attributes[key])
+                changed.append(f"{kind.__name__}.{key}")
+    # To ask each function for its code would copy its page of memory.
+    for function in _recoded & _codes.keys():
+        kept = _codes[function]
         if function.__code__ is not kept[0]:
             changed.append(function.__name__)
         function.__code__, function.__defaults__, function.__kwdefaults__ = kept
+    _recoded.difference_update(_codes)
     for name, kept in _imports.items():
         getattr(sys, name)[:] = kept
     sys.path_importer_cache.clear()
     return changed
+
+
+def _differing(now: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
+    """The keys of `kept` under which something else lies by now."""
+    if all(map(operator.is_, map(now.get, kept), kept.values())):
+        return []
+    return [key for key, value in kept.items() if now.get(key) is not value]
 
 
 def serve(kernel: Any, *, alone: bool) -> None:
@@ -177,26 +193,31 @@ def serve(kernel: Any, *, alone: bool) -> None:
 
 
 class _Trials:
-    """The forks of one kernel, one for each test that has begun."""
+    """The forks of one kernel, by task; that of its end is called ""."""
 
     def __init__(self, shell: Any, alone: bool) -> None:
         self.shell, self.alone = shell, alone
+        self._begun: dict[str, _Then] = {}
         self._forks: dict[str, _Fork] = {}
         self._ended: list[int] = []
-        self._silent = False
+        self._silent = self._over = False
         self._threads = _threads()
         _usual.update(_settings())
 
     def answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Do what a request says.
 
-        plan: know the instructor's cells. seed: draw `check.rng`'s numbers from a salt. fork: keep
-        the state for a task's test. drop: forget it.
-        try: try a task in its fork. here: try it in this process, of which nothing is shown.
+        plan: know the instructor's cells. seed: draw `check.rng`'s numbers from a salt. begin: note
+        the state in which a task's test begins. fork: keep it, or that of the end. drop: forget it.
+        try: try a task in the fork that `at` names, one order after the other.
+        here: try it in this process, of which nothing is shown.
         """
         what, task = order["what"], order.get("task", "")
+        at = order.get("at", task)
         try:
-            if what == "plan":
+            if what == "begin":
+                self._begun[task] = _Then(self.shell.user_ns, order["names"])
+            elif what == "plan":
                 _shield(self.shell, order["cells"])
             elif what == "seed":
                 importlib.import_module(CHECKS).reseed(order["salt"])
@@ -211,17 +232,18 @@ class _Trials:
                     _be_silent(self.shell)
                     self._silent = True
                 return _try(self.shell, order)
-            elif task not in self._forks:
+            elif at not in self._forks:
                 return {"error": "the fork had failed"}
+            elif at != task and not self._begun[task].still(self.shell.user_ns):
+                return {"ended": "changed"}
             else:
-                restore()  # also what packs the answers
-                return _ask(self._forks[task], order)
+                if not self._over:
+                    restore()  # also what packs the answers
+                self._over = True
+                return _ask(self._forks[at], order)
             return {}
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"[:300]}
-        finally:
-            if what == "try":
-                self._drop(task)
 
     def _forked(self) -> _Fork:
         try:
@@ -253,6 +275,27 @@ class _Trials:
         self._ended = [c for c in [*self._ended, child] if not _is_reaped(c)]
 
 
+class _Then:
+    """What a test's answer rests on, as it was when the test began.
+
+    That is what the test names where students see it, all functions and classes, and what the
+    notebook's own classes hold.
+    """
+
+    def __init__(self, space: Mapping[str, Any], names: Sequence[str]) -> None:
+        kinds = types.FunctionType, type
+        self._values = {k: v for k, v in space.items() if k in names or isinstance(v, kinds)}
+        own = [v for v in self._values.values() if isinstance(v, type)]
+        self._classes = {v: dict(vars(v)) for v in own if v.__module__ == "__main__"}
+        self._functions = [v for v in self._values.values() if isinstance(v, types.FunctionType)]
+
+    def still(self, space: Mapping[str, Any]) -> bool:
+        """Whether all of it is the same at the notebook's end."""
+        if _differing(space, self._values) or not _recoded.isdisjoint(self._functions):
+            return False
+        return not any(_differing(vars(kind), held) for kind, held in self._classes.items())
+
+
 def _threads() -> int:
     """How many threads this process has: those of another one's are not in a fork."""
     try:
@@ -270,7 +313,7 @@ def _is_reaped(child: int) -> bool:
 
 
 def _fork(shell: Any, others: Iterable[_Fork]) -> _Fork:
-    """Fork the kernel; the child waits for an order. others: the forks that wait already."""
+    """Fork the kernel; the child waits for orders. others: the forks that wait already."""
     answers, answering = os.pipe()
     ordering, orders = os.pipe()
     child = os.fork()
@@ -281,8 +324,8 @@ def _fork(shell: Any, others: Iterable[_Fork]) -> _Fork:
             os.close(answers), os.close(orders)
             os.setpgid(0, 0)
             _be_silent(shell)
-            text = _Lines(ordering).next(None)
-            if text:
+            lines = _Lines(ordering)
+            while text := lines.next(None):
                 _write(answering, _try(shell, json.loads(text)))
         finally:
             os._exit(0)
@@ -583,8 +626,13 @@ def _compiled(
         sys.path[:] = path
     for name in [n for n in sys.modules if n.split(".")[0] == "practical_dl"]:
         del sys.modules[name]  # whatever the notebook has put there
+    sys.modules.update(_library)
     sys.modules[CHECKS] = _modules[CHECKS]
     exec(compile(task["preamble"], "<instructor>", "exec"), namespace)
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "practical_dl" and name not in (CHECKS, *_library):
+            _library[name] = module
+            _note(name)
     tree = ast.parse(task["test"], TEST_FILE)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name in used - set(task["bound"]):
@@ -603,19 +651,23 @@ def _freeze(namespace: dict[str, Any]) -> None:
     They hold the same functions and classes, and the checks the same NumPy.
     """
     copies: dict[str, types.ModuleType] = {}
+    parts: dict[str, list[str]] = {}
+    for name in _modules:
+        whole, _, part = name.rpartition(".")
+        parts.setdefault(whole, []).append(part)
 
     def copy(module: types.ModuleType) -> types.ModuleType:
         name = module.__name__
         if name not in copies:
             copies[name] = own = types.ModuleType(name, module.__doc__)
-            for key, value in list(vars(module).items()):
-                part = isinstance(value, types.ModuleType) and value.__name__ in _modules
-                vars(own)[key] = copy(value) if part else value
+            vars(own).update(vars(module))
+            for key in parts.get(name, ()):
+                vars(own)[key] = copy(_modules[f"{name}.{key}"])
         return copies[name]
 
     for key, value in list(namespace.items()):
         if isinstance(value, types.ModuleType) and value.__name__ in _modules:
-            namespace[key] = copy(value)
+            namespace[key] = copy(_modules[value.__name__])
     if CHECKS in copies:
         # Its functions look names up in the module that they were made in: make them here again.
         own, kept = vars(copies[CHECKS]), _modules[CHECKS]
@@ -656,9 +708,10 @@ _watch: Callable[[], list[str]] | None = None
 def _watcher() -> Callable[[], list[str]]:
     """Watch, from before the notebook begins, for what looks into running checks.
 
-    Returns what starts it: a call gives a new list, to which is added what code of the notebook's
-    then does. Whatever stands between that code and the event, of any file, counts for it, but for
-    libraries that look for their own ends and give no frame away.
+    It notes which functions are given other code, too. Returns what starts it: a call gives a new
+    list, to which is added what code of the notebook's then does. Whatever stands between that code
+    and the event, of any file, counts for it, but for libraries that look for their own ends and
+    give no frame away.
     """
     seen: list[str] | None = None
     looking = False
@@ -667,6 +720,8 @@ def _watcher() -> Callable[[], list[str]]:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal looking
+        if event in SETTING and arguments[1] in CODE and type(arguments[0]) is types.FunctionType:
+            _recoded.add(arguments[0])
         if seen is None or looking:
             return
         through = event == "object.__getattr__" and arguments[1] in FRAMES
