@@ -7,6 +7,7 @@ place for stands in `metadata.practical_dl`: a cell's `lang`, a test's `bonus`, 
 
 from __future__ import annotations
 
+import ast
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -70,36 +71,31 @@ def test_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     }
 
 
-def _lines(source: str) -> Iterator[tuple[str, bool]]:
-    """The lines of a test cell without the markers, each with whether it is hidden."""
+def _lines(source: str) -> Iterator[tuple[int, str, bool]]:
+    """The lines of a test cell without the markers: number, text, whether it is hidden."""
     inside = False
-    for line in source.split("\n"):
+    for number, line in enumerate(source.split("\n"), 1):
         if HIDDEN[0] in line:
             inside = True
         elif HIDDEN[1] in line:
             inside = False
         else:
-            yield line, inside
+            yield number, line, inside
 
 
 def hidden_regions(source: str) -> list[str]:
     """The lines of a test cell's hidden tests, without blank lines and markers."""
-    return [line.strip() for line, hidden in _lines(source) if hidden and line.strip()]
+    return [line.strip() for _, line, hidden in _lines(source) if hidden and line.strip()]
 
 
 def visible_lines(source: str) -> set[int]:
     """The numbers of a test cell's lines that students see, counted from 1."""
-    found, inside = set(), False
-    for number, line in enumerate(source.split("\n"), 1):
-        inside = HIDDEN[0] in line or (inside and HIDDEN[1] not in line)
-        if not inside and HIDDEN[1] not in line:
-            found.add(number)
-    return found
+    return {number for number, _, hidden in _lines(source) if not hidden}
 
 
 def without_hidden(source: str) -> str:
     """A test cell as students see it."""
-    return "\n".join(line for line, hidden in _lines(source) if not hidden)
+    return "\n".join(line for _, line, hidden in _lines(source) if not hidden)
 
 
 _DEFINITION = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
@@ -108,6 +104,14 @@ _DEFINITION = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
 def defined(source: str) -> list[str]:
     """The functions and classes that a cell defines. Never parsed: a cell may be anything."""
     return _DEFINITION.findall(source)
+
+
+def parsed(source: str) -> ast.Module:
+    """A cell's code; nothing where it can't be parsed."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # magics, or a problem of form that is told elsewhere
+        return ast.Module([], [])
 
 
 # By identity: a notebook is no key of a dict. It must not change after the first call.

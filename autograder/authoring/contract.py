@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from autograder import notebook as nb_
 from autograder.authoring.text import Text
 from autograder.course import Course
 from autograder.errors import Problem
@@ -25,16 +26,16 @@ CARRIERS = ("dict", "enumerate", "list", "tuple", "zip")
 def contract(text: Text, course: Course) -> Iterator[Problem]:
     """Tests ask nothing of what the student's code gave before it is plain."""
     solutions = [cell for cell in text.cells if cell.kind == "solution"]
-    theirs = {name for cell in solutions for name in _bound(parsed(cell.source))}
+    theirs = {name for cell in solutions for name in _bound(nb_.parsed(cell.source))}
     worked = {
         node.name
         for cell in text.cells
         if cell.kind == "code"
-        for node in parsed(cell.source).body
+        for node in nb_.parsed(cell.source).body
         if isinstance(node, ast.FunctionDef)
     }
     for test in text.tests.values():
-        tree = parsed(test.source)
+        tree = nb_.parsed(test.source)
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         for line, what in sorted(_Walk(theirs, worked | own).problems(tree)):
             message = (
@@ -42,14 +43,6 @@ def contract(text: Text, course: Course) -> Iterator[Problem]:
                 "plain first (check.answer, check.plain, check.attribute)"
             )
             yield Problem(text.file, test.place, "contract", message)
-
-
-def parsed(source: str) -> ast.Module:
-    """A cell's code; nothing where it can't be parsed."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:  # magics, or a problem of form that is told elsewhere
-        return ast.Module([], [])
 
 
 def _bound(tree: ast.Module) -> set[str]:

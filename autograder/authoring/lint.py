@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from autograder import exams, rubric, words
 from autograder import notebook as nb_
 from autograder.authoring import build, glossary
-from autograder.authoring.contract import contract, parsed
+from autograder.authoring.contract import contract
 from autograder.authoring.mutants import run_worker, workers
 from autograder.authoring.text import Cell, Text
 from autograder.course import WEEK_FILE, Course, Week
@@ -110,7 +110,7 @@ WITH_WHY = ("close", "equal")
 
 def _checks_in(source: str) -> Iterator[Any]:
     """The calls of `check.…` in a test."""
-    for node in ast.walk(parsed(source)):
+    for node in ast.walk(nb_.parsed(source)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -205,7 +205,7 @@ _SHOWS = re.compile(r"\bplots\.show\((?!\s*(['\"]\s*['\"]\s*)?[,)])")
 
 def _draws_at_top(source: str) -> bool:
     """Whether a cell draws when it runs, not just in a function that it defines."""
-    top = [n for n in parsed(source).body if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    top = [n for n in nb_.parsed(source).body if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
     return any(_DRAWS.search(ast.unparse(node)) for node in top)
 
 

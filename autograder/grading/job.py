@@ -7,7 +7,7 @@ import builtins
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +79,7 @@ def _shields(source: NotebookNode) -> dict[str, dict[str, list[str]]]:
     Needed are builtins, and what such cells import or define as functions and classes; but not what
     is the student's to write.
     """
-    trees = [(c, _parsed(c.source)) for c in source.cells if c.cell_type == "code"]
+    trees = [(c, nb_.parsed(c.source)) for c in source.cells if c.cell_type == "code"]
     students = {n for c, tree in trees if nb_.is_solution(c) for n in _bound(tree)}
     bound = {n for c, tree in trees if not nb_.is_solution(c) for n in _bound(tree)}
     offered: set[str] = set(dir(builtins)) - bound
@@ -88,8 +88,8 @@ def _shields(source: NotebookNode) -> dict[str, dict[str, list[str]]]:
         if nb_.is_solution(cell):
             continue
         text = nb_.without_hidden(cell.source) if nb_.is_graded(cell) else cell.source
-        tree = _parsed(text)
-        binds = set() if nb_.is_graded(cell) else _defined(tree) - students
+        tree = nb_.parsed(text)
+        binds = set() if nb_.is_graded(cell) else _defined(tree.body) - students
         needs = _loaded(tree) & offered
         if needs or binds:
             found[_runnable(text)] = {"needs": sorted(needs), "binds": sorted(binds)}
@@ -97,12 +97,16 @@ def _shields(source: NotebookNode) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _defined(tree: ast.Module) -> set[str]:
-    """What code imports, and the functions and classes that it defines, at its top level."""
+def _defined(nodes: Iterable[ast.AST]) -> set[str]:
+    """What these nodes import, and the functions and classes that they define."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    names = {n.name for n in tree.body if isinstance(n, kinds)}
-    imported = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-    return names | {imported_as(alias) for n in imported for alias in n.names}
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, kinds):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {imported_as(alias) for alias in node.names}
+    return found
 
 
 # -- What honest students put into cells, and no grader can run ---------------------------------
@@ -173,10 +177,10 @@ def _unless_bound(original: str) -> str:
     """Code that runs a cell of the instructor's, if the cell before, which stands in its place, did
     not come to its end or lacks a name. What that one has bound, if it did, stays as it is.
     """
-    tree = _parsed(re.sub(r"^([ \t]*)[!%].*", r"\1pass", original, flags=re.MULTILINE))
+    tree = nb_.parsed(re.sub(r"^([ \t]*)[!%].*", r"\1pass", original, flags=re.MULTILINE))
     targets = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
     names = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-    names = {n for n in names | _defined(tree) if n != "*"}
+    names = {n for n in names | _defined(tree.body) if n != "*"}
     names -= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and _is_deleted(n)}
     return _UNLESS_BOUND.format(names=sorted(names), source=_runnable(original))
 
@@ -226,7 +230,7 @@ def _controls(source: NotebookNode) -> list[Control]:
     for cell in source.cells:
         if cell.cell_type != "code":
             continue
-        tree = _parsed(cell.source)
+        tree = nb_.parsed(cell.source)
         if nb_.is_solution(cell):
             mutants[nb_.grade_id(cell)] = nb_.ours(cell).get("mutants", [])
         elif nb_.is_graded(cell):
@@ -242,20 +246,10 @@ def _controls(source: NotebookNode) -> list[Control]:
     return found
 
 
-def _parsed(source: str) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except SyntaxError:  # a cell with magics
-        return ast.Module([], [])
-
-
 def _bound(tree: ast.Module) -> set[str]:
     """All names that code may bind, at any depth: too many do no harm."""
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not _is_loaded(n)}
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    names |= {n.name for n in ast.walk(tree) if isinstance(n, kinds)}
-    imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    return names | {imported_as(alias) for n in imported for alias in n.names}
+    return names | _defined(ast.walk(tree))
 
 
 def _is_loaded(name: ast.Name) -> bool:

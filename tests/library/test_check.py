@@ -208,6 +208,8 @@ class Liar(np.ndarray):
         ([np.int64(1), (None, "a")], [1, (None, "a")]),
         ({"a": np.arange(2)}, {"a": np.arange(2)}),
         ((v for v in (1, 2)), [1, 2]),
+        (iter([np.float32(2)]), [2.0]),
+        ({"a": 1}.items(), [("a", 1)]),
         (GRADED, np.array([1, 2], np.float32)),
         (np.arange(3.0).view(Liar), np.arange(3.0)),
     ],
@@ -237,6 +239,9 @@ def test_arguments_come_before_the_answer() -> None:
     assert text.startswith("spoil(x, scale): should: leave its argument x as it was")
     check.answer(spoil, x, scale=[2], call="spoil(x, scale)", changes=True)
     check.answer(spoil, np.array([np.nan]), scale=[1], call="NaN is NaN")
+    layer = torch.nn.ReLU(inplace=True)
+    text = failure(check.answer, layer, torch.tensor([-1.0]), call="layer(x)")
+    assert "its argument input" in text
     given = check.answer(lambda x: x, x, call="f(x)")
     given[0] = 9
     assert x[0] == 4, "what is given is a copy"
