@@ -233,12 +233,12 @@ GUN = """
 ...........O...O....OO............OO
 OO........O.....O...OO..............
 OO........O...O.OO....O.O...........
-..........O.....O...O...............
+..........O.....O.......O...........
 ...........O...O....................
 ............OO......................
 """
 gun = torch.zeros(42, 60, dtype=torch.int64)
-gun[2:11, 2:38] = torch.tensor([[c == "O" for c in line] for line in GUN.split()]).long()
+gun[5:14, 2:38] = torch.tensor([[c == "O" for c in line] for line in GUN.split()]).long()
 
 
 def play(step: Callable[[torch.Tensor], torch.Tensor], generations: int) -> list[torch.Tensor]:
@@ -430,17 +430,18 @@ class Clouds(Dataset):
     The cloud is made when it is asked for; the label is an int.
     """
 
-    ### BEGIN SOLUTION
     def __init__(self, pictures: np.ndarray, labels: np.ndarray) -> None:
         self.pictures, self.labels = pictures, labels
 
     def __len__(self) -> int:
+        ### BEGIN SOLUTION
         return len(self.pictures)
+        ### END SOLUTION
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        ### BEGIN SOLUTION
         return cloud(self.pictures[i]), int(self.labels[i])
-
-    ### END SOLUTION
+        ### END SOLUTION
 
 
 def collate(examples: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, ...]:
@@ -1674,7 +1675,6 @@ plots.show(
     "from 70 to 100 per cent pass by pass, while the gun stays at 0 generations, and then jumps to 120."
 )
 
-# %%
 almost = max(i for i in range(len(rights)) if rights[i] < 0.999)  # the last network that errs
 games = {
     f"pass {almost + 1}: {rights[almost]:.1%} right": played[almost],
