@@ -43,7 +43,7 @@ def games(
     """Rows of boards: the true game, then others; a cell that differs from the truth is red."""
     rows = {"the rule itself": truth, **played}
     figure, axes = plt.subplots(
-        len(rows), len(shown), figsize=(12, 1.85 * len(rows)), squeeze=False
+        len(rows), len(shown), figsize=(12, 1.5 * len(rows) + 0.2), squeeze=False
     )
     for line, (name, game) in zip(axes, rows.items(), strict=True):
         for ax, i in zip(line, shown, strict=True):
@@ -103,7 +103,7 @@ def schedules(rates: Mapping[str, Sequence[float]], valid: Sequence[float]) -> F
         if "Plateau" in name:
             scaled = np.asarray(valid) * max(values)
             ax.plot(scaled, "--", color=PALETTE[1], label="validation loss (scaled)")
-            ax.legend(frameon=False, fontsize=8, loc="lower left")
+            ax.legend(frameon=False, fontsize=8, loc="upper right")
     figure.supxlabel("pass", fontsize=10)
     figure.supylabel("learning rate", fontsize=10)
     return figure

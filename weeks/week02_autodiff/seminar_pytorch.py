@@ -331,7 +331,7 @@ print("\nand three ways in which a gradient gets lost:")
 print(f"  detach():        requires_grad of the result = {(w.detach() * x).requires_grad}")
 with torch.no_grad():
     print(f"  torch.no_grad(): requires_grad of the result = {(w * x).requires_grad}")
-print(f"  a new tensor:    requires_grad of the result = {torch.tensor(float(w)).requires_grad}")
+print(f"  a new tensor:    requires_grad of the result = {torch.tensor(w.item()).requires_grad}")
 
 # %% [markdown]
 # That gradients add up is no accident: a large batch can be taken in pieces, and a weight that is used twice gets both its gradients. But it means that each step of training has to begin with `zero_grad()`.
@@ -1404,8 +1404,11 @@ def warmup_cosine(step, warmup, total, floor=0.0):
 # %%
 def train_clouds(
     clip: bool, schedule: bool, seed: int = 0
-) -> tuple[list[float], list[float], float]:
-    """Validation losses by passes, norms of the gradient by steps, accuracy."""
+) -> tuple[list[float], list[float], float, float]:
+    """Validation losses by passes, norms of the gradient by steps, accuracy, share of dead units.
+
+    A unit of the head is dead where none of 256 digits switches it on.
+    """
     torch.manual_seed(seed)
     model = PointNetwork()
     train = loader(train_set, 64, seed=seed)
@@ -1425,29 +1428,35 @@ def train_clouds(
     losses = fit(
         model, train, test_batches, F.cross_entropy, optimizer, settings["epochs"], **options
     )
-    return losses["validation"], norms, accuracy(model, test_batches)
+    with torch.no_grad():
+        points, real, _ = next(iter(test_batches))
+        seen = model.point(2 * points - 1).masked_fill(~real[..., None], -math.inf).amax(dim=1)
+        dead = (model.head[:2](seen) == 0).all(dim=0).float().mean()
+    return losses["validation"], norms, accuracy(model, test_batches), float(dead)
 
 
 names = {"nothing": (False, False), "warm-up and cosine": (False, True), "clipping": (True, False),
          "both": (True, True)}  # fmt: skip
 results = {name: train_clouds(*tools) for name, tools in progress(names.items())}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
-series = {f"{name}: {score:.0%} right": values for name, (values, _, score) in results.items()}
+series = {f"{name}: {score:.0%} right": values for name, (values, _, score, _) in results.items()}
 plots.curves(series, "Same network, same rate", "pass", "validation cross-entropy", ax=left)
-norms = {name: values for name, (_, values, _) in results.items() if name in ("nothing", "both")}
+norms = {name: results[name][1] for name in ("nothing", "both")}
 plots.curves(norms, "Norm of the gradient, before clipping", "step", "norm", log_y=True, ax=right)
 plots.show(
     "Left: validation loss of four trainings: without tools it stays at the level of guessing, "
     "with both it falls farthest. Right: the norm of the gradient, which dies without tools."
 )
+for name, (*_, dead) in results.items():
+    print(f"{name:20} {dead:4.0%} of the head's units are dead")
 
 # %% [markdown]
-# Without tools the first few steps kill the network: its ReLUs are pushed below zero for every input, and the gradient has nothing left to pass through. It doesn't come back. Change the seed: the order of the curves in the middle may change, the dead one stays dead. A smaller rate would live, too; then it takes longer. That is the trade which schedules are about.
+# Without tools the first few dozen steps kill the network: nearly all its ReLUs are pushed below zero for every input (look at the print), and the gradient has nothing left to pass through. They don't come back. Change the seed: the order of the other curves may change, the dead one stays dead, or nearly so. One run is a story, not a measurement. A smaller rate would live, too; then it takes longer. That is the trade which schedules are about.
 #
 # **A small zoo.** A [scheduler](glossary:scheduler) changes the rate of an optimiser each time its `step()` is called. [StepLR](glossary:steplr) and [ExponentialLR](glossary:exponentiallr) fall in stairs and smoothly; [ReduceLROnPlateau](glossary:reduceonplateau) looks at the validation loss and waits; [CosineAnnealingLR](glossary:cosineannealing) is what you wrote, without the warm-up. Two put others together: [ChainedScheduler](glossary:chainedscheduler) multiplies their factors, [SequentialLR](glossary:sequentiallr) takes one after the other.
 
 # %% [markdown] lang="ru"
-# Без инструментов сеть убивают первые же шаги: её ReLU уходят ниже нуля на всех входах, и градиенту не через что пройти. Назад она не возвращается. Смените зерно: порядок средних кривых может измениться, мёртвая останется мёртвой. С меньшим шагом сеть тоже выживет, но учиться будет дольше. Об этом выборе и идёт речь, когда составляют расписание.
+# Без инструментов сеть убивают первые же десятки шагов: почти все её ReLU уходят ниже нуля на любых входах (посмотрите на печать), и градиенту не через что пройти. Назад они не возвращаются. Смените зерно: порядок остальных кривых может измениться, мёртвая сеть останется мёртвой или почти мёртвой. Один запуск — это история, а не измерение. С меньшим шагом сеть тоже выживет, но учиться будет дольше. Об этом выборе и идёт речь, когда составляют расписание.
 #
 # **Небольшой зоопарк.** [Планировщик](glossary:scheduler) (scheduler) меняет шаг оптимизатора при каждом вызове `step()`. [StepLR](glossary:steplr) и [ExponentialLR](glossary:exponentiallr) снижают его ступенями и плавно; [ReduceLROnPlateau](glossary:reduceonplateau) смотрит на валидационные потери и ждёт; [CosineAnnealingLR](glossary:cosineannealing) — то, что вы написали, но без разогрева. Ещё два собирают другие: [ChainedScheduler](glossary:chainedscheduler) перемножает их множители, [SequentialLR](glossary:sequentiallr) берёт их по очереди.
 
@@ -1602,13 +1611,13 @@ else:
 # ## 7. A network learns the rule of Life
 # Everything together. The data cost nothing: random boards, and what **your** `life_step` makes of them. The network sees $3 \times 3$ cells (a convolution, week 03), then thinks about each cell by itself. Your loop trains it, with your clipping and your schedule. Nobody tells it the rule; it sees 256 boards of $16 \times 16$.
 #
-# Then it plays the gun, each generation made of its own last one. Boards have 2,520 cells, 120 generations: 302,400 answers, and a wrong one has neighbours.
+# Then it plays the gun, each generation made of its own last one: red are cells that should be dead, pale ones that should live. Boards have 2,520 cells, 120 generations: 302,400 answers, and a wrong one has neighbours.
 
 # %% [markdown] lang="ru"
 # ## 7. Сеть учит правило «Жизни»
 # Теперь всё вместе. Данные ничего не стоят: случайные поля и то, что делает из них **ваша** `life_step`. Сеть видит $3 \times 3$ клетки (свёртка, неделя 03), а затем обдумывает каждую клетку отдельно. Обучает её ваш цикл, с вашей обрезкой и вашим расписанием. Правила ей никто не сообщает; она видит 256 полей $16 \times 16$.
 #
-# Затем она играет ружьё, и каждое поколение строит из собственного предыдущего. На поле 2520 клеток, поколений 120: всего 302 400 ответов, а у неверного есть соседи.
+# Затем она играет ружьё, и каждое поколение строит из собственного предыдущего: красным отмечены лишние клетки, бледным — недостающие. На поле 2520 клеток, поколений 120: всего 302 400 ответов, а у неверного есть соседи.
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -1662,13 +1671,13 @@ passes = list(learn_life(25))
 losses, rights, players = zip(*passes, strict=True)
 played = [play(as_rule(player), 120) for player in players]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
-plots.curves({"training loss": losses}, "Learning Life from random boards", "pass",
+plots.curves({"training loss": list(losses)}, "Learning Life from random boards", "pass",
              "binary cross-entropy", log_y=True, ax=left)  # fmt: skip
 series = {
-    "cells right on fresh boards": [100 * r for r in rights],
-    "generations of the gun without a mistake (of 120)": [survives(game, truth) for game in played],
+    "cells right, per cent": [100 * r for r in rights],
+    "generations without a mistake": [survives(game, truth) for game in played],
 }
-plots.curves(series, "Nearly right is not right", "pass", "per cent; generations", ax=right)
+plots.curves(series, "Nearly right is not right", "pass", "of 100; of 120", ax=right)
 right.legend(frameon=False, loc="center right")
 plots.show(
     "Left: the training loss falls by several powers of ten. Right: the share of right cells climbs "
@@ -1683,8 +1692,8 @@ games = {
 week02.games(truth, games, (0, 3, 10, 30, 60, 120))
 plots.show(
     "Three rows of boards at generations 0 to 120: the true game, with gliders on their way; a network "
-    "with a few per cent of wrong cells, where red mistakes soon eat up the gun; the trained network, "
-    "which plays gun and gliders like the rule."
+    "with a few per cent of wrong cells, where mistakes, red for cells too many and pale for missing "
+    "ones, soon break the gun; the trained network, which plays gun and gliders like the rule."
 )
 for name, game in games.items():
     wrong = int((game[-1] != truth[-1]).sum())
