@@ -993,7 +993,7 @@ for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], F
     model.norm.running_mean.uniform_(-1, 1)
     model.norm.running_var.uniform_(0.5, 2)
     mirror = copy.deepcopy(model).eval()
-    losses = [float(((mirror(*inputs) - y) ** 2).mean()) for *inputs, y in batches]
+    losses = [((mirror(*inputs) - y) ** 2).mean().item() for *inputs, y in batches]
     before, call = check.parameters_of(model, "model"), f"evaluate on batches of {sizes}"
     events.clear()
     model.events = events
@@ -1680,14 +1680,14 @@ series = {
 plots.curves(series, "Nearly right is not right", "pass", "of 100; of 120", ax=right)
 right.legend(frameon=False, loc="center right")
 plots.show(
-    "Left: the training loss falls by several powers of ten. Right: the share of right cells climbs "
-    "from 70 to 100 per cent pass by pass, while the gun stays at 0 generations, and then jumps to 120."
+    "Left: the training loss falls by two powers of ten. Right: the share of right cells climbs "
+    "from two thirds to 100 per cent within a few passes, while the gun stays at 0 generations, and then jumps to 120."
 )
 
 almost = max(i for i in range(len(rights)) if rights[i] < 0.999)  # the last network that errs
 games = {
-    f"pass {almost + 1}: {rights[almost]:.1%} right": played[almost],
-    f"pass {len(rights)}: {rights[-1]:.2%} right": played[-1],
+    f"pass {almost + 1},\n{rights[almost]:.1%} right": played[almost],
+    f"pass {len(rights)},\n{rights[-1]:.1%} right": played[-1],
 }
 week02.games(truth, games, (0, 3, 10, 30, 60, 120))
 plots.show(
@@ -1696,6 +1696,7 @@ plots.show(
     "ones, soon break the gun; the trained network, which plays gun and gliders like the rule."
 )
 for name, game in games.items():
+    name = name.replace("\n", " ")
     wrong = int((game[-1] != truth[-1]).sum())
     print(
         f"{name}; {survives(game, truth)} generations without a mistake, {wrong} wrong cells at the end"
