@@ -22,6 +22,7 @@ profile = "small"
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -336,7 +337,7 @@ for copies in (torch.ones(6, 3), torch.tensor(rng.normal(size=(1, 3))).expand(6,
     (slope,) = check.gradient_of(lambda x: batch_hard(x, torch.arange(6) % 3), copies, call=call)
     check.that(np.isfinite(slope).all(), "have a finite gradient where embeddings coincide")
     found = check.answer(batch_hard, copies, torch.arange(6) % 3, 0.5, call="batch_hard of copies")
-    check.close(found, 0.5, "batch_hard of copies, margin 0.5", rtol=1e-4, why="be the margin")
+    check.close(found, 0.5, "batch_hard of copies, margin 0.5", atol=2e-3, why="be the margin")
 ### END HIDDEN TESTS
 
 # %% mutant="batch_hard" why="NaN where two embeddings coincide"
@@ -466,14 +467,21 @@ def triplet_step(network: nn.Module, g: torch.Generator) -> torch.Tensor:
     return batch_hard(points, y_train[chosen].to(device))
 
 
-untrained = embedding_network()
-by_triplets = train_embedding(settings["triplets"], triplet_step)
-points = {
-    "pixels": x_test.flatten(1),
-    "an untrained network": embed(untrained, x_test),
-    "batch-hard triplets": embed(by_triplets, x_test),
-}
-for name, found in points.items():
+@cache
+def points_of(name: str) -> torch.Tensor:
+    """Where the test drawings lie, by one of four ways; each network is trained once."""
+    if name == "pixels":
+        return x_test.flatten(1)
+    if name == "batch-hard triplets":
+        return embed(train_embedding(settings["triplets"], triplet_step), x_test)
+    if name == "SimCLR, no labels":
+        return embed(train_embedding(settings["views"], simclr_step), x_test)
+    return embed(embedding_network(), x_test)
+
+
+WAYS = ("pixels", "an untrained network", "batch-hard triplets", "SimCLR, no labels")
+for name in WAYS[:3]:
+    found = points_of(name)
     print(
         f"{name:22} recall@1 {recall_at_k(found, y_test):.3f}, @5 {recall_at_k(found, y_test, 5):.3f}"
     )
@@ -499,7 +507,7 @@ halves = figure.subfigures(1, 2)
 for half, name in zip(halves, ("pixels", "batch-hard triplets"), strict=True):
     half.suptitle(f"nearest by {name}", fontsize=11)
     axes, hits = half.subplots(len(queries), 6), 0
-    for line, query, near in zip(axes, queries, neighbours(points[name], queries), strict=True):
+    for line, query, near in zip(axes, queries, neighbours(points_of(name), queries), strict=True):
         for ax, i in zip(line, [query, *near], strict=True):
             ax.imshow(2 - x_test[i, 0], cmap="gray")
             right = bool(y_test[i] == y_test[query])
@@ -694,14 +702,12 @@ plots.show(
     "A row of eight drawings, and below it two rows with a turned or stretched view of each."
 )
 
-by_views = train_embedding(settings["views"], simclr_step)
-points["SimCLR, no labels"] = embed(by_views, x_test)
 figure, ax = plt.subplots(figsize=(8, 3.6))
 for i, k in enumerate((1, 5, 20)):
-    scores = [recall_at_k(found, y_test, k) for found in points.values()]
-    bars = ax.bar(np.arange(len(points)) + 0.27 * (i - 1), scores, 0.25, label=f"recall@{k}")
+    scores = [recall_at_k(found, y_test, k) for found in map(points_of, WAYS)]
+    bars = ax.bar(np.arange(len(WAYS)) + 0.27 * (i - 1), scores, 0.25, label=f"recall@{k}")
     ax.bar_label(bars, [f"{s:.2f}" for s in scores], fontsize=8)
-ax.set_xticks(range(len(points)), points)
+ax.set_xticks(range(len(WAYS)), WAYS)
 ax.set(title="Three alphabets that no network has seen", ylabel="share of drawings", ylim=(0, 1.3))
 ax.legend(frameon=False, ncols=3, loc="upper left")
 plots.show(
@@ -1341,7 +1347,7 @@ for names in (
     check.equal(len(found), len(names), f"len({call})", why="be a map for each name")
     for name, one in zip(names, found, strict=True):
         check.close(
-            one, truth[name], f"the map of {name} of {call}", rtol=1e-6, why="be that layer's"
+            one, truth[name], f"the map of {name} of {call}", rtol=1e-12, why="be that layer's"
         )
     check.equal(encoder.calls - before, 1, f"calls of the model in {call}", why="be one")
     left = [len(m._forward_hooks) for m in encoder.modules()]
