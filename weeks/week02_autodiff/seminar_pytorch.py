@@ -407,7 +407,6 @@ pictures = {
     "test": dataset.x_test[: settings["test"]],
 }
 labels = {"train": dataset.y_train[: settings["train"]], "test": dataset.y_test[: settings["test"]]}
-most_ink = float(dataset.x_train.max())
 
 
 # %%

@@ -205,7 +205,7 @@ def as_input(pictures: np.ndarray) -> torch.Tensor:
 
 x_train, y_train = as_input(characters.x_train), torch.from_numpy(characters.y_train)
 x_test, y_test = as_input(characters.x_test), torch.from_numpy(characters.y_test)
-alphabets = [name.split("/")[0] for name in characters.classes]
+alphabets = [name.split("/")[0].split("_")[0] for name in characters.classes]
 shown = [136, 150, 183, 200, 225, 235]
 plots.images(
     torch.cat([x_test[y_test == c][:8, 0] for c in shown]),
@@ -727,7 +727,9 @@ plots.show(
 #
 # "A 3" says the label. "A 3, but with a touch of 8" says a teacher. [Distillation](glossary:distillation) (Hinton et al., [2015](https://arxiv.org/abs/1503.02531)) lets a student learn from the second sentence. The touch is faint: a good teacher gives the 8 a probability of 0.001. So both networks' logits are divided by a [temperature](glossary:temperature) $T$, which makes small probabilities visible:
 #
-# $$p_i = \frac{\exp(t_i / T)}{\sum_j \exp(t_j / T)}, \quad q_i = \frac{\exp(s_i / T)}{\sum_j \exp(s_j / T)}, \qquad \mathcal L = \alpha\, T^2 \sum_i p_i \log\frac{p_i}{q_i} + (1 - \alpha)\, \bigl(-\log \text{softmax}(s)_y\bigr),$$
+# $$p_i = \frac{\exp(t_i / T)}{\sum_j \exp(t_j / T)}, \quad q_i = \frac{\exp(s_i / T)}{\sum_j \exp(s_j / T)},$$
+#
+# $$\mathcal L = \alpha\, T^2 \sum_i p_i \log\frac{p_i}{q_i} + (1 - \alpha)\, \bigl(-\log \text{softmax}(s)_y\bigr),$$
 #
 # the mean over the batch. Why $T^2$? The gradient of the first part by $s_i$ is $(q_i - p_i) / T$, and for a large $T$ it shrinks once more with the difference itself: like $1/T^2$. The factor keeps it at the size of the second part, whatever $T$ is. The second part has no temperature. **No gradient goes to the teacher.** Logits of a thousand must do no harm.
 
@@ -737,7 +739,9 @@ plots.show(
 #
 # «Это 3», — говорит метка. «Это 3, но чем-то похожа на 8», — говорит учитель. [Дистилляция](glossary:distillation) (distillation; Hinton и др., [2015](https://arxiv.org/abs/1503.02531)) учит ученика по второй фразе. Сходство едва заметно: хороший учитель даёт восьмёрке вероятность 0,001. Поэтому логиты обеих сетей делят на [температуру](glossary:temperature) (temperature) $T$, и малые вероятности становятся видны:
 #
-# $$p_i = \frac{\exp(t_i / T)}{\sum_j \exp(t_j / T)}, \quad q_i = \frac{\exp(s_i / T)}{\sum_j \exp(s_j / T)}, \qquad \mathcal L = \alpha\, T^2 \sum_i p_i \log\frac{p_i}{q_i} + (1 - \alpha)\, \bigl(-\log \text{softmax}(s)_y\bigr),$$
+# $$p_i = \frac{\exp(t_i / T)}{\sum_j \exp(t_j / T)}, \quad q_i = \frac{\exp(s_i / T)}{\sum_j \exp(s_j / T)},$$
+#
+# $$\mathcal L = \alpha\, T^2 \sum_i p_i \log\frac{p_i}{q_i} + (1 - \alpha)\, \bigl(-\log \text{softmax}(s)_y\bigr),$$
 #
 # среднее по батчу. Зачем $T^2$? Градиент первой части по $s_i$ равен $(q_i - p_i) / T$, а при большом $T$ уменьшается и сама разность — вместе как $1/T^2$. Множитель удерживает его на уровне второй части при любом $T$. Во второй части температуры нет. **К учителю градиент не идёт.** Логиты в тысячу не должны ничего сломать.
 
@@ -1316,7 +1320,7 @@ class Encoder(nn.Module):
         )
         self.calls = 0
 
-    def forward(self, x, spoilt=False):
+    def forward(self, x):
         self.calls += 1
         x = self.blocks(self.stem(x).sin())
         if x.shape[2] == 1:
