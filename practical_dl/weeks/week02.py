@@ -1,4 +1,4 @@
-"""Week 02: drawings and printing that teach nothing.
+"""Week 02: what its tests share, and drawings and printing that teach nothing.
 
 A drawing makes a new figure; `plots.show` ends it.
 """
@@ -9,19 +9,38 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from practical_dl import check
 from practical_dl.plots import GRADIENT, PALETTE, VALUE
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler: no word on missing GPUs
 
 # -- The seminar ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def without_clipping() -> Iterator[None]:
+    """In the block torch's own clipping by the norm raises CheckFailed, however it is called."""
+    from torch.nn.utils import clip_grad  # here: torch is slow to import
+
+    def refuse(*arguments: Any, **options: Any) -> NoReturn:
+        raise check.CheckFailed("this task is to be written without torch's clip_grad_norm_")
+
+    names = ("_get_total_norm", "get_total_norm", "clip_grad_norm_", "_clip_grads_with_norm_")
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            if hasattr(clip_grad, name):
+                stack.enter_context(mock.patch.object(clip_grad, name, refuse))
+        yield
+
 
 _CELLS = ListedColormap(
     ["#f4f4f4", "#222222", "#f2b8a0", "#c81e1e"]
