@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,3 +84,101 @@ def signal(
         ax.grid(False)
     axes[0].set_yticks(range(len(rows)), rows)
     return figure
+
+
+def most_saved(run: Callable[[Any], Any], x: Any, weights: Sequence[Any]) -> int:
+    """How many tensors autograd holds at once, at most, in run(x).sum().backward().
+
+    The weights are not counted: they are there anyway; nor are numbers alone.
+    """
+    import torch
+
+    known = {w.data_ptr() for w in weights}
+    held: dict[int, int] = {}  # how often each place in memory is held
+    most = 0
+
+    class Held:
+        def __init__(self, tensor: Any) -> None:
+            nonlocal most
+            self.tensor, self.place = tensor, tensor.data_ptr()
+            if tensor.numel() > 1 and self.place not in known:
+                held[self.place] = held.get(self.place, 0) + 1
+                most = max(most, len(held))
+
+        def __del__(self) -> None:
+            if self.place in held:
+                held[self.place] -= 1
+                if not held[self.place]:
+                    del held[self.place]
+
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda one: one.tensor):
+        run(x.clone().requires_grad_()).sum().backward()
+    return most
+
+
+def norms() -> Figure:
+    """Over which numbers of a batch the two normalisations take their statistics."""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.6))
+    titles = "BatchNorm: one channel, all examples", "LayerNorm: one example, all channels"
+    for ax, title, marked in zip(axes, titles, (lambda i, j: j == 2, lambda i, j: i == 1), strict=True):
+        for i, j in np.ndindex(4, 6):
+            colour = VALUE if marked(i, j) else "white"
+            ax.add_patch(plt.Rectangle((j, 3 - i), 1, 1, facecolor=colour, edgecolor="0.4"))
+        ax.set(xlim=(-0.1, 6.1), ylim=(-0.1, 4.1), aspect="equal", xlabel="channels", ylabel="examples")
+        ax.set_title(title, fontsize=10)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.grid(False)
+        for side in ax.spines.values():
+            side.set_visible(False)
+    return figure
+
+
+# -- What the test of arithmetic shares between two engines -------------------------------------
+
+
+def run_graph(
+    leaves: Sequence[Any],
+    steps: Sequence[tuple[str, list[int]]],
+    operation: Callable[..., Any],
+    squash: Callable[[Any], Any],
+) -> list[Any]:
+    """The values of an expression: leaves, then for each step its value and a squashed copy.
+
+    steps: (name of the operation, places of its inputs among the values).
+    """
+    values = list(leaves)
+    for name, inputs in steps:
+        values.append(operation(name, *(values[i] for i in inputs)))
+        values.append(squash(values[-1]))
+    return values
+
+
+def graph_by_operations(
+    operations: Mapping[str, Callable[..., Any]],
+    leaves: Sequence[np.ndarray],
+    steps: Sequence[tuple[str, list[int]]],
+    upstream: np.ndarray,
+    summed_to: Callable[[Any, tuple[int, ...]], np.ndarray],
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The last value of an expression and the gradients of its leaves.
+
+    operations: each gives a value and a pull. summed_to: un-broadcasts a gradient to a shape.
+    """
+    pulls = []
+
+    def operation(name: str, *inputs: np.ndarray) -> np.ndarray:
+        value, pull = operations[name](*inputs)
+        pulls.append(pull)
+        return np.asarray(value)
+
+    values = run_graph(leaves, steps, operation, lambda z: 1 + np.tanh(z) / 2)
+    grads = [np.zeros(v.shape) for v in values]
+    grads[-1] = upstream
+    for number in reversed(range(len(steps))):
+        at = len(leaves) + 2 * number
+        grads[at] = grads[at] + grads[at + 1] * (1 - np.tanh(values[at]) ** 2) / 2
+        inputs = steps[number][1]
+        for i, grad in zip(inputs, pulls[number](grads[at]), strict=True):
+            grads[i] = grads[i] + summed_to(grad, values[i].shape)
+    return values[-1], grads[: len(leaves)]

@@ -216,7 +216,8 @@ for shape, before, why in [
     check.close(check.answer(unbroadcast, grad, before, call=call), leaf.grad, call, why=why, rtol=1e-9)
 call = "unbroadcast, to nine digits"
 grad = np.array([[1 / 3], [1e-7 / 7]])
-check.close(check.answer(unbroadcast, grad, (1,), call=call), [grad.sum()], call, rtol=1e-12)
+check.close(check.answer(unbroadcast, grad, (1, 1), call=call), [[grad.sum()]], call, rtol=1e-12,
+            why="be the sum, in double precision")  # fmt: skip
 ### END HIDDEN TESTS
 
 # %% mutant="unbroadcast" why="no un-broadcasting at all"
@@ -357,28 +358,28 @@ def tanh(x: np.ndarray) -> Pulled:
 
 
 # %% test="arithmetic" points=1 difficulty=2 minutes=20
-numbers, upstream = (np.array([3.0, 0.25]), np.array([5.0, 4.0])), np.array([10.0, -7.0])
-for name, operation, inputs, value, slopes in [
-    ("add", add, numbers, [8, 4.25], [[10, -7], [10, -7]]),
-    ("multiply", multiply, numbers, [15, 1], [[50, -28], [30, -1.75]]),
-    ("divide", divide, numbers, [0.6, 0.0625], [[2, -1.75], [-1.2, 0.109375]]),
-    ("power", power, numbers, [243, 0.00390625], [[4050, -0.4375], [2669.627842, 0.0379067]]),
-    ("exp", exp, numbers[:1], [20.0855369, 1.2840254], [[200.855369, -8.9881779]]),
-    ("log", log, numbers[:1], [1.0986123, -1.3862944], [[3.3333333, -28]]),
-    ("tanh", tanh, numbers[:1], [0.9950548, 0.2449187], [[0.0986604, -6.5801044]]),
-]:
-    call = f"{name} of {' and '.join(str(x.tolist()) for x in inputs)}"
-    found = check.answer(pulled, operation, *inputs, upstream=upstream, call=call)
-    check.close(found[0], value, f"the value of {call}", rtol=1e-4)
-    check.equal(len(found[1]), len(inputs), f"number of gradients of {call}")
-    for got, slope in zip(found[1], slopes, strict=True):
-        check.close(got, slope, f"pull([10, -7]) of {call}", rtol=1e-4)
-### BEGIN HIDDEN TESTS
-rng = check.rng("arithmetic")
 operations = {
     "add": add, "multiply": multiply, "divide": divide, "power": power,
     "exp": exp, "log": log, "tanh": tanh,
 }  # fmt: skip
+numbers, upstream = (np.array([3.0, 0.25]), np.array([5.0, 4.0])), np.array([10.0, -7.0])
+for name, inputs, value, wanted in [
+    ("add", numbers, [8, 4.25], [[10, -7], [10, -7]]),
+    ("multiply", numbers, [15, 1], [[50, -28], [30, -1.75]]),
+    ("divide", numbers, [0.6, 0.0625], [[2, -1.75], [-1.2, 0.109375]]),
+    ("power", numbers, [243, 0.00390625], [[4050, -0.4375], [2669.627842, 0.0379067]]),
+    ("exp", numbers[:1], [20.0855369, 1.2840254], [[200.855369, -8.9881779]]),
+    ("log", numbers[:1], [1.0986123, -1.3862944], [[3.3333333, -28]]),
+    ("tanh", numbers[:1], [0.9950548, 0.2449187], [[0.0986604, -6.5801044]]),
+]:
+    call = f"{name} of {' and '.join(str(x.tolist()) for x in inputs)}"
+    found = check.answer(pulled, operations[name], *inputs, upstream=upstream, call=call)
+    check.close(found[0], value, f"the value of {call}", rtol=1e-4)
+    check.equal(len(found[1]), len(inputs), f"number of gradients of {call}")
+    for got, slope in zip(found[1], wanted, strict=True):
+        check.close(got, slope, f"pull([10, -7]) of {call}", rtol=1e-4)
+### BEGIN HIDDEN TESTS
+rng = check.rng("arithmetic")
 oracle = {
     "add": torch.add, "multiply": torch.mul, "divide": torch.div, "power": torch.pow,
     "exp": torch.exp, "log": torch.log, "tanh": torch.tanh,
@@ -406,7 +407,7 @@ def judge_operation(name, arrays, why, wanted=None):
     with np.errstate(all="ignore"):
         found = check.answer(pulled, operations[name], *arrays, upstream=upstream, call=call)
     check.close(found[0], value, f"the value of {call}", rtol=1e-9, atol=0, why=why)
-    check.equal(len(found[1]), len(arrays), f"number of gradients of {call}")
+    check.equal(len(found[1]), len(arrays), f"number of gradients of {call}", why="be one an input")
     for i, (got, slope) in enumerate(zip(found[1], slopes, strict=True)):
         what = f"gradient {i + 1} of {call}"
         got = summed_to(got, arrays[i].shape)
@@ -469,45 +470,19 @@ def random_graph():
     return leaves, steps
 
 
-def run_graph(leaves, steps, operation, squash):
-    """The values of a random expression; after each step its squashed copy, between 0.5 and 1.5."""
-    values = list(leaves)
-    for name, inputs in steps:
-        values.append(operation(name, *(values[i] for i in inputs)))
-        values.append(squash(values[-1]))
-    return values
-
-
-def graph_by_operations(leaves, steps, upstream):
-    """The last value of a random expression and its gradients, by the operations under test."""
-    pulls = {}
-
-    def operation(name, *inputs):
-        value, pull = operations[name](*inputs)
-        pulls[len(pulls)] = pull
-        return np.asarray(value)
-
-    values = run_graph(leaves, steps, operation, lambda z: 1 + np.tanh(z) / 2)
-    grads = [np.zeros(v.shape) for v in values]
-    grads[-1] = upstream
-    for number in reversed(range(len(steps))):
-        at = len(leaves) + 2 * number
-        grads[at] = grads[at] + grads[at + 1] * (1 - np.tanh(values[at]) ** 2) / 2
-        inputs = steps[number][1]
-        for i, grad in zip(inputs, pulls[number](grads[at]), strict=True):
-            grads[i] = grads[i] + summed_to(grad, values[i].shape)
-    return values[-1], grads[: len(leaves)]
-
-
 for _ in range(4):
     leaves, steps = random_graph()
     tensors = [torch.tensor(a, requires_grad=True) for a in leaves]
-    theirs = run_graph(tensors, steps, lambda name, *v: oracle[name](*v), lambda z: 1 + torch.tanh(z) / 2)
+    theirs = week02.run_graph(
+        tensors, steps, lambda name, *v: oracle[name](*v), lambda z: 1 + torch.tanh(z) / 2
+    )
     upstream = rng.normal(size=tuple(theirs[-1].shape))
     slopes = torch.autograd.grad(theirs[-1], tensors, torch.tensor(upstream), allow_unused=True)
     call = "a random expression, " + ", ".join(name for name, _ in steps)
     with np.errstate(all="ignore"):
-        found = check.answer(graph_by_operations, leaves, steps, upstream, call=call)
+        found = check.answer(
+            week02.graph_by_operations, operations, leaves, steps, upstream, summed_to, call=call
+        )
     check.close(found[0], theirs[-1], f"the value of {call}", rtol=1e-8, why="agree with torch")
     for got, slope, leaf in zip(found[1], slopes, leaves, strict=True):
         slope = np.zeros(leaf.shape) if slope is None else slope
@@ -861,24 +836,25 @@ def index(x: np.ndarray, key) -> Pulled:
 
 
 # %% test="moving" points=0.5 difficulty=3 minutes=20
+moves = {"total": total, "amax": amax, "reshape": reshape, "transpose": transpose, "index": index}
 x = np.array([[1.0, 7.0, 3.0], [7.0, 5.0, -2.0]])
-for name, operation, options, upstream, value, slope in [
-    ("total(x, axis=1)", total, {"axis": 1}, [10.0, -3.0], [11, 10], [[10, 10, 10], [-3, -3, -3]]),
-    ("amax(x)", amax, {}, 6.0, 7, [[0, 3, 0], [3, 0, 0]]),
-    ("reshape(x, (6,))", reshape, {"shape": (6,)}, [1.0, 2, 3, 4, 5, 6],
+for call, options, upstream, value, wanted in [
+    ("total(x, axis=1)", {"axis": 1}, [10.0, -3.0], [11, 10], [[10, 10, 10], [-3, -3, -3]]),
+    ("amax(x)", {}, 6.0, 7, [[0, 3, 0], [3, 0, 0]]),
+    ("reshape(x, (6,))", {"shape": (6,)}, [1.0, 2, 3, 4, 5, 6],
      [1, 7, 3, 7, 5, -2], [[1, 2, 3], [4, 5, 6]]),
-    ("transpose(x, (1, 0))", transpose, {"axes": (1, 0)}, [[1.0, 2], [3, 4], [5, 6]],
+    ("transpose(x, (1, 0))", {"axes": (1, 0)}, [[1.0, 2], [3, 4], [5, 6]],
      [[1, 7], [7, 5], [3, -2]], [[1, 3, 5], [2, 4, 6]]),
-    ("index(x, (0, [2, 2, 0]))", index, {"key": (0, [2, 2, 0])}, [1.0, 2, 4],
+    ("index(x, (0, [2, 2, 0]))", {"key": (0, [2, 2, 0])}, [1.0, 2, 4],
      [3, 3, 1], [[4, 0, 3], [0, 0, 0]]),
 ]:  # fmt: skip
-    found = check.answer(pulled, operation, x, upstream=np.array(upstream), call=name, **options)
-    check.close(found[0], value, f"the value of {name}")
-    check.equal(len(found[1]), 1, f"number of gradients of {name}")
-    check.close(found[1][0], slope, f"the gradient of {name}")
+    move = moves[call.split("(")[0]]
+    found = check.answer(pulled, move, x, upstream=np.array(upstream), call=call, **options)
+    check.close(found[0], value, f"the value of {call}")
+    check.equal(len(found[1]), 1, f"number of gradients of {call}")
+    check.close(found[1][0], wanted, f"the gradient of {call}")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("moving")
-moves = {"total": total, "amax": amax, "reshape": reshape, "transpose": transpose, "index": index}
 
 
 def torch_move(name, x, options):
@@ -1530,13 +1506,12 @@ def lift(function: Callable, *inputs) -> Dual:
     """
     ### BEGIN SOLUTION
     level = max(x.level for x in inputs if isinstance(x, Dual))
-    moves = [isinstance(x, Dual) and x.level == level for x in inputs]
-    values = [x.value if m else x for x, m in zip(inputs, moves, strict=True)]
+    moving = [i for i, x in enumerate(inputs) if isinstance(x, Dual) and x.level == level]
+    values = [x.value if i in moving else x for i, x in enumerate(inputs)]
     value = function(*values)
     tangent = np.zeros(np.shape(value))
-    for push, x, m in zip(PUSH[function], inputs, moves, strict=True):
-        if m:
-            tangent = tangent + push(x.tangent, *values)
+    for i in moving:
+        tangent = tangent + PUSH[function][i](inputs[i].tangent, *values)
     return Dual(value, tangent, level)
     ### END SOLUTION
 
@@ -1562,6 +1537,17 @@ def hvp(gradient: Callable, x: np.ndarray, v: np.ndarray) -> np.ndarray:
     ### END SOLUTION
 
 
+# %%
+def speed(function: Callable, x, v):
+    """The second part of your jvp: for derivatives within derivatives."""
+    return jvp(function, x, v)[1]
+
+
+def unfolded(x):
+    """A Dual as (value, tangent, level), with duals inside unfolded in their turn."""
+    return (unfolded(x.value), unfolded(x.tangent), x.level) if isinstance(x, Dual) else x
+
+
 # %% test="duals" points=1 difficulty=4 minutes=30
 found = check.answer(jvp, lambda x: x * x, 3.0, 10.0, call="jvp(x * x, 3, 10)")
 check.close(found, [9, 60], "jvp(lambda x: x * x, 3.0, 10.0)", why="give the value and its speed")
@@ -1569,7 +1555,7 @@ found = check.answer(jvp, lambda x: np.exp(2 * x) / x, np.array([0.5, 3.0]), np.
                      call="jvp(exp(2x) / x, ...)")  # fmt: skip
 check.close(found[1], [0, -448.2542], "jvp(lambda x: np.exp(2 * x) / x, ...)", atol=1e-3, why="be J v")
 call = "the derivative of x * (derivative of x + y towards y) towards x"
-found = check.answer(jvp, lambda x: x * jvp(lambda y: x + y, 5.0, 1.0)[1], 3.0, 1.0, call=call)
+found = check.answer(jvp, lambda x: x * speed(lambda y: x + y, 5.0, 1.0), 3.0, 1.0, call=call)
 check.close(found[1], 1, call, why="keep the two levels apart")
 found = check.answer(hvp, lambda x: 4 * x**3, np.array([1.0, 2.0]), np.array([10.0, -1.0]), call="hvp")
 check.close(found, [120, -48], "hvp of the gradient of x ** 4", why="be the second derivative times v")
@@ -1587,15 +1573,15 @@ for name, function, inputs, wanted in [
     made = lift(function, *inputs)
     for part, want in zip(("value", "tangent", "level"), wanted, strict=True):
         check.close(check.attribute(made, part, name), want, f"{part} of {name}", why="follow the rules")
-made = lift(np.multiply, Dual(3, 10, 2), Dual(7, 100, 5))
-check.close(check.attribute(made, "level", "lift"), 5, "level of a product of levels 2 and 5")
+call = "the product of Dual(3, 10, level 2) and Dual(7, 100, level 5)"
+product = check.answer(unfolded, lift(np.multiply, Dual(3, 10, 2), Dual(7, 100, 5)), call=call)
+check.equal(product[2], 5, f"level of {call}", why="be the higher one")
 why = "be a dual of the lower level, which was a constant"
-for part, first, second in (("value", 21, 70), ("tangent", 300, 1000)):
-    inner = getattr(made, part)
-    call = f"{part} of the product of Dual(3, 10, 2) and Dual(7, 100, 5)"
-    check.equal(check.kind_of(inner), "Dual", f"kind of the {part}", why=why)
-    check.close(check.attribute(inner, "value", call), first, f"value of the {call}", why=why)
-    check.close(check.attribute(inner, "tangent", call), second, f"tangent of the {call}", why=why)
+for part, inside, first, second in (("value", product[0], 21, 70), ("tangent", product[1], 300, 1000)):
+    check.that(isinstance(inside, tuple), f"give {call} a {part} that is a dual of level 2")
+    check.equal(len(inside), 3, f"parts of the {part} of {call}", why=why)
+    check.close(inside[0], first, f"value of the {part} of {call}", why=why)
+    check.close(inside[1], second, f"tangent of the {part} of {call}", why=why)
 for call, inputs in [
     ("lift(np.add, Dual of (3,), zeros (2, 3))", (Dual(np.zeros(3), [1, 2, 3], 1), np.zeros((2, 3)))),
     ("lift(np.add, zeros (2, 3), Dual of (3,))", (np.zeros((2, 3)), Dual(np.zeros(3), [1, 2, 3], 1))),
@@ -1620,7 +1606,7 @@ functions = {
 calls = []
 for name, function in functions.items():
     x, v = rng.normal(size=(2, 4))
-    value, speed = torch.func.jvp(lambda z, f=function: f(torch, z), (torch.tensor(x),), (torch.tensor(v),))
+    value, rate = torch.func.jvp(lambda z, f=function: f(torch, z), (torch.tensor(x),), (torch.tensor(v),))
 
     def used(z, f=function):
         calls.append(1)
@@ -1632,7 +1618,7 @@ for name, function in functions.items():
     check.equal(len(found), 2, f"parts of jvp ({name})", why="be two: the value and its speed")
     check.close(found[0], value, f"the value of jvp ({name})", rtol=1e-9, why="agree with torch.func.jvp")
     why = "agree with torch.func.jvp, to nine digits"
-    check.close(found[1], speed, f"the speed of jvp ({name})", rtol=1e-9, atol=1e-11, why=why)
+    check.close(found[1], rate, f"the speed of jvp ({name})", rtol=1e-9, atol=1e-11, why=why)
 found = check.answer(jvp, lambda x: x * x / 4, 3, 5, call="jvp(x * x / 4, 3, 5) of whole numbers")
 check.close(found, [2.25, 7.5], "jvp(x * x / 4, 3, 5)", why="take whole numbers")
 found = check.answer(jvp, lambda x: x * x, np.array([3.0]), np.array([0.0]), call="jvp with v = 0")
@@ -1640,14 +1626,15 @@ check.close(found[1], [0], "jvp(x * x, [3], [0])", why="be 0 where nothing moves
 
 # Derivatives within derivatives.
 for name, function, want in [
-    ("x * d(x + y)/dy", lambda x: x * jvp(lambda y: x + y, 5.0, 1.0)[1], 1),
-    ("d(x * y)/dy", lambda x: jvp(lambda y: x * y, 5.0, 1.0)[1], 1),
-    ("d(y * y)/dy at y = x ** 2", lambda x: jvp(lambda y: y * y, x * x, 1.0)[1], 12),
-    ("d(x * y * y)/dy at y = x", lambda x: jvp(lambda y: x * y * y, x, 1.0)[1], 12),
-    ("x * d(7)/dy", lambda x: x * jvp(lambda y: 7.0, 5.0, 1.0)[1], 0),
-    ("x + d(x)/dy", lambda x: x + jvp(lambda y: x, 5.0, 1.0)[1], 1),
+    ("x * d(x + y)/dy", lambda x: x * speed(lambda y: x + y, 5.0, 1.0), 1),
+    ("d(x * y)/dy", lambda x: speed(lambda y: x * y, 5.0, 1.0), 1),
+    ("d(y * y)/dy at y = x ** 2", lambda x: speed(lambda y: y * y, x * x, 1.0), 12),
+    ("d(x * y * y)/dy at y = x", lambda x: speed(lambda y: x * y * y, x, 1.0), 12),
+    ("x * d(7)/dy", lambda x: x * speed(lambda y: 7.0, 5.0, 1.0), 0),
+    ("x + d(x)/dy", lambda x: x + speed(lambda y: x, 5.0, 1.0), 1),
+    ("x * d(x)/dy", lambda x: x * speed(lambda y: x, 5.0, 1.0), 0),
     ("third derivative of z ** 4",
-     lambda x: jvp(lambda y: jvp(lambda z: z * z * z * z, y, 1.0)[1], x, 1.0)[1], 72),
+     lambda x: speed(lambda y: speed(lambda z: z * z * z * z, y, 1.0), x, 1.0), 72),
 ]:  # fmt: skip
     found = check.answer(jvp, function, 3.0, 1.0, call=f"jvp of {name}")
     check.close(found[1], want, f"the derivative of {name} towards x", why="keep all levels apart")
@@ -1688,12 +1675,12 @@ check.close(found, np.zeros(3), "hvp of a constant gradient", why="be 0")
 ### END HIDDEN TESTS
 
 # %% mutant="duals" why="forgets the product rule: one input moves at a time"
-# - tangent = tangent + push(x.tangent, *values)
-# + tangent = np.zeros(np.shape(value)) + push(x.tangent, *values)
+# - tangent = tangent + PUSH[function][i](inputs[i].tangent, *values)
+# + tangent = np.zeros(np.shape(value)) + PUSH[function][i](inputs[i].tangent, *values)
 
 # %% mutant="duals" why="perturbation confusion: levels are not told apart"
-# - moves = [isinstance(x, Dual) and x.level == level for x in inputs]
-# + moves = [isinstance(x, Dual) for x in inputs]
+# - moving = [i for i, x in enumerate(inputs) if isinstance(x, Dual) and x.level == level]
+# + moving = [i for i, x in enumerate(inputs) if isinstance(x, Dual)]
 
 # %% mutant="duals" why="perturbation confusion: one level for all"
 # - level = next(LEVELS)
@@ -1712,11 +1699,10 @@ check.close(found, np.zeros(3), "hvp of a constant gradient", why="be 0")
 # + tangent = 0.0
 
 # %% mutant="duals" why="rules of constants are run with a speed of 0: 0 times NaN"
-# - for push, x, m in zip(PUSH[function], inputs, moves, strict=True):
-# -     if m:
-# -         tangent = tangent + push(x.tangent, *values)
-# + for push, x, m in zip(PUSH[function], inputs, moves, strict=True):
-# +     tangent = tangent + push(x.tangent if m else 0.0, *values)
+# - for i in moving:
+# -     tangent = tangent + PUSH[function][i](inputs[i].tangent, *values)
+# + for i, x in enumerate(inputs):
+# +     tangent = tangent + PUSH[function][i](x.tangent if i in moving else 0.0, *values)
 
 # %% mutant="duals" why="finite differences"
 # - return jvp(gradient, x, v)[1]
@@ -1905,10 +1891,10 @@ def exact(x):
     return value, np.exp(-x) / rest, -np.exp(-x) / rest**2
 
 
-def second(x, upstream):
-    """First and second derivative of what the student wrote, weighted."""
+def second(one, x, upstream):
+    """First and second derivative of a function, weighted."""
     leaf = x.clone().requires_grad_()
-    (first,) = torch.autograd.grad((log1mexp(leaf) * upstream).sum(), leaf, create_graph=True)
+    (first,) = torch.autograd.grad((one(leaf) * upstream).sum(), leaf, create_graph=True)
     (twice,) = torch.autograd.grad((first * upstream).sum(), leaf)
     return first.detach(), twice
 
@@ -1929,26 +1915,45 @@ for numbers, why in [
     got = check.gradient_of(log1mexp, x, upstream=upstream, call="log1mexp")[0]
     want = first * upstream.numpy()
     check.close(got, want, f"the gradient at {numbers}", rtol=1e-12, atol=0, why=why)
-    got = check.answer(second, x, upstream, call="the second derivative")
+    got = check.answer(second, log1mexp, x, upstream, call="the second derivative")
     call = f"the second derivative at {numbers}"
     check.close(got[1], twice * upstream.numpy() ** 2, call, rtol=1e-11, atol=0, why=why)
+
+
+class Memory:
+    """What torch hands to forward and backward, as far as it matters here."""
+
+    needs_input_grad = (True,)
+
+    def save_for_backward(self, *tensors):
+        self.saved_tensors = tensors
+
+
+memory, x, upstream = Memory(), torch.tensor([[0.3, 2.0, 5.0]]), torch.tensor([[7.0, -3.0, 2.0]])
+check.answer(Log1mExp.forward, memory, x, call="forward(ctx, x)", changes=True)
+found = check.answer(Log1mExp.backward, memory, upstream, call="backward(ctx, grad)", changes=True)
+want = upstream.numpy() * exact(x.numpy().astype(float))[1]
+check.close(found, want, "backward(ctx, grad)", rtol=1e-5, why="have the shape of x")
 x = torch.tensor(rng.uniform(0.05, 4, size=(3, 2, 4)), requires_grad=True)
 for test, what in ((torch.autograd.gradcheck, "gradcheck"), (torch.autograd.gradgradcheck, "gradgradcheck")):
     passed = check.answer(test, log1mexp, (x,), raise_exception=False, call=what)
     check.that(passed is True, f"pass torch.autograd.{what}")
 x = torch.tensor(rng.uniform(0.05, 4, size=(2, 5)))
 upstream = torch.tensor(rng.normal(size=(2, 5)))
-found = check.gradient_of(lambda z: log1mexp(log1mexp(-log1mexp(z)) * -2), x, upstream=upstream, call="three of them")
 
 
-def threefold(z):
+def threefold(z, one):
     for sign in (-1, -2):
-        z = sign * torch.log(-torch.expm1(-z))
-    return torch.log(-torch.expm1(-z))
+        z = sign * one(z)
+    return one(z)
 
 
-want = torch.autograd.functional.vjp(threefold, x, upstream)[1]
-check.close(found[0], want, "three log1mexp in each other", rtol=1e-6, why="keep what each has saved apart")
+call = "three log1mexp in each other"
+found = check.gradient_of(lambda z: threefold(z, log1mexp), x, upstream=upstream, call=call)
+want = torch.autograd.functional.vjp(
+    lambda z: threefold(z, lambda t: torch.log(-torch.expm1(-t))), x, upstream
+)[1]
+check.close(found[0], want, call, rtol=1e-6, why="keep what each has saved apart")
 for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
     x = torch.tensor([1e-6, 0.3, 2.0, 30.0], dtype=dtype)
     found = check.answer(log1mexp, x, call=f"log1mexp of {dtype}")
@@ -2065,3 +2070,1684 @@ plots.show(
     "Three rows of relative errors over x from 1e-24 to 300: yours stays near 1e-16 everywhere, torch.where "
     "has no number for the smallest x, the plain formula has none there and large errors on both sides."
 )
+
+# %% [markdown]
+# ## 6. Memory for time: checkpoints
+# The way back needs the values of the way forward, so training keeps **all** of them: memory grows with depth. Or throw them away and compute them once more. Cut $n$ layers into $k$ segments and keep the $k$ inputs of the segments; on the way back run one segment at a time again, and keep its values for that while only. At most
+#
+# $$k + \text{longest segment} \;\approx\; k + \frac{n}{k}$$
+#
+# values are alive at once, least at $k \approx \sqrt n$: $2\sqrt n$ instead of $n$, for one more forward pass (Chen et al., 2016). Whole numbers can reach exactly $\lceil 2\sqrt n\,\rceil$.
+#
+# The trap is chance. [Dropout](glossary:Dropout) in the second run must drop **what it dropped in the first**, or the gradient belongs to another network. And afterwards the generator must stand where it would have stood without checkpoints.
+#
+# {{task:checkpoint}}
+#
+# `forward` runs without a graph by itself: `autograd.Function` sees to that. `backward` runs the segment with a graph (`torch.enable_grad`) and asks it for gradients (`torch.autograd.grad`). All layers run on the CPU here; `torch.get_rng_state` is their generator's.
+
+# %% [markdown] lang="ru"
+# ## 6. Память в обмен на время: контрольные точки
+# Обратному пути нужны значения прямого, поэтому обучение хранит их **все**: память растёт с глубиной. А можно выбросить их и посчитать ещё раз (checkpointing, «контрольные точки»). Разрежьте $n$ слоёв на $k$ отрезков и храните $k$ входов этих отрезков; на обратном пути прогоняйте отрезки заново по одному и держите их значения только это время. Одновременно живут самое большее
+#
+# $$k + \text{самый длинный отрезок} \;\approx\; k + \frac{n}{k}$$
+#
+# значений; меньше всего их при $k \approx \sqrt n$: $2\sqrt n$ вместо $n$ ценой ещё одного прямого прохода (Chen и др., 2016). В целых числах достижимо ровно $\lceil 2\sqrt n\,\rceil$.
+#
+# Ловушка — случайность. [Дропаут](glossary:Dropout) (dropout) при втором прогоне обязан выбросить **то же, что при первом**, иначе градиент принадлежит другой сети. А генератор случайных чисел потом должен стоять там же, где стоял бы без контрольных точек.
+#
+# {{task:checkpoint}}
+#
+# `forward` и так работает без графа: об этом заботится `autograd.Function`. `backward` прогоняет отрезок с графом (`torch.enable_grad`) и спрашивает у него градиенты (`torch.autograd.grad`). Все слои здесь считают на CPU; состояние их генератора даёт `torch.get_rng_state`.
+
+
+# %%
+def checkpointed(layers: Sequence[nn.Module], lengths: Sequence[int], x: torch.Tensor) -> torch.Tensor:
+    """Run layers in segments of these lengths, each by your Checkpoint."""
+    start = 0
+    for length in lengths:
+        segment = nn.Sequential(*layers[start : start + length])
+        weights = [p for p in segment.parameters() if p.requires_grad]
+        x = Checkpoint.apply(segment, x, *weights)
+        start += length
+    return x
+
+
+# %% solution="checkpoint"
+def plan(layers: int) -> list[int]:
+    """Lengths of segments, one or more layers each, that add up to the number of layers.
+
+    Number of segments + longest segment is as small as can be: ceil(2 sqrt(layers)).
+    plan(9) -> [3, 3, 3]
+    """
+    ### BEGIN SOLUTION
+    length = math.ceil(math.sqrt(layers))
+    return [min(length, layers - start) for start in range(0, layers, length)]
+    ### END SOLUTION
+
+
+class Checkpoint(torch.autograd.Function):
+    """A segment of which only the input is kept."""
+
+    @staticmethod
+    def forward(ctx, segment: Callable, x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        """segment: a function of x. weights: the parameters that it uses and that need gradients."""
+        ### BEGIN SOLUTION
+        ctx.segment, ctx.state = segment, torch.get_rng_state()
+        ctx.save_for_backward(x, *weights)
+        return segment(x)
+        ### END SOLUTION
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple:
+        """None for segment, then the gradients of x and of each weight."""
+        ### BEGIN SOLUTION
+        x, *weights = ctx.saved_tensors
+        x = x.detach().requires_grad_()
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.set_rng_state(ctx.state)
+            y = ctx.segment(x)
+        return None, *torch.autograd.grad(y, [x, *weights], grad)
+        ### END SOLUTION
+
+
+# %% test="checkpoint" points=0.5 difficulty=4 minutes=25
+check.equal(sorted(check.answer(plan, 9, call="plan(9)")), [3, 3, 3], "plan(9)", why="be √9 segments of √9")
+torch.manual_seed(0)
+layers = [nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(6)]
+x, upstream = torch.randn(3, 4), torch.randn(3, 4)
+(want,) = check.gradient_of(nn.Sequential(*layers), x, upstream=upstream, call="the layers")
+call = "checkpointed(layers, [2, 1, 3], x)"
+(found,) = check.gradient_of(lambda x: checkpointed(layers, [2, 1, 3], x), x, upstream=upstream, call=call)
+check.close(found, want, f"the gradient of {call}", rtol=1e-4, atol=1e-7, why="be that without checkpoints")
+### BEGIN HIDDEN TESTS
+rng = check.rng("checkpoint")
+for n in [*range(1, 60), 64, 99, 100, 101, 1000]:
+    call = f"plan({n})"
+    lengths = check.answer(plan, n, call=call)
+    check.equal(sum(lengths), n, f"sum of {call}", why="be the number of layers")
+    check.that(min(lengths) >= 1, f"give every segment of {call} a layer")
+    best = math.isqrt(4 * n - 1) + 1
+    check.equal(len(lengths) + max(lengths), best, f"segments + longest of {call}", why="be as small as can be")
+runs = [0]
+
+
+class Counted(nn.Module):
+    """A layer with dropout that counts how often it runs."""
+
+    def __init__(self, width, drop):
+        super().__init__()
+        self.inner, self.drop = nn.Linear(width, width), nn.Dropout(drop)
+
+    def forward(self, x):
+        runs[0] += 1
+        return self.drop(torch.tanh(self.inner(x)))
+
+
+def gradients(run, layers, x, upstream, seed):
+    """Value, gradients of x (None if it needs none) and of all weights, the runs, the generator."""
+    for layer in layers:
+        layer.zero_grad()
+    torch.manual_seed(seed)
+    runs[0] = 0
+    y = run(x)
+    forward = runs[0]
+    known = {p.data_ptr() for layer in layers for p in layer.parameters()}
+    (y * upstream).sum().backward()
+    weights = [p.grad for layer in layers for p in layer.parameters()]
+    after = float(torch.rand(()))
+    return y, x.grad, weights, (forward, runs[0]), after, len(known)
+
+
+def saved(run, x, known):
+    """How many tensors are kept for the way back, but for those at known places."""
+    places = set()
+
+    def pack(tensor):
+        if tensor.numel() > 1:
+            places.add(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = run(x)
+    return len(places - known) + 0 * y.numel()
+
+
+state = torch.get_rng_state()
+for drop, lengths, needs in [
+    (0.0, [1, 1, 1], True),
+    (0.0, [2, 4], True),
+    (0.0, [2, 3], False),
+    (0.4, [5], True),
+    (0.4, [1, 4, 2], True),
+    (0.5, [3, 3, 3], False),
+]:
+    torch.manual_seed(int(rng.integers(1_000_000)))
+    layers = [Counted(6, drop).double() for _ in range(sum(lengths))]
+    numbers, upstream = torch.randn(4, 6).double(), torch.randn(4, 6).double()
+    seed = int(rng.integers(1_000_000))
+    call = f"checkpointed(layers, {lengths}, x), dropout {drop}"
+    answers = []
+    for run in (nn.Sequential(*layers), lambda x, k=layers, n=lengths: checkpointed(k, n, x)):
+        x = numbers.clone().requires_grad_(needs)
+        answers.append(check.answer(gradients, run, layers, x, upstream, seed, call=call, changes=True))
+    want, got = answers
+    check.close(got[0], want[0], f"the value of {call}", rtol=1e-9, why="be that of the layers")
+    check.equal(got[3][0], len(layers), f"layers run on the way forward of {call}", why="run each once")
+    check.equal(got[3][1], 2 * len(layers), f"layers run in all by {call}", why="run each twice")
+    why = "be the gradient without checkpoints"
+    why += ": dropout drops the same again" if drop else ""
+    if needs:
+        check.close(got[1], want[1], f"gradient of x by {call}", rtol=1e-9, atol=1e-12, why=why)
+    for a, b in zip(got[2], want[2], strict=True):
+        check.close(a, b, f"gradient of a weight by {call}", rtol=1e-9, atol=1e-12, why=why)
+    why = "leave the generator where it would be without checkpoints"
+    check.close(got[4], want[4], f"the next random number after {call}", why=why)
+    places = {p.data_ptr() for layer in layers for p in layer.parameters()}
+    x = numbers.clone().requires_grad_()
+    kept = check.answer(saved, lambda x, k=layers, n=lengths: checkpointed(k, n, x), x, places, call=call, changes=True)
+    check.that(kept <= len(lengths), "keep no more than the input of each segment")
+
+
+def two_ways(layers, first, second):
+    """Two passes forward, then the gradients of the first, and of both."""
+    torch.manual_seed(5)
+    a, b = first.clone().requires_grad_(), second.clone().requires_grad_()
+    y, z = checkpointed(layers, [2, 1], a), checkpointed(layers, [2, 1], b)
+    torch.rand(17)
+    return torch.autograd.grad((y * y).sum(), a), torch.autograd.grad((z * z).sum(), b)
+
+
+def two_ways_plain(layers, first, second):
+    torch.manual_seed(5)
+    a, b = first.clone().requires_grad_(), second.clone().requires_grad_()
+    y, z = nn.Sequential(*layers)(a), nn.Sequential(*layers)(b)
+    return torch.autograd.grad((y * y).sum(), a), torch.autograd.grad((z * z).sum(), b)
+
+
+torch.manual_seed(int(rng.integers(1_000_000)))
+layers = [Counted(5, 0.3).double() for _ in range(3)]
+first, second = torch.randn(2, 4, 5).double()
+want = check.plain(two_ways_plain(layers, first, second), "the layers")
+found = check.answer(two_ways, layers, first, second, call="two passes, then both gradients", changes=True)
+for i in range(2):
+    why = "use its own input and its own dropout"
+    check.close(found[i][0], want[i][0], f"gradient of pass {i + 1} of two", rtol=1e-9, atol=1e-12, why=why)
+
+
+class Notes:
+    """What torch hands to forward and backward, as far as it matters here."""
+
+    def save_for_backward(self, *tensors):
+        self.saved_tensors = tensors
+
+
+notes, layer = Notes(), nn.Linear(3, 2)
+numbers, upstream = torch.randn(4, 3), torch.randn(4, 2)
+weights = list(layer.parameters())
+with torch.no_grad():
+    notes.needs_input_grad = (False, True, *(True for _ in weights))
+    check.answer(Checkpoint.forward, notes, layer, numbers, *weights, call="forward", changes=True)
+    found = check.answer(Checkpoint.backward, notes, upstream, call="backward(ctx, grad)", changes=True)
+want = [upstream @ layer.weight, upstream.T @ numbers, upstream.sum(0)]
+check.equal(len(found), 4, "number of gradients of backward", why="be one an argument of forward")
+check.that(found[0] is None, "give None for the segment, which is no tensor")
+for got, slope in zip(found[1:], want, strict=True):
+    check.close(got, slope, "backward(ctx, grad)", rtol=1e-4, atol=1e-5, why="have the shapes of x and weights")
+torch.set_rng_state(state)
+### END HIDDEN TESTS
+
+# %% mutant="checkpoint" why="dropout draws a new mask in the second run"
+# - torch.set_rng_state(ctx.state)
+
+# %% mutant="checkpoint" why="the generator is set back for good"
+# - with torch.random.fork_rng(devices=[]), torch.enable_grad():
+# + with torch.enable_grad():
+
+# %% mutant="checkpoint" why="keeps the graph: nothing is saved, nothing recomputed"
+# - return segment(x)
+# + with torch.enable_grad():
+# +     ctx.leaf = x.detach().requires_grad_()
+# +     ctx.y = segment(ctx.leaf)
+# + return ctx.y.detach()
+# - x = x.detach().requires_grad_()
+# - with torch.random.fork_rng(devices=[]), torch.enable_grad():
+# -     torch.set_rng_state(ctx.state)
+# -     y = ctx.segment(x)
+# + x, y = ctx.leaf, ctx.y
+
+# %% mutant="checkpoint" why="the gradient that arrives is forgotten"
+# - return None, *torch.autograd.grad(y, [x, *weights], grad)
+# + return None, *torch.autograd.grad(y.sum(), [x, *weights])
+
+# %% mutant="checkpoint" why="weights get no gradient"
+# - return None, *torch.autograd.grad(y, [x, *weights], grad)
+# + return None, *torch.autograd.grad(y, [x], grad), *(None for _ in weights)
+
+# %% mutant="checkpoint" why="one memory for all segments"
+# - ctx.segment, ctx.state = segment, torch.get_rng_state()
+# + ctx.segment, Checkpoint.state = segment, torch.get_rng_state()
+# - torch.set_rng_state(ctx.state)
+# + torch.set_rng_state(Checkpoint.state)
+
+# %% mutant="checkpoint" why="the root rounded down and a rest at the end"
+# - length = math.ceil(math.sqrt(layers))
+# - return [min(length, layers - start) for start in range(0, layers, length)]
+# + length = math.isqrt(layers)
+# + return [length] * (length - 1) + [layers - length * (length - 1)]
+
+# %% mutant="checkpoint" why="each layer a segment"
+# - length = math.ceil(math.sqrt(layers))
+# + length = 1
+
+# %% mutant="checkpoint" why="notes the generator after the run"
+# - ctx.segment, ctx.state = segment, torch.get_rng_state()
+# - ctx.save_for_backward(x, *weights)
+# - return segment(x)
+# + ctx.segment = segment
+# + ctx.save_for_backward(x, *weights)
+# + y = segment(x)
+# + ctx.state = torch.get_rng_state()
+# + return y
+
+
+# %% alternative="checkpoint" why="tries every number of segments; sets the generator back by hand"
+def plan(layers):
+    def even(k):
+        return [layers // k + (i < layers % k) for i in range(k)]
+
+    return min((even(k) for k in range(1, layers + 1)), key=lambda lengths: len(lengths) + max(lengths))
+
+
+class Checkpoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, segment, x, *weights):
+        ctx.kept = x.detach().clone()
+        ctx.weights, ctx.segment = weights, segment
+        ctx.rng = torch.random.get_rng_state()
+        with torch.no_grad():
+            return segment(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        now = torch.random.get_rng_state()
+        torch.random.set_rng_state(ctx.rng)
+        with torch.enable_grad():
+            leaf = ctx.kept.requires_grad_(True)
+            out = ctx.segment(leaf)
+        torch.random.set_rng_state(now)
+        found = torch.autograd.grad([out], [leaf, *ctx.weights], [grad])
+        return (None, *found)
+
+
+# %%
+# Checkpoint the first m of 64 layers by your plan, and let the rest keep everything.
+torch.manual_seed(0)
+deep = [nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(64)]
+batch = torch.randn(16, 32)
+points = {}
+for name, cut in {
+    "by your plan": lambda m: plan(m) if m else [],
+    "two segments": lambda m: [m // 2, m - m // 2] if m > 1 else [],
+}.items():
+    measured = []
+    for m in (0, 4, 9, 16, 25, 36, 49, 64):
+        lengths = cut(m)
+        alive = week02.most_saved(
+            lambda x, lengths=lengths: nn.Sequential(*deep[sum(lengths) :])(checkpointed(deep, lengths, x)),
+            batch,
+            [p for layer in deep for p in layer.parameters()],
+        )
+        measured.append((sum(lengths), alive))
+    points[name] = list(zip(*measured, strict=True))
+ax = plots.curves(points, "64 layers: what is kept against what is computed twice",
+                  "layers that run a second time", "values alive at once, at most")  # fmt: skip
+for line in ax.lines:
+    line.set_marker("o")
+ax.set_ylim(0, 70)
+print(f"all kept: {points['by your plan'][1][0]}, all by your plan: {points['by your plan'][1][-1]}")
+plots.show(
+    "A curve that falls from 65 values alive and nothing run twice to about 17 alive and all 64 layers run "
+    "twice; two segments only get down to about 34."
+)
+
+# %%
+if device == "cuda":  # in full, on a GPU: the same in megabytes
+    wide = [nn.Sequential(nn.Linear(1024, 1024), nn.Tanh()).to(device) for _ in range(64)]
+    big = torch.randn(8192, 1024, device=device)
+    for name, lengths in {"all kept": [], "√n plan": plan(64)}.items():
+        weights_there = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        for _ in range(2):  # the first pass warms up
+            begun.record()
+            nn.Sequential(*wide[sum(lengths) :])(checkpointed(wide, lengths, big)).sum().backward()
+            ended.record()
+        torch.cuda.synchronize()
+        peak = (torch.cuda.max_memory_allocated() - weights_there) / 2**20
+        print(f"{name}: {peak:,.0f} MiB at most, {begun.elapsed_time(ended):.0f} ms")
+    del wide, big
+else:
+    print("No GPU here: its memory is measured with profile = 'full' on one.")
+
+# %% [markdown]
+# ## 7. Sixteen bits: loss scaling
+# Half of the bits, half of the memory, and matrix products many times as fast: [mixed precision](glossary:Mixed-Precision) computes in `float16` and keeps the weights in `float32` (Micikevicius et al., 2018). But the smallest positive `float16` is $6 \cdot 10^{-8}$, and gradients of a mean over a batch are small: what is smaller is rounded to **zero**, silently. The way out costs one multiplication: [loss scaling](glossary:Loss-Scaling). Multiply the loss by $S$, and by the chain rule all gradients are $S$ times as large; divide them by $S$ in `float32` before the step.
+#
+# Which $S$? As large as it goes without overflow, and that is found by trial:
+#
+# - gradients with an `inf` or NaN: **no** step at all, $S \leftarrow S / \text{factor}$;
+# - `patience` steps in a row that went well: $S \leftarrow S \cdot \text{factor}$, and the count starts again. It starts again after an overflow, too.
+#
+# {{task:loss_scaler}}
+#
+# `unscale` may be called before `step`, so that one can clip true gradients in between; then `step` must not divide a second time. After a `step` the next gradients are new ones. Parameters without a gradient are passed over; `zero_grad` stays the business of the loop. (`bfloat16` has the range of `float32` and needs none of this; it pays with precision.)
+
+# %% [markdown] lang="ru"
+# ## 7. Шестнадцать бит: масштабирование потерь
+# Вдвое меньше бит, вдвое меньше памяти, а произведения матриц в разы быстрее: [смешанная точность](glossary:Mixed-Precision) (mixed precision) считает в `float16`, а веса хранит во `float32` (Micikevicius и др., 2018). Но наименьшее положительное `float16` — это $6 \cdot 10^{-8}$, а градиенты среднего по батчу малы: всё, что ещё меньше, молча округляется до **нуля**. Выход стоит одного умножения — это [масштабирование потерь](glossary:Loss-Scaling) (loss scaling). Умножьте потери на $S$ — по цепному правилу все градиенты вырастут в $S$ раз; перед шагом разделите их на $S$ уже во `float32`.
+#
+# Какое взять $S$? Наибольшее, при котором нет переполнения, а оно находится пробами:
+#
+# - в градиентах есть `inf` или NaN: шага **нет** вовсе, $S \leftarrow S / \text{factor}$;
+# - `patience` удачных шагов подряд: $S \leftarrow S \cdot \text{factor}$, и счёт начинается заново. После переполнения он тоже начинается заново.
+#
+# {{task:loss_scaler}}
+#
+# `unscale` могут вызвать до `step`, чтобы в промежутке обрезать настоящие градиенты; тогда `step` не должен делить второй раз. После `step` следующие градиенты — новые. Параметры без градиента пропускаются; `zero_grad` остаётся делом цикла. (У `bfloat16` диапазон как у `float32`, и ему всё это не нужно; он платит точностью.)
+
+
+# %% solution="loss_scaler"
+class LossScaler:
+    """Keeps float16 gradients away from 0 and from infinity. `scale` is the factor S of now."""
+
+    def __init__(self, scale: float = 2.0**16, factor: float = 2.0, patience: int = 2000) -> None:
+        ### BEGIN SOLUTION
+        self.scale, self.factor, self.patience = scale, factor, patience
+        self.good, self.unscaled = 0, False
+        ### END SOLUTION
+
+    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss times the scale: call backward on this one."""
+        ### BEGIN SOLUTION
+        return loss * self.scale
+        ### END SOLUTION
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients of all parameters of the optimizer by the scale; once a step."""
+        ### BEGIN SOLUTION
+        if not self.unscaled:
+            for p in self._with_gradient(optimizer):
+                p.grad.div_(self.scale)
+        self.unscaled = True
+        ### END SOLUTION
+
+    def step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Unscale, step if all gradients are finite, adapt the scale. Whether a step was taken."""
+        ### BEGIN SOLUTION
+        self.unscale(optimizer)
+        finite = all(bool(p.grad.isfinite().all()) for p in self._with_gradient(optimizer))
+        self.unscaled = False
+        if finite:
+            optimizer.step()
+            self.good += 1
+            if self.good == self.patience:
+                self.scale, self.good = self.scale * self.factor, 0
+        else:
+            self.scale, self.good = self.scale / self.factor, 0
+        return finite
+
+    def _with_gradient(self, optimizer):
+        return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        ### END SOLUTION
+
+
+# %% test="loss_scaler" points=0.5 difficulty=3 minutes=20
+weight = torch.tensor([5.0, 7.0], requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.1)
+scaler = LossScaler(scale=64.0, factor=4.0, patience=3)
+found = check.answer(scaler.scaled, torch.tensor(3.0), call="scaled(3) at scale 64")
+check.close(found, 192, "scaled(3) at scale 64", why="multiply the loss by the scale")
+for number, (grad, taken, left, scale) in enumerate([
+    ([64.0, 128.0], True, [4.9, 6.8], 64),
+    ([math.inf, 1.0], False, [4.9, 6.8], 16),
+    ([16.0, 0.0], True, [4.8, 6.8], 16),
+], 1):  # fmt: skip
+    weight.grad = torch.tensor(grad)
+    found = check.answer(scaler.step, optimizer, call=f"step {number}", changes=True)
+    check.equal(found, taken, f"the answer of step {number}, gradients {grad}")
+    check.close(weight, left, f"the weights after step {number}, gradients {grad}", rtol=1e-5)
+    check.close(check.attribute(scaler, "scale", "scaler"), scale, f"scaler.scale after step {number}")
+### BEGIN HIDDEN TESTS
+rng = check.rng("loss_scaler")
+
+
+class Recorder(torch.optim.SGD):
+    """SGD that counts its steps and notes the gradients that it saw."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.25, momentum=0.5)
+        self.seen = []
+
+    def step(self):
+        self.seen.append([None if p.grad is None else p.grad.clone() for g in self.param_groups for p in g["params"]])
+        super().step()
+
+
+def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
+    """Run a row of gradients through a scaler and its own bookkeeping."""
+    scaler = LossScaler() if defaults else LossScaler(scale=scale, **options)
+    scale = 2.0**16 if defaults else scale
+    factor, patience = options.get("factor", 2.0), options.get("patience", 2000)
+    first, second = (torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((2, 3), 4))
+    idle = torch.tensor(1.0, requires_grad=True, dtype=torch.float64)
+    optimizer = Recorder([{"params": [first, idle]}, {"params": [second]}])
+    good, steps = 0, 0
+    what = f"LossScaler({', '.join(f'{k}={v}' for k, v in options.items())})"
+    for number, kind in enumerate(script, 1):
+        call = f"{what}, step {number}"
+        loss = torch.tensor(rng.normal())
+        found = check.answer(scaler.scaled, loss, call=f"{call}, scaled(loss)")
+        check.close(found, loss * scale, f"{call}, scaled(loss)", rtol=1e-5, why="be the loss times the scale")
+        true = [torch.tensor(rng.normal(size=s)) for s in ((2, 3), 4)]
+        first.grad, second.grad = (t * scale for t in true)
+        if kind != "fine":
+            place = first.grad if number % 2 else second.grad
+            place.view(-1)[int(rng.integers(place.numel()))] = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[kind]
+        if number in unscale_first:
+            times = 1 + number % 2
+            for _ in range(times):
+                check.answer(scaler.unscale, optimizer, call=f"{call}, unscale", changes=True)
+            if kind == "fine":
+                why = "be divided by the scale, once"
+                check.close(first.grad, true[0], f"gradients after {call}, unscale", rtol=1e-9, why=why)
+                check.close(second.grad, true[1], f"gradients after {call}, unscale", rtol=1e-9, why=why)
+            first.grad, second.grad = first.grad / 2, second.grad / 2
+            true = [t / 2 for t in true]
+        before = [first.detach().clone(), second.detach().clone()]
+        taken = check.answer(scaler.step, optimizer, call=call, changes=True)
+        check.equal(taken, kind == "fine", f"the answer of {call}", why="tell whether a step was taken")
+        if kind == "fine":
+            steps, good = steps + 1, good + 1
+        else:
+            good, scale = 0, scale / factor
+            why = "stay as they were after an overflow"
+            check.close(first, before[0], f"the weights after {call}", rtol=0, atol=0, why=why)
+            check.close(second, before[1], f"the weights after {call}", rtol=0, atol=0, why=why)
+        check.equal(len(optimizer.seen), steps, f"steps of the optimizer after {call}", why="step if all is finite")
+        if kind == "fine":
+            for got, want in zip((optimizer.seen[-1][0], optimizer.seen[-1][2]), true, strict=True):
+                why = "be the true ones: divided by the scale once"
+                check.close(got, want, f"the gradients in {call}", rtol=1e-9, atol=1e-12, why=why)
+        if good == patience:
+            good, scale = 0, scale * factor
+        got = check.attribute(scaler, "scale", "the scaler")
+        check.close(got, scale, f"scale after {call}", rtol=1e-12, why="follow the rules for overflow and growth")
+
+
+scripted(["fine", "inf", "fine"], scale=8.0, factor=2.0, patience=100)
+scripted(["fine", "nan", "-inf", "inf", "nan", "fine"], scale=1024.0, factor=4.0, patience=100)
+scripted(["fine"] * 7, scale=8.0, factor=2.0, patience=3)
+scripted(["fine", "fine", "inf", "fine", "fine", "fine", "fine"], scale=8.0, factor=3.0, patience=3)
+scripted(["fine"] * 4, scale=8.0, factor=2.0, patience=1)
+scripted(["fine"] * 5, unscale_first=(1, 2, 4), scale=32.0, factor=2.0, patience=4)
+scripted(["inf", "fine", "nan", "fine"], unscale_first=(1, 2, 3), scale=32.0, factor=8.0, patience=2)
+scripted([str(k) for k in rng.choice(["fine"] * 5 + ["inf", "nan"], size=25)],
+         unscale_first=(3, 4, 9, 16), scale=256.0, factor=2.0, patience=3)  # fmt: skip
+scripted(["fine", "nan", "fine"], defaults=True)
+scaler, weight = LossScaler(scale=1.0), torch.tensor([2.0], requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.0)
+for number in range(2000):
+    weight.grad = torch.tensor([1.0])
+    scaler.step(optimizer)
+    if number in (1998, 1999):
+        want = 1 + (number == 1999)
+        check.close(check.attribute(scaler, "scale", "scaler"), want, f"scale after {number + 1} steps",
+                    why="be doubled after 2000 steps that went well")  # fmt: skip
+weight.grad = torch.tensor([math.inf])
+check.answer(scaler.step, optimizer, call="step", changes=True)
+check.close(check.attribute(scaler, "scale", "scaler"), 1, "scale after an overflow", why="be halved")
+weight = torch.tensor([0.0, 0.0, 1.0], requires_grad=True)
+optimizer, scaler = torch.optim.SGD([weight], lr=1e-38), LossScaler(scale=1.0)
+weight.grad = torch.tensor([3e38, 3e38, -1.0])
+found = check.answer(scaler.step, optimizer, call="step with large finite gradients", changes=True)
+check.equal(found, True, "step with gradients 3e38", why="look at each gradient, not at a sum that overflows")
+weight.grad = torch.tensor([math.inf, -math.inf, 0.0])
+found = check.answer(scaler.step, optimizer, call="step", changes=True)
+check.equal(found, False, "step with gradients inf and -inf", why="see both kinds of infinity")
+one, two = LossScaler(scale=4.0, patience=2), LossScaler(scale=4.0, patience=2)
+for scaler in (one, two, one):
+    weight.grad = torch.ones(3)
+    check.answer(scaler.step, optimizer, call="step of one of two scalers", changes=True)
+for scaler, want in ((one, 8), (two, 4)):
+    got = check.attribute(scaler, "scale", "one of two scalers")
+    check.close(got, want, "scale of one of two scalers", why="count its own steps")
+loss = torch.tensor([2.0], requires_grad=True)
+(found,) = check.gradient_of(LossScaler(scale=32.0).scaled, loss, call="scaled")
+check.close(found, [32], "the gradient of scaled(loss)", why="let the gradient through, times the scale")
+several = torch.tensor([2.0, 3.0])
+found = check.answer(LossScaler(scale=32.0).scaled, several, call="scaled of two losses")
+check.close(found, [64, 96], "scaled of two losses", why="be the losses times the scale")
+### END HIDDEN TESTS
+
+# %% mutant="loss_scaler" why="steps on inf"
+# - if finite:
+# -     optimizer.step()
+# + optimizer.step()
+# + if finite:
+
+# %% mutant="loss_scaler" why="never grows"
+# - self.scale, self.good = self.scale * self.factor, 0
+# + self.good = 0
+
+# %% mutant="loss_scaler" why="unscales twice"
+# - if not self.unscaled:
+# + if True:
+
+# %% mutant="loss_scaler" why="unscales in the first step alone"
+# - self.unscaled = False
+# - if finite:
+# + if finite:
+
+# %% mutant="loss_scaler" why="an overflow does not start the count again"
+# - self.scale, self.good = self.scale / self.factor, 0
+# + self.scale = self.scale / self.factor
+
+# %% mutant="loss_scaler" why="grows at every step after the first growth"
+# - self.scale, self.good = self.scale * self.factor, 0
+# + self.scale = self.scale * self.factor
+# - if self.good == self.patience:
+# + if self.good >= self.patience:
+
+# %% mutant="loss_scaler" why="one step too late"
+# - if self.good == self.patience:
+# + if self.good > self.patience:
+
+# %% mutant="loss_scaler" why="looks for inf, but not for NaN"
+# - finite = all(bool(p.grad.isfinite().all()) for p in self._with_gradient(optimizer))
+# + finite = not any(bool(p.grad.isinf().any()) for p in self._with_gradient(optimizer))
+
+# %% mutant="loss_scaler" why="looks at the sum: large gradients overflow"
+# - finite = all(bool(p.grad.isfinite().all()) for p in self._with_gradient(optimizer))
+# + finite = bool(sum(p.grad.sum() for p in self._with_gradient(optimizer)).isfinite())
+
+# %% mutant="loss_scaler" why="the first group of parameters only"
+# - return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+# + return [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+
+# %% mutant="loss_scaler" why="always halves"
+# - self.scale, self.good = self.scale / self.factor, 0
+# + self.scale, self.good = self.scale / 2, 0
+
+# %% mutant="loss_scaler" why="divides by the scale after the step"
+# - self.unscale(optimizer)
+# - finite = all(bool(p.grad.isfinite().all()) for p in self._with_gradient(optimizer))
+# - self.unscaled = False
+# + finite = all(bool(p.grad.isfinite().all()) for p in self._with_gradient(optimizer))
+# - return finite
+# + self.unscale(optimizer)
+# + self.unscaled = False
+# + return finite
+
+
+# %% alternative="loss_scaler" why="new gradient tensors, a countdown, a tensor for the answer"
+class LossScaler:
+    def __init__(self, scale=65536.0, factor=2.0, patience=2000):
+        self.scale = float(scale)
+        self.by, self.every = factor, patience
+        self.left = patience
+        self.done_for = None
+
+    def scaled(self, loss):
+        return self.scale * loss
+
+    def unscale(self, optimizer):
+        if self.done_for is optimizer:
+            return
+        self.done_for = optimizer
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = parameter.grad / self.scale
+
+    def step(self, optimizer):
+        self.unscale(optimizer)
+        self.done_for = None
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                    self.scale /= self.by
+                    self.left = self.every
+                    return False
+        optimizer.step()
+        self.left -= 1
+        if self.left == 0:
+            self.scale *= self.by
+            self.left = self.every
+        return True
+
+
+# %%
+torch.manual_seed(0)
+inputs = torch.tensor(x_train[:512], dtype=torch.float32)
+labels = torch.tensor(y_train[:512])
+reader = nn.Sequential(
+    nn.Linear(inputs.shape[1], 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+)
+# The gradients of the values inside, of which float16 would keep every number.
+hidden = reader[:2](inputs).detach().requires_grad_()
+F.cross_entropy(reader[2:](hidden), labels).backward()
+sizes = hidden.grad.abs()
+sizes = sizes[sizes > 0]
+optimizer, scaler = torch.optim.SGD(reader.parameters(), lr=0.2), LossScaler(2.0**26, 2.0, 25)
+scales = []
+for _ in range(150):
+    optimizer.zero_grad()
+    scaler.scaled(F.cross_entropy(reader(inputs), labels)).backward()
+    for p in reader.parameters():
+        p.grad = p.grad.half().float()  # what float16 makes of the gradients
+    scaler.step(optimizer)
+    scales.append(scaler.scale)
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=[3, 2])
+bins = np.logspace(-13, 6, 80)
+for factor, name in ((1, "as they are"), (2**16, "times $2^{16}$")):
+    lost = (sizes * factor < 3e-8).float().mean()
+    axes[0].hist((sizes * factor).numpy(), bins, alpha=0.7, label=f"{name}: {lost:.1%} become 0")
+axes[0].axvspan(1e-13, 3e-8, color="0.85", zorder=0)
+axes[0].axvspan(65504, 1e6, color="0.85", zorder=0)
+axes[0].set(xscale="log", xlim=(1e-13, 1e6), title="Gradients, and what float16 can't hold (grey)",
+            xlabel="absolute value", ylabel="count")  # fmt: skip
+axes[0].set_ylim(0, 1.35 * axes[0].get_ylim()[1])
+axes[0].legend(frameon=False, loc="upper center")
+axes[1].step(range(len(scales)), scales)
+axes[1].set_yscale("log", base=2)
+axes[1].set(title="Your scaler finds its level", xlabel="step", ylabel="scale")
+plots.show(
+    "Left: a histogram of gradients whose left part lies where float16 has only zero; multiplied by 2 to the "
+    "16 it lies within the range. Right: the scale falls from 2 to the 26 in steps, then rises and falls "
+    "by one power of two like a saw."
+)
+
+# %% [markdown]
+# ## 8. How large should weights be at the start?
+# A unit adds up $n_{\text{in}}$ products. With independent weights of mean 0 the variances add up: $\operatorname{Var}[y] = n_{\text{in}} \operatorname{Var}[w]\, \mathbb{E}[x^2]$. Each layer multiplies the signal by the same factor, and fifty equal factors are a power: $0.9^{50} \approx 0.005$.
+#
+# - **Xavier** (Glorot & Bengio, 2010): a factor of 1 forward wants $\operatorname{Var}[w] = 1/n_{\text{in}}$, backward $1/n_{\text{out}}$; the compromise is $\dfrac{2}{n_{\text{in}} + n_{\text{out}}}$.
+# - **He** (He et al., 2015): ReLU throws half of the square away, so twice as much: $\operatorname{Var}[w] = \dfrac{2}{n_{\text{in}}}$.
+#
+# Here $n_{\text{in}}$ counts the inputs that one output reads, and $n_{\text{out}}$ the outputs that one input reaches. For a dense weight these are columns and rows. A convolution has the shape $(f,\, c/g,\, k_h, k_w)$ with $g$ groups: an output reads $c/g$ channels at $k_h k_w$ places; an input reaches the $f/g$ filters of **its own group**, at $k_h k_w$ places each (stride 1, away from the edges).
+#
+# {{task:init}}
+#
+# Normal numbers of mean 0, drawn from `generator`, or from torch's global one where there is none. In place, as the `_` says, also for a parameter that needs gradients; the weight is returned.
+
+# %% [markdown] lang="ru"
+# ## 8. Какими должны быть веса в начале?
+# Нейрон складывает $n_{\text{in}}$ произведений. Если веса независимы и их среднее 0, складываются дисперсии: $\operatorname{Var}[y] = n_{\text{in}} \operatorname{Var}[w]\, \mathbb{E}[x^2]$. Каждый слой умножает сигнал на один и тот же множитель, а пятьдесят равных множителей — это степень: $0{,}9^{50} \approx 0{,}005$.
+#
+# - **Xavier** (Glorot, Bengio, 2010): множителю 1 на прямом пути нужно $\operatorname{Var}[w] = 1/n_{\text{in}}$, на обратном $1/n_{\text{out}}$; компромисс — $\dfrac{2}{n_{\text{in}} + n_{\text{out}}}$.
+# - **He** (He и др., 2015): ReLU отбрасывает половину квадрата, значит, нужно вдвое больше: $\operatorname{Var}[w] = \dfrac{2}{n_{\text{in}}}$.
+#
+# Здесь $n_{\text{in}}$ — сколько входов читает один выход, а $n_{\text{out}}$ — до скольких выходов дотягивается один вход. У полносвязных весов это число столбцов и число строк. У свёртки с $g$ группами форма $(f,\, c/g,\, k_h, k_w)$: выход читает $c/g$ каналов в $k_h k_w$ местах; вход доходит до $f/g$ фильтров **своей группы**, до каждого в $k_h k_w$ местах (при шаге 1, вдали от краёв).
+#
+# {{task:init}}
+#
+# Нормальные числа со средним 0 из генератора `generator`, а если его нет — из общего генератора torch. На месте, о чём говорит `_` в имени, в том числе для параметра, которому нужны градиенты; возвращается тот же тензор весов.
+
+
+# %% solution="init"
+def xavier_(
+    weight: torch.Tensor, groups: int = 1, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Fill a weight with normal numbers of variance 2 / (n_in + n_out).
+
+    weight: (out, in) or (out, in / groups, kh, kw), or with another number of axes for the kernel.
+    """
+    ### BEGIN SOLUTION
+    places = weight[0, 0].numel()
+    readers = weight.shape[1] * places + weight.shape[0] // groups * places
+    with torch.no_grad():
+        return weight.normal_(0.0, math.sqrt(2 / readers), generator=generator)
+    ### END SOLUTION
+
+
+def he_(weight: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Fill a weight, of a shape as for `xavier_`, with normal numbers of variance 2 / n_in."""
+    ### BEGIN SOLUTION
+    with torch.no_grad():
+        return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+    ### END SOLUTION
+
+
+# %% test="init" points=0.5 difficulty=2 minutes=15
+source = torch.Generator().manual_seed(0)
+weight = torch.zeros(300, 500)
+found = check.answer(he_, weight, generator=source, call="he_(300 × 500)", changes=True)
+check.close(found.var(), 2 / 500, "variance of he_(300 × 500)", rtol=0.03, why="be 2 / n_in")
+check.close(weight, found, "the weight itself after he_", why="be filled in place")
+found = check.answer(xavier_, weight, generator=source, call="xavier_(300 × 500)", changes=True)
+check.close(found.var(), 2 / 800, "variance of xavier_(300 × 500)", rtol=0.03, why="be 2 / (n_in + n_out)")
+### BEGIN HIDDEN TESTS
+rng = check.rng("init")
+starts = {"xavier_": xavier_, "he_": he_}
+state = torch.get_rng_state()
+
+
+def judge_start(name, shape, variance, why, **options):
+    """Variance, mean, form and independence of what a start draws."""
+    call = f"{name} of {shape}" + (f" with {options}" if options else "")
+    source = torch.Generator().manual_seed(int(rng.integers(1_000_000)))
+    kept = source.get_state()
+    weight = torch.full(shape, 7.0, dtype=torch.float64)
+    first = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
+    check.close(weight, first, f"the weight after {call}", why="be filled in place and returned")
+    second = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
+    source.set_state(kept)
+    again = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
+    check.equal(again, first, f"{call} from the same seed", why="take all randomness from the generator")
+    size = first.size
+    check.that((first != second).mean() > 0.99, "draw other numbers at the second call")
+    # Within seven standard deviations of each frequency.
+    text = f"variance × what it should be the inverse of, {call}"
+    check.close(first.var() / variance, 1.0, text, rtol=7 * math.sqrt(2 / size), why=why)
+    scaled = first / math.sqrt(variance)
+    check.that(abs(scaled.mean()) < 7 / math.sqrt(size), f"have mean 0: {call}")
+    for limit in (0.5, 1.0, 2.0, 3.0):
+        share = math.erf(limit / math.sqrt(2))
+        got = np.mean(np.abs(scaled) < limit)
+        what = f"share within {limit:g} deviations of 0, {call}"
+        spread = 7 * math.sqrt(share * (1 - share) / size)
+        check.close(got, share, what, rtol=0, atol=spread, why="be that of normal numbers")
+    check.that(len(np.unique(first)) > 0.99 * size, f"draw each number on its own: {call}")
+    flat = first.reshape(len(first), -1)
+    if len(flat) > 1 and flat.shape[1] >= 100:
+        alike = np.abs(np.corrcoef(flat[:100]) - np.eye(min(100, len(flat)))).max()
+        check.that(alike < 7 / math.sqrt(flat.shape[1]), f"give no two outputs the same weights: {call}")
+
+
+for out, inputs in ((40, 700), (900, 30), (200, 201), (3, 9000), (9000, 2)):
+    judge_start("he_", (out, inputs), 2 / inputs, "be 2 / n_in for a dense layer")
+    judge_start("xavier_", (out, inputs), 2 / (inputs + out), "be 2 / (n_in + n_out) for a dense layer")
+for shape, groups in [((40, 30, 3, 5), 1), ((60, 10, 3, 2), 3), ((96, 1, 5, 7), 96), ((64, 20, 4), 4),
+                      ((30, 25, 2, 3, 4), 5)]:  # fmt: skip
+    places = math.prod(shape[2:])
+    why = "be 2 / n_in: an output reads shape[1] channels at all places of the kernel"
+    judge_start("he_", shape, 2 / (shape[1] * places), why)
+    variance = 2 / (shape[1] * places + shape[0] // groups * places)
+    why = "be 2 / (n_in + n_out): an input reaches the filters of its own group"
+    options = {"groups": groups} if groups > 1 else {}
+    judge_start("xavier_", shape, variance, why, **options)
+for name in ("xavier_", "he_"):
+    torch.manual_seed(int(rng.integers(1_000_000)))
+    kept = torch.get_rng_state()
+    drawn = [check.answer(starts[name], torch.zeros(20, 30), call=name, changes=True) for _ in range(2)]
+    torch.set_rng_state(kept)
+    again = check.answer(starts[name], torch.zeros(20, 30), call=name, changes=True)
+    why = "take torch's global generator where none is given"
+    check.equal(again, drawn[0], f"{name} after the same global seed", why=why)
+    check.that((drawn[0] != drawn[1]).any(), f"draw other numbers the second time: {name}")
+    source = torch.Generator().manual_seed(3)
+    check.answer(starts[name], torch.zeros(20, 30), generator=source, call=name, changes=True)
+    torch.set_rng_state(kept)
+    check.answer(starts[name], torch.zeros(20, 30), generator=source, call=name, changes=True)
+    next_one = float(torch.rand(()))
+    torch.set_rng_state(kept)
+    why = "leave the global generator alone where one is given"
+    check.close(next_one, float(torch.rand(())), f"the global generator after {name}", why=why)
+    layer = nn.Linear(30, 20)
+    given = check.answer(starts[name], layer.weight, call=f"{name}(layer.weight)", changes=True)
+    check.close(layer.weight, given, f"layer.weight after {name}", why="be filled in place")
+    check.that(layer.weight.requires_grad and layer.weight.is_leaf, "leave the parameter a parameter")
+    half = check.answer(starts[name], torch.zeros(4, 5, dtype=torch.float64), call=name, changes=True)
+    check.equal(str(half.dtype), "float64", f"dtype after {name} of doubles", why="stay")
+width, source = 200, torch.Generator().manual_seed(int(rng.integers(1_000_000)))
+for name, active in (("he_", torch.relu), ("xavier_", torch.nn.Identity())):
+    signal = torch.randn(64, width, generator=source)
+    for _ in range(50):
+        weight = torch.tensor(check.answer(starts[name], torch.zeros(width, width), generator=source, call=name,
+                                           changes=True))  # fmt: skip
+        signal = active(signal @ weight.T)
+    size = float((signal**2).mean().sqrt())
+    check.that(0.02 < size < 50, f"carry a signal through 50 layers of {width} units: {name}",
+               details=f"its size is {size:.3g} times what it was")  # fmt: skip
+torch.set_rng_state(state)
+### END HIDDEN TESTS
+
+# %% mutant="init" why="fan-out for fan-in"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return weight.normal_(0.0, math.sqrt(2 / weight[:, 0].numel()), generator=generator)
+
+# %% mutant="init" why="the variance for the deviation"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return weight.normal_(0.0, 2 / weight[0].numel(), generator=generator)
+
+# %% mutant="init" why="Xavier for He"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return weight.normal_(0.0, math.sqrt(1 / weight[0].numel()), generator=generator)
+
+# %% mutant="init" why="the kernel's places are not counted"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return weight.normal_(0.0, math.sqrt(2 / weight.shape[1]), generator=generator)
+
+# %% mutant="init" why="all filters are reached, whatever the groups"
+# - readers = weight.shape[1] * places + weight.shape[0] // groups * places
+# + readers = weight.shape[1] * places + weight.shape[0] * places
+
+# %% mutant="init" why="divides the inputs by the groups a second time"
+# - readers = weight.shape[1] * places + weight.shape[0] // groups * places
+# + readers = weight.shape[1] * places // groups + weight.shape[0] // groups * places
+
+# %% mutant="init" why="uniform numbers of that deviation"
+# - return weight.normal_(0.0, math.sqrt(2 / readers), generator=generator)
+# + bound = math.sqrt(6 / readers)
+# + return weight.uniform_(-bound, bound, generator=generator)
+
+# %% mutant="init" why="the generator is not used"
+# - return weight.normal_(0.0, math.sqrt(2 / readers), generator=generator)
+# + return weight.normal_(0.0, math.sqrt(2 / readers))
+
+# %% mutant="init" why="a new tensor; the weight stays as it was"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return torch.empty_like(weight).normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+
+# %% mutant="init" why="the mean of fans instead of their sum"
+# - return weight.normal_(0.0, math.sqrt(2 / readers), generator=generator)
+# + return weight.normal_(0.0, math.sqrt(1 / readers), generator=generator)
+
+
+# %% alternative="init" why="copies scaled random numbers; reshapes to a matrix"
+def _drawn(weight, variance, generator):
+    new = torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * variance**0.5
+    weight.data.copy_(new)
+    return weight
+
+
+def xavier_(weight, groups=1, generator=None):
+    n_in = weight.detach().reshape(len(weight), -1).shape[1]
+    n_out = weight.detach().transpose(0, 1).reshape(weight.shape[1], -1).shape[1] / groups
+    return _drawn(weight, 2.0 / (n_in + n_out), generator)
+
+
+def he_(weight, generator=None):
+    n_in = weight.detach().reshape(len(weight), -1).shape[1]
+    return _drawn(weight, 2.0 / n_in, generator)
+
+
+# %%
+DEPTH, WIDTH = 50, 128
+source = torch.Generator().manual_seed(0)
+signal_in = torch.tensor(x_train[:256], dtype=torch.float32)
+starts_of = {
+    "deviation 0.01": lambda w: w.normal_(0, 0.01, generator=source),
+    "Xavier": lambda w: xavier_(w, generator=source),
+    "He": lambda w: he_(w, generator=source),
+    "twice He": lambda w: he_(w, generator=source).mul_(2),
+}
+sizes = {}
+for name, start in starts_of.items():
+    h = signal_in @ xavier_(torch.empty(WIDTH, signal_in.shape[1]), generator=source).T
+    sizes[name] = [float(h.std())]
+    for _ in range(DEPTH):
+        h = torch.relu(h @ start(torch.empty(WIDTH, WIDTH)).T)
+        sizes[name].append(float(h.double().std()) or math.nan)
+ax = plots.curves(sizes, f"Pictures through {DEPTH} dense layers with ReLU", "layer", "deviation of the values",
+                  log_y=True)  # fmt: skip
+ax.set_ylim(1e-20, 1e18)
+plots.show(
+    "On a logarithmic scale four straight lines fan out from one point: deviation 0.01 leaves the picture "
+    "below 1e-20 within a dozen layers, Xavier falls to about 1e-8, He stays near 1, twice He rises to 1e15."
+)
+
+# %% [markdown]
+# ## 9. Normalisation: measure and correct
+# A start holds at the start only; the weights move. [BatchNorm](glossary:BatchNorm) (Ioffe & Szegedy, 2015) measures mean and variance of each channel in the batch and takes them out, then lets the network choose its own by $\gamma$ (`weight`) and $\beta$ (`bias`):
+#
+# $$y = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \mu, \sigma^2 \text{ over all axes but the channels' (axis 1).}$$
+#
+# While it trains, it also keeps *running* statistics, for the day when examples come alone: in eval mode they take the places of $\mu, \sigma^2$. Three places where people go wrong:
+#
+# - $\sigma^2$ divides by the count $m$; the **running** variance is made of the unbiased one, which divides by $m - 1$;
+# - `momentum` is the weight of the **new** value: $r \leftarrow (1 - \text{momentum})\, r + \text{momentum} \cdot \text{new}$;
+# - the gradient goes through $\mu$ and $\sigma^2$ in training, and never into the running statistics.
+#
+# {{task:batch_norm}}
+#
+# The buffers are changed in place. Inputs have the shape $(n, c)$ or $(n, c, \ldots)$; in training there are at least two values a channel. Without torch's normalisations.
+
+# %% [markdown] lang="ru"
+# ## 9. Нормировка: измерить и поправить
+# Начальные веса хороши лишь в начале: потом веса двигаются. [BatchNorm](glossary:BatchNorm) (Ioffe, Szegedy, 2015) измеряет среднее и дисперсию каждого канала по батчу и убирает их, а затем даёт сети выбрать собственные через $\gamma$ (`weight`) и $\beta$ (`bias`):
+#
+# $$y = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \mu, \sigma^2 \text{ — по всем осям, кроме оси каналов (оси 1).}$$
+#
+# Во время обучения слой ведёт ещё и *скользящую* статистику (running statistics) — на тот день, когда примеры придут по одному: в режиме eval она заменяет $\mu, \sigma^2$. Три места, где ошибаются:
+#
+# - $\sigma^2$ делит на число значений $m$; **скользящая** дисперсия складывается из несмещённой, которая делит на $m - 1$;
+# - `momentum` — вес **нового** значения: $r \leftarrow (1 - \text{momentum})\, r + \text{momentum} \cdot \text{new}$;
+# - при обучении градиент идёт сквозь $\mu$ и $\sigma^2$, но никогда — в скользящую статистику.
+#
+# {{task:batch_norm}}
+#
+# Буферы меняются на месте. Форма входа — $(n, c)$ или $(n, c, \ldots)$; при обучении на канал приходится не меньше двух значений. Без нормировок из torch.
+
+
+# %% solution="batch_norm"
+class BatchNorm(nn.Module):
+    """Normalises every channel over the batch and all other axes."""
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (n, c, ...) -> the same shape."""
+        ### BEGIN SOLUTION
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            axes = [0, *range(2, x.ndim)]
+            count = x.numel() // x.shape[1]
+            mean, var = x.mean(axes), x.var(axes, correction=0)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        scale = self.weight / torch.sqrt(var + self.eps)
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+        ### END SOLUTION
+
+
+# %% test="batch_norm" points=0.5 difficulty=3 minutes=20
+layer, reference = BatchNorm(3), nn.BatchNorm2d(3)
+torch.manual_seed(0)
+x = 5 + 2 * torch.randn(4, 3, 2, 5)
+found = check.answer(layer, x, call="BatchNorm(3)(x)")
+check.close(found, reference(x), "BatchNorm(3)(x) in training", rtol=1e-4, atol=1e-5, why="have mean 0, variance 1")
+for name in ("running_mean", "running_var"):
+    found = check.attribute(layer, name, "BatchNorm(3)")
+    check.close(found, getattr(reference, name), f"{name} after one batch", rtol=1e-4)
+layer.eval(), reference.eval()
+found = check.answer(layer, x[:1], call="BatchNorm(3)(x) in eval mode")
+check.close(found, reference(x[:1]), "BatchNorm(3)(x) in eval mode", rtol=1e-4, why="use running statistics")
+### BEGIN HIDDEN TESTS
+rng = check.rng("batch_norm")
+BANNED = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
+
+
+def slopes_of(one, x, upstream):
+    """The gradients of x and of the parameters of a layer."""
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad((one(leaf) * upstream).sum(), [leaf, one.weight, one.bias])
+
+
+for shape, options, offset in [
+    ((8, 5), {}, 0),
+    ((2, 7), {}, 3),
+    ((6, 3, 4), {"momentum": 0.3}, 0),
+    ((5, 3, 2, 4), {}, -20),
+    ((3, 4, 2, 5), {"momentum": 0.7, "eps": 0.25}, 1),
+    ((1, 2, 3, 7), {"eps": 1e-3}, 0),
+    ((2, 3, 2, 3, 4), {"momentum": 1.0}, 0),
+    ((4, 1), {}, 2),
+]:
+    channels = shape[1]
+    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[len(shape)]
+    layer, reference = BatchNorm(channels, **options).double(), kind(channels, **options).double()
+    call = f"BatchNorm({', '.join([str(channels), *(f'{k}={v}' for k, v in options.items())])})"
+    numbers = {"weight": rng.normal(size=channels) + 2, "bias": rng.normal(size=channels)}
+    for name, value in numbers.items():
+        check.fill(layer, name, value=value, call=f"{name} of {call}")
+        check.fill(reference, name, value=value, call=f"{name} of torch's")
+    x = torch.tensor(rng.normal(size=shape))
+    with check.without_torch(*BANNED):
+        layer.eval()
+        found = check.answer(layer, x, call=f"{call}(x) in eval mode, before training")
+    want = reference.eval()(x)
+    check.close(found, want, f"{call}(x) in eval mode, before training", rtol=1e-9, atol=1e-11,
+                why="take the running statistics of the start")  # fmt: skip
+    layer.train(), reference.train()
+    for number in range(1, 4):
+        spread = torch.tensor(rng.uniform(0.5, 3, size=(channels, *(1 for _ in shape[2:]))))
+        x = offset + spread * torch.tensor(rng.normal(size=shape))
+        upstream = torch.tensor(rng.normal(size=shape))
+        what = f"{call}, batch {number} of shape {shape}"
+        with check.without_torch(*BANNED):
+            found = check.answer(layer, x, call=what)
+        check.close(found, reference(x), what, rtol=1e-7, atol=1e-9, why="be normalised by its own batch")
+        for name in ("running_mean", "running_var"):
+            got = check.attribute(layer, name, call)
+            why = "move towards the batch's by momentum, the variance unbiased"
+            check.close(got, getattr(reference, name), f"{name} after {what}", rtol=1e-9, atol=1e-12, why=why)
+        with check.without_torch(*BANNED):
+            got = check.answer(slopes_of, layer, x, upstream, call=f"gradients of {what}")
+        for name, a, b in zip(("x", "weight", "bias"), got, slopes_of(reference, x, upstream), strict=True):
+            why = "go through mean and variance"
+            check.close(a, b, f"gradient of {name}, {what}", rtol=1e-6, atol=1e-8, why=why)
+    for number in range(2):
+        layer.eval(), reference.eval()
+        x = torch.tensor(offset + rng.normal(size=(1 + number, *shape[1:])))
+        with check.without_torch(*BANNED):
+            found = check.answer(layer, x, call=f"{call}(x) in eval mode")
+        check.close(found, reference(x), f"{call}(x) in eval mode, {1 + number} examples", rtol=1e-7, atol=1e-9,
+                    why="use the running statistics, for one example, too")  # fmt: skip
+        for name in ("running_mean", "running_var"):
+            got = check.attribute(layer, name, call)
+            check.close(got, getattr(reference, name), f"{name} after eval mode", why="stay in eval mode")
+        upstream = torch.tensor(rng.normal(size=tuple(x.shape)))
+        got = check.answer(slopes_of, layer, x, upstream, call=f"gradients of {call} in eval mode")
+        for a, b in zip(got, slopes_of(reference, x, upstream), strict=True):
+            check.close(a, b, f"gradients of {call} in eval mode", rtol=1e-7, atol=1e-9, why="be torch's")
+layer = BatchNorm(2).double()
+x = torch.tensor(1e6 + rng.normal(size=(50, 2)))
+want = (x.numpy() - x.numpy().mean(0)) / np.sqrt(x.numpy().var(0) + 1e-5)
+found = check.answer(layer, x, call="BatchNorm of numbers near a million")
+check.close(found, want, "BatchNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel")
+found = check.answer(BatchNorm(2), torch.ones(4, 2), call="BatchNorm of a constant")
+check.close(found, np.zeros((4, 2)), "BatchNorm of a constant", why="be the bias: eps keeps it from 0 / 0")
+first, second = BatchNorm(2), BatchNorm(2)
+check.answer(first, torch.randn(5, 2) + 4, call="BatchNorm(2)(x)")
+got = check.attribute(second, "running_mean", "another BatchNorm")
+check.close(got, [0, 0], "running_mean of another BatchNorm", why="be its own")
+
+
+def buffer_of(one, name):
+    return getattr(one, name)
+
+
+for name in ("running_mean", "running_var"):
+    kept = buffer_of(first, name)
+    check.answer(first, torch.randn(5, 2) + 4, call="BatchNorm(2)(x)")
+    now = check.attribute(first, name, "BatchNorm")
+    check.close(kept, now, f"{name} kept from before", why="be changed in place")
+### END HIDDEN TESTS
+
+# %% mutant="batch_norm" why="biased variance in the running one"
+# - self.running_var.lerp_(var * count / (count - 1), self.momentum)
+# + self.running_var.lerp_(var, self.momentum)
+
+# %% mutant="batch_norm" why="unbiased variance in the batch's own"
+# - mean, var = x.mean(axes), x.var(axes, correction=0)
+# + mean, var = x.mean(axes), x.var(axes)
+
+# %% mutant="batch_norm" why="momentum the other way round"
+# - self.running_mean.lerp_(mean, self.momentum)
+# + self.running_mean.lerp_(mean, 1 - self.momentum)
+
+# %% mutant="batch_norm" why="statistics over the batch alone"
+# - axes = [0, *range(2, x.ndim)]
+# - count = x.numel() // x.shape[1]
+# + axes = [0]
+# + count = x.shape[0]
+# - mean, var = x.mean(axes), x.var(axes, correction=0)
+# + mean, var = x.mean(axes), x.var(axes, correction=0)
+# + while mean.ndim > 1:
+# +     mean, var = mean.mean(-1), var.mean(-1)
+
+# %% mutant="batch_norm" why="statistics of the batch in eval mode, too"
+# - if self.training:
+# + if True:
+
+# %% mutant="batch_norm" why="no gradient through the statistics"
+# - mean, var = x.mean(axes), x.var(axes, correction=0)
+# + mean, var = x.detach().mean(axes), x.detach().var(axes, correction=0)
+
+# %% mutant="batch_norm" why="eps outside of the root"
+# - scale = self.weight / torch.sqrt(var + self.eps)
+# + scale = self.weight / (torch.sqrt(var) + self.eps)
+
+# %% mutant="batch_norm" why="normalised by the running statistics while training"
+# - mean, var = x.mean(axes), x.var(axes, correction=0)
+# + mean, var = x.mean(axes), x.var(axes, correction=0)
+# - scale = self.weight / torch.sqrt(var + self.eps)
+# + mean, var = self.running_mean, self.running_var
+# + scale = self.weight / torch.sqrt(var + self.eps)
+
+# %% mutant="batch_norm" why="the difference of mean squares cancels"
+# - mean, var = x.mean(axes), x.var(axes, correction=0)
+# + mean = x.mean(axes)
+# + var = (x * x).mean(axes) - mean * mean
+
+# %% mutant="batch_norm" why="puts new tensors in the places of the buffers"
+# - self.running_mean.lerp_(mean, self.momentum)
+# + self.running_mean = self.running_mean.lerp(mean, self.momentum)
+
+# %% mutant="batch_norm" why="lets torch do it"
+# - mean, var = self.running_mean, self.running_var
+# + return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+# +                     self.momentum, self.eps)
+# + mean, var = self.running_mean, self.running_var
+
+
+# %% alternative="batch_norm" why="channels last, buffers by arithmetic in place"
+class BatchNorm(nn.Module):
+    def __init__(self, channels, momentum=0.1, eps=1e-5):
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x):
+        last = x.movedim(1, -1)
+        flat = last.reshape(-1, last.shape[-1])
+        if self.training:
+            mean = flat.sum(0) / len(flat)
+            centred = flat - mean
+            square = (centred**2).sum(0)
+            var = square / len(flat)
+            new = self.momentum
+            self.running_mean.mul_(1 - new).add_(new * mean.detach())
+            self.running_var.mul_(1 - new).add_(new * square.detach() / (len(flat) - 1))
+        else:
+            mean, var = self.running_mean, self.running_var
+            centred = flat - mean
+        y = self.weight * centred * torch.rsqrt(var + self.eps) + self.bias
+        return y.reshape(last.shape).movedim(-1, 1)
+
+
+# %% [markdown]
+# BatchNorm ties examples together: the answer to yours depends on its neighbours, and with a batch of two it is a lottery. [LayerNorm](glossary:LayerNorm) (Ba et al., 2016) turns the table by ninety degrees: the same formula over the values **of one example**, its last axes. No running statistics, no difference between training and use; transformers live on it.
+
+# %% [markdown] lang="ru"
+# BatchNorm связывает примеры: ответ на ваш зависит от соседей, а при батче из двух примеров это лотерея. [LayerNorm](glossary:LayerNorm) (Ba и др., 2016) поворачивает таблицу на девяносто градусов: та же формула, но по значениям **одного примера**, по последним осям. Ни скользящей статистики, ни разницы между обучением и работой; на нём держатся трансформеры.
+
+# %%
+week02.norms()
+plots.show(
+    "Two tables of examples by channels. For BatchNorm one column is marked: one channel over all examples. "
+    "For LayerNorm one row is marked: one example over all channels."
+)
+
+# %% [markdown]
+# {{task:layer_norm}}
+#
+# `shape` are the lengths of the **last** axes; over all of these together are mean and (biased) variance taken. `weight` and `bias` have that shape.
+
+# %% [markdown] lang="ru"
+# {{task:layer_norm}}
+#
+# `shape` — длины **последних** осей; среднее и (смещённая) дисперсия берутся по всем этим осям вместе. У `weight` и `bias` та же форма.
+
+
+# %% solution="layer_norm"
+class LayerNorm(nn.Module):
+    """Normalises every example over its last axes."""
+
+    def __init__(self, shape: tuple[int, ...], eps: float = 1e-5) -> None:
+        super().__init__()
+        self.shape, self.eps = tuple(shape), eps
+        self.weight = nn.Parameter(torch.ones(self.shape))
+        self.bias = nn.Parameter(torch.zeros(self.shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., *shape) -> the same shape."""
+        ### BEGIN SOLUTION
+        axes = tuple(range(-len(self.shape), 0))
+        centred = x - x.mean(axes, keepdim=True)
+        var = centred.square().mean(axes, keepdim=True)
+        return self.weight * centred / torch.sqrt(var + self.eps) + self.bias
+        ### END SOLUTION
+
+
+# %% test="layer_norm" points=0.5 difficulty=2 minutes=10
+torch.manual_seed(0)
+x = 5 + 2 * torch.randn(3, 4, 6)
+for shape in ((6,), (4, 6)):
+    call = f"LayerNorm({shape})(x)"
+    found = check.answer(LayerNorm(shape), x, call=call)
+    check.close(found, nn.LayerNorm(shape)(x), call, rtol=1e-4, atol=1e-5, why="be torch's LayerNorm")
+### BEGIN HIDDEN TESTS
+rng = check.rng("layer_norm")
+
+
+def slopes_there(one, x, upstream):
+    """The gradients of x and of the parameters of a layer."""
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad((one(leaf) * upstream).sum(), [leaf, one.weight, one.bias])
+
+
+for shape, x_shape, options in [
+    ((5,), (3, 5), {}),
+    ((5,), (5,), {}),
+    ((7,), (2, 3, 7), {"eps": 0.3}),
+    ((3, 4), (2, 3, 4), {}),
+    ((4, 4), (4, 4, 4), {}),
+    ((2, 3, 4), (5, 2, 3, 4), {"eps": 1e-2}),
+    ((6,), (1, 6), {}),
+    ((2,), (3, 2), {}),
+]:
+    layer, reference = LayerNorm(shape, **options).double(), nn.LayerNorm(shape, **options).double()
+    call = f"LayerNorm({shape}{', eps=' + str(options['eps']) if options else ''})"
+    for name, shift in (("weight", 2), ("bias", 0)):
+        value = rng.normal(size=shape) + shift
+        check.fill(layer, name, value=value, call=f"{name} of {call}")
+        check.fill(reference, name, value=value, call=f"{name} of torch's")
+    for training in (True, False):
+        layer.train(training)
+        x = torch.tensor(3 * rng.normal(size=x_shape) - 7)
+        upstream = torch.tensor(rng.normal(size=x_shape))
+        what = f"{call}(x of shape {x_shape}) in {'training' if training else 'eval'} mode"
+        with check.without_torch("batch_norm", "layer_norm", "group_norm", "instance_norm"):
+            found = check.answer(layer, x, call=what)
+            got = check.answer(slopes_there, layer, x, upstream, call=f"gradients of {what}")
+        check.close(found, reference(x), what, rtol=1e-8, atol=1e-10, why="be torch's LayerNorm")
+        for name, a, b in zip(("x", "weight", "bias"), got, slopes_there(reference, x, upstream), strict=True):
+            why = "go through mean and variance"
+            check.close(a, b, f"gradient of {name}, {what}", rtol=1e-7, atol=1e-9, why=why)
+x = torch.tensor(1e6 + rng.normal(size=(2, 50)))
+want = (x.numpy() - x.numpy().mean(1, keepdims=True)) / np.sqrt(x.numpy().var(1, keepdims=True) + 1e-5)
+found = check.answer(LayerNorm((50,)).double(), x, call="LayerNorm of numbers near a million")
+check.close(found, want, "LayerNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel")
+x = torch.tensor(rng.normal(size=(6, 4)))
+layer = LayerNorm((4,)).double()
+company, alone = check.answer(layer, x, call="LayerNorm(x)"), check.answer(layer, x[2:3], call="LayerNorm(x[2:3])")
+check.close(alone[0], company[2], "LayerNorm of one example alone", rtol=1e-12, why="be as in company")
+found = check.answer(LayerNorm((4,)), torch.full((3, 4), 2.5), call="LayerNorm of a constant")
+check.close(found, np.zeros((3, 4)), "LayerNorm of a constant", why="be the bias: eps keeps it from 0 / 0")
+### END HIDDEN TESTS
+
+# %% mutant="layer_norm" why="over the batch"
+# - axes = tuple(range(-len(self.shape), 0))
+# + axes = (0,)
+
+# %% mutant="layer_norm" why="over the last axis alone"
+# - axes = tuple(range(-len(self.shape), 0))
+# + axes = (-1,)
+
+# %% mutant="layer_norm" why="over all axes but the first"
+# - axes = tuple(range(-len(self.shape), 0))
+# + axes = tuple(range(1, x.ndim)) or (0,)
+
+# %% mutant="layer_norm" why="unbiased variance"
+# - var = centred.square().mean(axes, keepdim=True)
+# + var = x.var(axes, keepdim=True)
+
+# %% mutant="layer_norm" why="eps outside of the root"
+# - return self.weight * centred / torch.sqrt(var + self.eps) + self.bias
+# + return self.weight * centred / (torch.sqrt(var) + self.eps) + self.bias
+
+# %% mutant="layer_norm" why="forgets weight and bias: right at the start"
+# - return self.weight * centred / torch.sqrt(var + self.eps) + self.bias
+# + return centred / torch.sqrt(var + self.eps)
+
+# %% mutant="layer_norm" why="forgets the mean, as RMSNorm does"
+# - centred = x - x.mean(axes, keepdim=True)
+# + centred = x
+
+# %% mutant="layer_norm" why="no gradient through the variance"
+# - var = centred.square().mean(axes, keepdim=True)
+# + var = centred.detach().square().mean(axes, keepdim=True)
+
+
+# %% alternative="layer_norm" why="flattens the last axes first; var_mean"
+class LayerNorm(nn.Module):
+    def __init__(self, shape, eps=1e-5):
+        super().__init__()
+        self.n, self.eps = len(shape), eps
+        self.weight = nn.Parameter(torch.ones(*shape))
+        self.bias = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x):
+        flat = x.flatten(x.ndim - self.n)
+        var, mean = torch.var_mean(flat, dim=-1, correction=0, keepdim=True)
+        return ((flat - mean) / (var + self.eps) ** 0.5).reshape(x.shape) * self.weight + self.bias
+
+
+# %% [markdown]
+# ## 10. A road past every layer
+# [Expressive power](glossary:Expressive-Power) grows with depth: fifty layers can express what two cannot. But what a network *can* express says nothing about what gradient descent *finds*: in 2015 networks of 56 layers were worse than those of 20, **on the training set**. The answer was a [residual block](glossary:Residual-Block) (He et al., 2016): let a layer compute a *change*, and let the input pass it by on a [skip connection](glossary:Skip-Connection),
+#
+# $$y = x + f(x), \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\,\bigl(I + J_f\bigr).$$
+#
+# In the product over all layers there is now a 1 that never shrinks. But only where *nothing* stands on the road: a ReLU after the addition, as in the first version, closes the road wherever its sum is negative. So the normalisation moves into $f$, in front ([pre-norm](https://arxiv.org/abs/2002.04745)), and the last map of $f$ starts with zeros: each block is the **identity** at the start, and the network, deep as it is, begins as a shallow one.
+#
+# {{task:residual}}
+#
+# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ of `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` and `nn.Linear(hidden, width)`, or modules like them. $W_2 = 0$ and $b_2 = 0$ at the start; the rest starts as PyTorch has it. The last axis of $x$ is the width.
+
+# %% [markdown] lang="ru"
+# ## 10. Дорога мимо каждого слоя
+# [Выразительная способность](glossary:Expressive-Power) (expressive power) растёт с глубиной: пятьдесят слоёв могут выразить то, чего не могут два. Но что сеть *может* выразить, ничего не говорит о том, что *найдёт* градиентный спуск: в 2015 году сети из 56 слоёв были хуже сетей из 20 — **на обучающей выборке**. Ответом стал [остаточный блок](glossary:Residual-Block) (residual block; He и др., 2016): пусть слой считает *изменение*, а вход проходит мимо него по [обходной связи](glossary:Skip-Connection) (skip connection),
+#
+# $$y = x + f(x), \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\,\bigl(I + J_f\bigr).$$
+#
+# Теперь в произведении по всем слоям есть единица, которая не убывает. Но лишь там, где на дороге *ничего* не стоит: ReLU после сложения, как в первой версии, перекрывает дорогу всюду, где сумма отрицательна. Поэтому нормировка переехала внутрь $f$, в самое начало ([pre-norm](https://arxiv.org/abs/2002.04745)), а последнее отображение в $f$ начинает с нулей: каждый блок вначале — **тождественное отображение**, и сеть, при всей своей глубине, начинает как неглубокая.
+#
+# {{task:residual}}
+#
+# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ из `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` и `nn.Linear(hidden, width)` или подобных модулей. Вначале $W_2 = 0$ и $b_2 = 0$; остальное начинает так, как принято в PyTorch. Последняя ось $x$ — ширина.
+
+
+# %% solution="residual"
+class PreNormBlock(nn.Module):
+    """x + f(x) with a normalisation at the head of f; the identity at the start."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (..., width) -> the same shape."""
+        ### BEGIN SOLUTION
+        return x + self.down(F.relu(self.up(self.norm(x))))
+        ### END SOLUTION
+
+
+# %% test="residual" points=0.5 difficulty=2 minutes=10
+torch.manual_seed(0)
+x = torch.randn(4, 6)
+found = check.answer(PreNormBlock(6, 9), x, call="PreNormBlock(6, 9)(x)")
+check.close(found, x, "PreNormBlock(6, 9)(x), new", why="be x at the start")
+shapes = sorted(v.shape for v in check.parameters_of(PreNormBlock(6, 9), "PreNormBlock(6, 9)").values())
+check.equal(shapes, [(6,), (6,), (6,), (6, 9), (9,), (9, 6)], "shapes of the parameters of PreNormBlock(6, 9)")
+### BEGIN HIDDEN TESTS
+rng = check.rng("residual")
+
+
+class WantedBlock(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x):
+        return x + self.down(F.relu(self.up(self.norm(x))))
+
+
+def shaken(made):
+    """The same block with other numbers in all of its parameters."""
+    source = torch.Generator().manual_seed(int(rng.integers(1_000_000)))
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(0.5 * torch.randn(p.shape, generator=source) + 0.3)
+    return made
+
+
+def first_gradients(made, x, upstream):
+    """Which parameters of a new block have a gradient: the largest absolute value of each."""
+    (made(x) * upstream).sum().backward()
+    return sorted((tuple(p.shape), float(p.grad.abs().max())) for p in made.parameters())
+
+
+for shape, hidden in (((5, 6), 4), ((3, 2, 7), 10), ((1, 4), 3), ((2, 3, 2, 5), 5)):
+    width = shape[-1]
+    call = f"PreNormBlock({width}, {hidden})"
+    x = torch.tensor(rng.normal(size=shape) * 3 - 1, dtype=torch.float32)
+    for training in (True, False):
+        block = PreNormBlock(width, hidden).train(training)
+        found = check.answer(block, x, call=f"{call}(x), new")
+        check.equal(found, x, f"{call}(x), new, of shape {shape}", why="be x itself at the start")
+    upstream = torch.tensor(rng.normal(size=shape), dtype=torch.float32)
+    (slope,) = check.gradient_of(PreNormBlock(width, hidden), x, upstream=upstream, call=call)
+    check.close(slope, upstream, f"gradient of x through a new {call}", why="pass as it came")
+    block = shaken(PreNormBlock(width, hidden))
+    check.same_network(block, WantedBlock(width, hidden), x, call=f"{call}, later",
+                       why="be x + W2 relu(W1 LN(x) + b1) + b2")  # fmt: skip
+x = torch.randn(64, 8, generator=torch.Generator().manual_seed(int(rng.integers(1_000_000))))
+grads = check.answer(first_gradients, PreNormBlock(8, 12), x, x.flip(0), call="gradients of a new block")
+largest = {shape: value for shape, value in grads if len(shape) == 2}
+check.that(largest[(8, 12)] > 1e-3, "let W2 of a new block learn: its gradient is not 0")
+starts = check.parameters_of(PreNormBlock(30, 500), "PreNormBlock(30, 500)")
+first = next(v for v in starts.values() if v.shape == (500, 30))
+check.close(first.std(), 1 / math.sqrt(3 * 30), "deviation of W1 at the start", rtol=0.1, why="be PyTorch's")
+others = [v for v in starts.values() if v.shape == (30,)]
+check.close(sorted(v.mean() for v in others), [0, 0, 1], "means of b2 and of the norm's at the start",
+            why="be 0, and 0 and 1")  # fmt: skip
+bias = next(v for v in starts.values() if v.shape == (500,))
+check.that(0 < bias.std() < 1, "leave b1 as PyTorch starts it")
+weights = [check.parameters_of(PreNormBlock(7, 9), "a block") for _ in range(2)]
+pair = [next(v for v in w.values() if v.shape == (9, 7)) for w in weights]
+check.that((pair[0] != pair[1]).any(), "start two blocks with different weights")
+deep = nn.Sequential(*(shaken(PreNormBlock(7, 9)) for _ in range(6)))
+wanted = nn.Sequential(*(WantedBlock(7, 9) for _ in range(6)))
+x = torch.tensor(rng.normal(size=(3, 7)), dtype=torch.float32)
+check.same_network(deep, wanted, x, call="six blocks", rtol=1e-2, why="be one after the other")
+fresh = nn.Sequential(*(PreNormBlock(7, 9) for _ in range(50)))
+upstream = torch.tensor(rng.normal(size=(3, 7)), dtype=torch.float32)
+(slope,) = check.gradient_of(fresh, x, upstream=upstream, call="fifty new blocks")
+check.close(slope, upstream, "gradient at the first of fifty new blocks", why="be that at the last one")
+### END HIDDEN TESTS
+
+# %% mutant="residual" why="a ReLU after the addition kills the path"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + return F.relu(x + self.down(F.relu(self.up(self.norm(x)))))
+
+# %% mutant="residual" why="no skip connection"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + return self.down(F.relu(self.up(self.norm(x))))
+
+# %% mutant="residual" why="post-norm"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + return self.norm(x + self.down(F.relu(self.up(x))))
+
+# %% mutant="residual" why="the normalisation stands on the road"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + x = self.norm(x)
+# + return x + self.down(F.relu(self.up(x)))
+
+# %% mutant="residual" why="forgets the normalisation"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + return x + self.down(F.relu(self.up(x)))
+
+# %% mutant="residual" why="not the identity at the start"
+# - nn.init.zeros_(self.down.weight)
+# - nn.init.zeros_(self.down.bias)
+
+# %% mutant="residual" why="the last bias is not 0"
+# - nn.init.zeros_(self.down.bias)
+
+# %% mutant="residual" why="zeros everywhere: nothing can learn"
+# - nn.init.zeros_(self.down.weight)
+# + nn.init.zeros_(self.down.weight)
+# + nn.init.zeros_(self.up.weight)
+# + nn.init.zeros_(self.up.bias)
+
+# %% mutant="residual" why="no activation"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + return x + self.down(self.up(self.norm(x)))
+
+# %% mutant="residual" why="adds to its input in place"
+# - return x + self.down(F.relu(self.up(self.norm(x))))
+# + change = self.down(F.relu(self.up(self.norm(x))))
+# + with torch.no_grad():
+# +     x += change
+# + return x * 1.0
+
+
+# %% alternative="residual" why="a Sequential, other names"
+class PreNormBlock(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        last = nn.Linear(hidden, width)
+        last.weight.data.fill_(0.0)
+        last.bias.data *= 0
+        self.body = nn.Sequential(nn.LayerNorm((width,)), nn.Linear(width, hidden), nn.ReLU(), last)
+
+    def forward(self, x):
+        change = self.body(x)
+        return torch.add(change, x)
+
+
+# %%
+depths = [1, 2, 5, 10, 20, 35, 50]
+kinds = {
+    "plain, ReLU": lambda h, w: torch.relu(h @ w.T),
+    "ReLU after the addition": lambda h, w: torch.relu(h + h @ w.T / 4),
+    "pre-norm, your LayerNorm": lambda h, w: h + torch.relu(LayerNorm((WIDTH,))(h) @ w.T) / 4,
+}
+at_first = {}
+for name, layer in kinds.items():
+    at_first[name] = []
+    for depth in depths:
+        source = torch.Generator().manual_seed(depth)
+        h = start = torch.randn(64, WIDTH, generator=source, requires_grad=True)
+        for _ in range(depth):
+            h = layer(h, xavier_(torch.empty(WIDTH, WIDTH), generator=source))
+        upstream = torch.randn(64, WIDTH, generator=source)
+        (slope,) = torch.autograd.grad((h * upstream).sum(), start)
+        at_first[name].append((depths[len(at_first[name])], float(slope.norm() / upstream.norm())))
+fresh = nn.Sequential(*(PreNormBlock(WIDTH, WIDTH) for _ in range(50)))
+(slope,) = check.gradient_of(fresh, torch.randn(4, WIDTH), call="fifty blocks")
+print(f"fifty new blocks of yours: the gradient at the first layer is {slope.mean():g} times that at the top")
+series = {name: list(zip(*pairs, strict=True)) for name, pairs in at_first.items()}
+ax = plots.curves(series, "What reaches the first layer", "depth of the network",
+                  "gradient at the first layer / at the top", log_y=True)  # fmt: skip
+for line in ax.lines:
+    line.set_marker("o")
+plots.show(
+    "Against depth on a logarithmic scale: the plain network's gradient falls to about 1e-8 at depth 50; a "
+    "residual network with a ReLU after the addition loses steadily, too; pre-norm stays near 1."
+)
+
+# %% [markdown]
+# ### Shattered gradients
+# The size of a gradient is one thing, its *use* another. Walk along a line of inputs: does the gradient at one point tell anything about the next point? In a shallow network neighbours agree. In a deep plain one the gradient looks like white noise, even where BatchNorm keeps its size perfect: it is **shattered** (Balduzzi et al., 2017), and a step along it leads nowhere. Skip connections with a damped $f$ bring the likeness of neighbours back.
+
+# %% [markdown] lang="ru"
+# ### Рассыпавшиеся градиенты
+# Одно дело — величина градиента, другое — польза от него. Пройдите по прямой из входов: говорит ли градиент в одной точке что-нибудь о соседней? В неглубокой сети соседи согласны. В глубокой обычной сети градиент похож на белый шум, даже если BatchNorm идеально держит его величину: он **рассыпался** (shattered gradients; Balduzzi и др., 2017), и шаг вдоль него никуда не ведёт. Обходные связи с приглушённой $f$ возвращают сходство соседей.
+
+
+# %%
+def gradient_along_a_line(depth: int, kind: str, seed: int, width: int = 100) -> np.ndarray:
+    """The gradient of a random network with BatchNorm at 256 points of a line. -> (256,)"""
+    source = torch.Generator().manual_seed(seed)
+    x = torch.linspace(-2, 2, 256)[:, None].requires_grad_()
+    h = x @ torch.randn(1, width, generator=source) + torch.randn(width, generator=source)
+    for _ in range(depth):
+        weight = he_(torch.empty(width, width), generator=source)
+        change = torch.relu(BatchNorm(width)(h)) @ weight.T
+        h = change if kind == "plain" else h + 0.1 * change
+    top = h @ torch.randn(width, generator=source)
+    return torch.autograd.grad(top.sum(), x)[0][:, 0].numpy()
+
+
+def likeness(gradient: np.ndarray, lags: range) -> list[float]:
+    """Correlation of a gradient with itself, some points further on."""
+    centred = gradient - gradient.mean()
+    return [float(centred[: len(centred) - k] @ centred[k:] / (centred @ centred)) for k in lags]
+
+
+lags = range(31)
+networks = {"plain, 2 layers": (2, "plain"), "plain, 50 layers": (50, "plain"),
+            "residual, 50 layers": (50, "residual")}  # fmt: skip
+figure = plt.figure(figsize=(10, 4.2))
+grid = figure.add_gridspec(3, 2, width_ratios=[1, 1])
+curves = {}
+for row, (name, (depth, kind)) in enumerate(networks.items()):
+    several = [gradient_along_a_line(depth, kind, seed) for seed in range(settings["lines"])]
+    curves[name] = np.mean([likeness(g, lags) for g in several], axis=0)
+    ax = figure.add_subplot(grid[row, 0])
+    ax.plot(np.linspace(-2, 2, 256), several[0] / np.abs(several[0]).max(), color=plots.PALETTE[row], linewidth=0.9)
+    ax.set_title(name, fontsize=10)
+    ax.set_yticks([])
+    ax.tick_params(labelbottom=row == 2)
+ax.set_xlabel("input")
+ax = figure.add_subplot(grid[:, 1])
+plots.curves(curves, "Likeness of gradients", "distance in points", "correlation", ax=ax)
+print("one point further on:", ", ".join(f"{name} {c[1]:.2f}" for name, c in curves.items()))
+plots.show(
+    "Left: the gradient along a line is a few smooth steps for two layers, noise for fifty plain layers, and "
+    "something between for fifty residual ones. Right: its correlation with itself falls slowly for two "
+    "layers, at once to 0 for fifty plain layers, and gradually for the residual network."
+)
+
+# %% [markdown]
+# ## 11. The signal through fifty layers
+# Everything in one picture. Twelve networks of fifty layers: four ways to build a layer, three ways to start it. Left, how large the values are on their way up; beside it, how large the gradients are on their way down. White is good: the size is kept. Then two numbers. *Likeness* is the mean cosine between the values of different examples at the top: at 1.00 all pictures look the same to the last layer, whatever the size says. *Accuracy* is what a little training makes of each network, on the test pictures. Guess the last column before you look at it.
+
+# %% [markdown] lang="ru"
+# ## 11. Сигнал через пятьдесят слоёв
+# Всё на одной картинке. Двенадцать сетей из пятидесяти слоёв: четыре устройства слоя и три начала. Слева — насколько велики значения по дороге вверх, рядом — насколько велики градиенты по дороге вниз. Белое — хорошо: величина сохраняется. Затем два числа. *Likeness* — средний косинус между значениями разных примеров наверху: при 1,00 все картинки для последнего слоя одинаковы, что бы ни говорила величина. *Accuracy* — доля верных ответов на тестовых картинках после недолгого обучения каждой сети. Угадайте последний столбец, прежде чем смотреть.
+
+
+# %%
+def norm(h: torch.Tensor) -> torch.Tensor:
+    return LayerNorm((WIDTH,))(h)
+
+
+builds = {
+    "plain": lambda h, w: torch.relu(h @ w.T),
+    "plain + norm": lambda h, w: torch.relu(norm(h @ w.T)),
+    "residual": lambda h, w: h + torch.relu(h @ w.T),
+    "pre-norm": lambda h, w: h + torch.relu(norm(h) @ w.T),
+}
+begins = {
+    "0.01": lambda w, g: w.normal_(0, 0.01, generator=g),
+    "Xavier": lambda w, g: xavier_(w, generator=g),
+    "He": lambda w, g: he_(w, generator=g),
+}
+
+
+def through(weights: list, layer: Callable, x: torch.Tensor, last_norm: bool) -> tuple:
+    """All values on the way up, and the scores."""
+    values = [x @ weights[0].T]
+    for weight in weights[1:-1]:
+        values.append(layer(values[-1], weight))
+    return values, (norm(values[-1]) if last_norm else values[-1]) @ weights[-1].T
+
+
+def powers(numbers: list) -> np.ndarray:
+    """log10, with the smallest number of float32 for 0."""
+    return np.log10(np.maximum([float(n) for n in numbers], 1e-45))
+
+
+# %%
+x_all = torch.tensor(x_train, dtype=torch.float32)
+t_all = torch.tensor(y_train)
+x_new = torch.tensor(x_test, dtype=torch.float32)
+rows, up, down, alike, accuracy = [], [], [], [], []
+for build, layer in builds.items():
+    for begin, start in begins.items():
+        source = torch.Generator().manual_seed(0)
+        shapes = [(WIDTH, x_all.shape[1]), *[(WIDTH, WIDTH)] * DEPTH, (10, WIDTH)]
+        weights = [start(torch.empty(s), source) if s == (WIDTH, WIDTH) else
+                   xavier_(torch.empty(s), generator=source) for s in shapes]  # fmt: skip
+        for weight in weights:
+            weight.requires_grad_()
+        values, scores = through(weights, layer, x_all[:256], build == "pre-norm")
+        for value in values:
+            value.retain_grad()
+        F.cross_entropy(scores, t_all[:256]).backward()
+        forward = powers([v.detach().std() for v in values])
+        backwards = powers([v.grad.norm() for v in values])
+        up.append(forward[1:] - forward[0])
+        down.append(backwards[1:] - backwards[-1])
+        directions = F.normalize(values[-1].detach(), dim=1)
+        alike.append(float((directions @ directions.T).mean()))
+        for weight in weights:
+            weight.grad = None
+        optimizer = torch.optim.Adam(weights, lr=1e-3)
+        for _ in range(settings["deep_steps"]):
+            chosen = torch.randint(len(x_all), (64,), generator=source)
+            optimizer.zero_grad()
+            F.cross_entropy(through(weights, layer, x_all[chosen], build == "pre-norm")[1], t_all[chosen]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            guesses = through(weights, layer, x_new, build == "pre-norm")[1].argmax(dim=1)
+        accuracy.append(float((guesses == torch.tensor(y_test)).float().mean()))
+        rows.append(f"{build}, {begin}")
+week02.signal(rows, np.array(up), np.array(down), alike, accuracy)
+plots.show(
+    "A heat map of twelve networks by fifty layers, forward and backward. Plain networks fade to blue, but "
+    "for He's start; residual ones without a norm explode to red, but for the small start; plain ones with a "
+    "norm and pre-norm ones stay pale. Only the pre-norm ones and the small residual one reach an accuracy "
+    "near 1."
+)
+
+# %% [markdown]
+# Read it row by row. *Plain* lives or dies by its start, and even He's, pale in both pictures, hardly learns: its examples have become alike. *Plain + norm* is as white as can be, and no better: a perfect size is not yet a useful gradient, which is what the shattered ones said. *Residual* alone explodes as soon as the blocks are not small, for each adds its part to the road. *Pre-norm* divides that growth away inside $f$ and leaves the road free: three starts, three networks that train.
+#
+# That is why transformers, residual networks and diffusion models are built as they are. You have written each part of it, down to the engine that pulled the gradients back.
+
+# %% [markdown] lang="ru"
+# Читайте по строкам. *Plain* живёт и умирает вместе со своим началом, и даже с He, бледным на обеих картинках, почти не учится: примеры стали неразличимы. *Plain + norm* белее некуда — и ничуть не лучше: идеальная величина ещё не делает градиент полезным, об этом и говорили рассыпавшиеся градиенты. *Residual* сам по себе взрывается, едва блоки перестают быть малы: каждый прибавляет к дороге свою часть. *Pre-norm* гасит этот рост делением внутри $f$ и оставляет дорогу свободной: три начала — и все три сети обучаются.
+#
+# Вот почему трансформеры, остаточные сети и диффузионные модели устроены именно так. Каждую часть этого вы написали сами, вплоть до движка, который тянул градиенты назад.
