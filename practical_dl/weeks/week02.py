@@ -78,7 +78,9 @@ def signal(
     for ax, numbers, title in zip(axes[2:], (cosine, accuracy), titles, strict=True):
         ax.imshow(np.array(numbers)[:, None], cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
         for i, number in enumerate(numbers):
-            ax.text(0, i, f"{number:.2f}", ha="center", va="center", fontsize=9)
+            text = "–" if np.isnan(number) else f"{number:.2f}"
+            colour = "white" if number > 0.7 else "black"
+            ax.text(0, i, text, ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(title, fontsize=10)
         ax.set_xticks([])
         ax.grid(False)

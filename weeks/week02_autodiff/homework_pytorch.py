@@ -17,6 +17,7 @@ profile = "small"
 # %%
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -28,6 +29,7 @@ from torch import nn
 from practical_dl import check, data, plots, progress, seed_everything
 from practical_dl.weeks import week02
 
+warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # of torch.func, about itself
 seed_everything(0)
 settings = {
     "small": {"data": "digits", "brightest": 16, "steps": 250, "deep_steps": 60, "lines": 3},
@@ -586,11 +588,12 @@ def tanh(x):
 
 
 # %%
-x, y = (part.ravel() for part in np.meshgrid(np.linspace(0.4, 2.4, 9), np.linspace(-0.9, 1.9, 9)))
+x, y = np.meshgrid(np.linspace(0.4, 2.4, 41), np.linspace(-0.9, 1.9, 41))
 value, (to_x, to_y) = pulled(power, x, y, upstream=np.ones_like(x))
 ax = plt.subplots(figsize=(6.6, 4.2))[1]
-filled = ax.tricontourf(x, y, value, levels=20, cmap="Blues")
-ax.quiver(x, y, to_x, to_y, color=plots.GRADIENT, angles="xy", width=0.004)
+filled = ax.contourf(x, y, value, levels=20, cmap="Blues")
+some = slice(2, None, 4), slice(2, None, 4)
+ax.quiver(x[some], y[some], to_x[some], to_y[some], color=plots.GRADIENT, angles="xy", width=0.004)
 ax.set(title="$x^y$, and what your pull makes of the gradient 1", xlabel="x", ylabel="y")
 plt.colorbar(filled, label="$x^y$")
 plots.show(
@@ -1754,10 +1757,10 @@ def hvp(gradient, x, v):
 
 
 # %% [markdown]
-# What is a Hessian good for that nobody can store? Multiply a random vector by $H$ again and again, normalise it each time, and it turns into the direction of **largest curvature**: power iteration. The curvature bounds the learning rate of gradient descent, $\eta < 2/\lambda_{\max}$: just below it training is slow, just above it it explodes. Here it is for logistic regression "is it class 8?" on the pictures; nobody ever forms the matrix.
+# What is a Hessian good for that nobody can store? Multiply a random vector by $H$ again and again, normalise it each time, and it turns into the direction of **largest curvature**: power iteration. The curvature bounds the learning rate of gradient descent, $\eta < 2/\lambda_{\max}$: below the bound an error along that direction shrinks, above it it grows with every step. Here is the bound for logistic regression "is it class 8?" on the pictures; nobody ever forms the matrix.
 
 # %% [markdown] lang="ru"
-# Чем полезен гессиан, который негде хранить? Умножайте случайный вектор на $H$ снова и снова, каждый раз нормируя, — и он повернётся вдоль направления **наибольшей кривизны**: это степенной метод (power iteration). Кривизна ограничивает шаг градиентного спуска: $\eta < 2/\lambda_{\max}$; чуть ниже — обучение идёт, чуть выше — взрывается. Вот она для логистической регрессии «это класс 8?» на тех же картинках; самой матрицы никто не строит.
+# Чем полезен гессиан, который негде хранить? Умножайте случайный вектор на $H$ снова и снова, каждый раз нормируя, — и он повернётся вдоль направления **наибольшей кривизны**: это степенной метод (power iteration). Кривизна ограничивает шаг градиентного спуска: $\eta < 2/\lambda_{\max}$; ниже этой границы ошибка вдоль этого направления убывает, выше — растёт с каждым шагом. Вот граница для логистической регрессии «это класс 8?» на тех же картинках; самой матрицы никто не строит.
 
 # %%
 features, is_eight = x_train[:500], (y_train[:500] == 8).astype(float)
@@ -1766,31 +1769,41 @@ features, is_eight = x_train[:500], (y_train[:500] == 8).astype(float)
 def logistic_gradient(w):
     """Of the mean logistic loss and a little weight decay."""
     chance = 1 / (1 + np.exp(-(features @ w)))
-    return features.T @ (chance - is_eight) / len(features) + 0.01 * w
+    return features.T @ (chance - is_eight) / len(features) + 0.1 * w
 
 
-start = np.zeros(features.shape[1])
-direction, curvatures = np.random.default_rng(0).normal(size=len(start)), []
-for _ in range(12):
-    direction = direction / np.linalg.norm(direction)
-    product = hvp(logistic_gradient, start, direction)
-    curvatures.append(direction @ product)
-    direction = product
-limit = 2 / curvatures[-1]
+def top_curvature(w, products=25):
+    """Power iteration: the direction of largest curvature at w, and the curvature after each product."""
+    direction, found = np.random.default_rng(0).normal(size=len(w)), []
+    for _ in range(products):
+        direction = direction / np.linalg.norm(direction)
+        product = hvp(logistic_gradient, w, direction)
+        found.append(direction @ product)
+        direction = product
+    return direction / np.linalg.norm(direction), found
+
+
+best = np.zeros(features.shape[1])
+rate = 1 / top_curvature(best)[1][-1]
+for _ in range(2000):  # down to the minimum, where the curvature is that of what follows
+    best = best - rate * logistic_gradient(best)
+direction, curvatures = top_curvature(best)
 descents = {}
-for share in (0.9, 1.0, 1.1):
-    weights, sizes_of_step = start + 1e-3 * direction / np.linalg.norm(direction), []
-    for _ in range(60):
-        weights = weights - share * limit * logistic_gradient(weights)
-        sizes_of_step.append(np.linalg.norm(logistic_gradient(weights)))
-    descents[f"learning rate {share:g} × 2 / λ"] = sizes_of_step
+for share in (0.5, 0.9, 1.0, 1.1):
+    weights, along = best + 1e-3 * direction, []
+    for _ in range(40):
+        along.append(abs(direction @ logistic_gradient(weights)))
+        weights = weights - share * 2 / curvatures[-1] * logistic_gradient(weights)
+    descents[f"{share:g} × 2 / λ"] = along
 figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.3))
-title = f"Power iteration: λ → {curvatures[-1]:.2f}"
+title = f"Power iteration: λ → {curvatures[-1]:.3g}"
 plots.curves({"": curvatures}, title, "product with the Hessian", "curvature along v", ax=axes[0])
-plots.curves(descents, "What it foretells", "step", "norm of the gradient", log_y=True, ax=axes[1])
+title = "What it foretells: learning rates"
+plots.curves(descents, title, "step", "gradient along v", log_y=True, ax=axes[1])
+axes[1].set_ylim(1e-10, 1e3)
 plots.show(
-    "Left: the curvature rises within a few products and stays. Right: with nine tenths of the limit "
-    "rate the gradient shrinks, at the limit and above it it stays large."
+    "Left: the curvature rises within a few products and stays. Right: near the minimum the gradient shrinks "
+    "with half and nine tenths of the limit rate, keeps its size at the limit and grows above it."
 )
 
 # %% [markdown]
@@ -1800,16 +1813,16 @@ plots.show(
 # То же в трёх фреймворках. `torch.func.jvp(torch.func.grad(f), (x,), (v,))` в PyTorch и `jax.jvp(jax.grad(f), (x,), (v,))` в JAX — это ровно та строка, которую вы написали: функции, преобразующие функции. В TensorFlow 2 `GradientTape` вкладывают в `ForwardAccumulator`. Все трое записывают операции, как в разделе 1; JAX и `torch.compile` записывают их один раз, как программу, и отдают её компилятору.
 
 # %%
-w, v = torch.tensor(start), torch.tensor(np.random.default_rng(1).normal(size=len(start)))
+w, v = torch.tensor(best), torch.tensor(np.random.default_rng(1).normal(size=len(best)))
 x, t = torch.tensor(features), torch.tensor(is_eight)
 
 
 def logistic_loss(w):
-    return F.binary_cross_entropy_with_logits(x @ w, t) + 0.005 * (w @ w)
+    return F.binary_cross_entropy_with_logits(x @ w, t) + 0.05 * (w @ w)
 
 
 _, by_torch = torch.func.jvp(torch.func.grad(logistic_loss), (w,), (v,))
-apart = np.abs(by_torch.numpy() - hvp(logistic_gradient, start, v.numpy())).max()
+apart = np.abs(by_torch.numpy() - hvp(logistic_gradient, best, v.numpy())).max()
 print(f"largest difference between torch.func and your hvp: {apart:.1e}")
 
 # %% [markdown]
@@ -1887,7 +1900,8 @@ rng = check.rng("log1mexp")
 def exact(x):
     """Value, first and second derivative by NumPy."""
     rest = -np.expm1(-x)
-    value = np.where(x < 0.5, np.log(rest), np.log1p(-np.exp(-x)))
+    with np.errstate(divide="ignore"):  # in the branch that is not taken
+        value = np.where(x < 0.5, np.log(rest), np.log1p(-np.exp(-x)))
     return value, np.exp(-x) / rest, -np.exp(-x) / rest**2
 
 
@@ -2054,7 +2068,7 @@ versions = {
     "torch.where": by_where,
     "plain formula": lambda x: torch.log(1 - torch.exp(-x)),
 }
-figure, axes = plt.subplots(3, 1, figsize=(8, 4), sharex=True, sharey=True)
+figure, axes = plt.subplots(3, 1, figsize=(8, 5), sharex=True, sharey=True)
 for ax, (name, function), colour in zip(axes, versions.items(), plots.PALETTE, strict=False):
     leaf = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
@@ -2068,7 +2082,8 @@ axes[-1].set_xlabel("x")
 figure.suptitle("Relative error of the gradient of log(1 − exp(−x)); grey: no number at all")
 plots.show(
     "Three rows of relative errors over x from 1e-24 to 300: yours stays near 1e-16 everywhere, torch.where "
-    "has no number for the smallest x, the plain formula has none there and large errors on both sides."
+    "has no number for the smallest x, the plain formula has none there either, and errors that grow towards "
+    "it."
 )
 
 # %% [markdown]
@@ -2398,7 +2413,7 @@ for name, cut in {
             [p for layer in deep for p in layer.parameters()],
         )
         measured.append((sum(lengths), alive))
-    points[name] = list(zip(*measured, strict=True))
+    points[name] = tuple(zip(*measured, strict=True))
 ax = plots.curves(points, "64 layers: what is kept against what is computed twice",
                   "layers that run a second time", "values alive at once, at most")  # fmt: skip
 for line in ax.lines:
@@ -2733,20 +2748,20 @@ labels = torch.tensor(y_train[:512])
 reader = nn.Sequential(
     nn.Linear(inputs.shape[1], 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
 )
-# The gradients of the values inside, of which float16 would keep every number.
-hidden = reader[:2](inputs).detach().requires_grad_()
-F.cross_entropy(reader[2:](hidden), labels).backward()
-sizes = hidden.grad.abs()
-sizes = sizes[sizes > 0]
 optimizer, scaler = torch.optim.SGD(reader.parameters(), lr=0.2), LossScaler(2.0**26, 2.0, 25)
 scales = []
-for _ in range(150):
+for _ in range(400):
     optimizer.zero_grad()
     scaler.scaled(F.cross_entropy(reader(inputs), labels)).backward()
     for p in reader.parameters():
         p.grad = p.grad.half().float()  # what float16 makes of the gradients
     scaler.step(optimizer)
     scales.append(scaler.scale)
+# Of the trained network the gradients of the values inside.
+hidden = reader[:2](inputs).detach().requires_grad_()
+F.cross_entropy(reader[2:](hidden), labels).backward()
+sizes = hidden.grad.abs()
+sizes = sizes[sizes > 0]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=[3, 2])
 bins = np.logspace(-13, 6, 80)
 for factor, name in ((1, "as they are"), (2**16, "times $2^{16}$")):
@@ -2763,8 +2778,8 @@ axes[1].set_yscale("log", base=2)
 axes[1].set(title="Your scaler finds its level", xlabel="step", ylabel="scale")
 plots.show(
     "Left: a histogram of gradients whose left part lies where float16 has only zero; multiplied by 2 to the "
-    "16 it lies within the range. Right: the scale falls from 2 to the 26 in steps, then rises and falls "
-    "by one power of two like a saw."
+    "16 almost all of it lies within the range. Right: the scale falls in a few steps by powers of two, and "
+    "climbs again in stairs while the gradients shrink."
 )
 
 # %% [markdown]
@@ -2993,8 +3008,8 @@ ax = plots.curves(sizes, f"Pictures through {DEPTH} dense layers with ReLU", "la
                   log_y=True)  # fmt: skip
 ax.set_ylim(1e-20, 1e18)
 plots.show(
-    "On a logarithmic scale four straight lines fan out from one point: deviation 0.01 leaves the picture "
-    "below 1e-20 within a dozen layers, Xavier falls to about 1e-8, He stays near 1, twice He rises to 1e15."
+    "On a logarithmic scale four straight lines fan out from one point: deviation 0.01 falls "
+    "below 1e-20 before layer 20, Xavier falls to about 1e-8, He stays near 1, twice He rises to 1e15."
 )
 
 # %% [markdown]
@@ -3596,7 +3611,7 @@ for name, layer in kinds.items():
 fresh = nn.Sequential(*(PreNormBlock(WIDTH, WIDTH) for _ in range(50)))
 (slope,) = check.gradient_of(fresh, torch.randn(4, WIDTH), call="fifty blocks")
 print(f"fifty new blocks of yours: the gradient at the first layer is {slope.mean():g} times that at the top")
-series = {name: list(zip(*pairs, strict=True)) for name, pairs in at_first.items()}
+series = {name: tuple(zip(*pairs, strict=True)) for name, pairs in at_first.items()}
 ax = plots.curves(series, "What reaches the first layer", "depth of the network",
                   "gradient at the first layer / at the top", log_y=True)  # fmt: skip
 for line in ax.lines:
@@ -3669,10 +3684,7 @@ plots.show(
 
 
 # %%
-def norm(h: torch.Tensor) -> torch.Tensor:
-    return LayerNorm((WIDTH,))(h)
-
-
+norm = LayerNorm((WIDTH,))  # one for all, as its weights stay as they are
 builds = {
     "plain": lambda h, w: torch.relu(h @ w.T),
     "plain + norm": lambda h, w: torch.relu(norm(h @ w.T)),
@@ -3721,10 +3733,11 @@ for build, layer in builds.items():
         up.append(forward[1:] - forward[0])
         down.append(backwards[1:] - backwards[-1])
         directions = F.normalize(values[-1].detach(), dim=1)
-        alike.append(float((directions @ directions.T).mean()))
+        dead = values[-1].detach().abs().max() < 1e-30
+        alike.append(math.nan if dead else float((directions @ directions.T).mean()))
         for weight in weights:
             weight.grad = None
-        optimizer = torch.optim.Adam(weights, lr=1e-3)
+        optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
         for _ in range(settings["deep_steps"]):
             chosen = torch.randint(len(x_all), (64,), generator=source)
             optimizer.zero_grad()
