@@ -17,7 +17,8 @@ def _cells(ax: Axes, table: np.ndarray, left: float, top: float, colour: str) ->
     """Numbers in boxes, from the upper left corner."""
     for (i, j), number in np.ndenumerate(table):
         x, y = left + j, top - i
-        ax.add_patch(plt.Rectangle((x, y), 1, 1, facecolor="white", edgecolor=colour, linewidth=1.3))
+        box = plt.Rectangle((x, y), 1, 1, facecolor="white", edgecolor=colour, linewidth=1.3)
+        ax.add_patch(box)
         ax.text(x + 0.5, y + 0.5, f"{number:g}", ha="center", va="center", color=colour)
 
 
@@ -122,11 +123,14 @@ def norms() -> Figure:
     """Over which numbers of a batch the two normalisations take their statistics."""
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.6))
     titles = "BatchNorm: one channel, all examples", "LayerNorm: one example, all channels"
-    for ax, title, marked in zip(axes, titles, (lambda i, j: j == 2, lambda i, j: i == 1), strict=True):
+    marks = np.zeros((2, 4, 6), dtype=bool)
+    marks[0, :, 2] = marks[1, 1] = True
+    for ax, title, marked in zip(axes, titles, marks, strict=True):
         for i, j in np.ndindex(4, 6):
-            colour = VALUE if marked(i, j) else "white"
+            colour = VALUE if marked[i, j] else "white"
             ax.add_patch(plt.Rectangle((j, 3 - i), 1, 1, facecolor=colour, edgecolor="0.4"))
-        ax.set(xlim=(-0.1, 6.1), ylim=(-0.1, 4.1), aspect="equal", xlabel="channels", ylabel="examples")
+        ax.set(xlim=(-0.1, 6.1), ylim=(-0.1, 4.1), aspect="equal")
+        ax.set(xlabel="channels", ylabel="examples")
         ax.set_title(title, fontsize=10)
         ax.set_xticks([])
         ax.set_yticks([])

@@ -2421,9 +2421,15 @@ for line in ax.lines:
 ax.set_ylim(0, 70)
 print(f"all kept: {points['by your plan'][1][0]}, all by your plan: {points['by your plan'][1][-1]}")
 plots.show(
-    "A curve that falls from 65 values alive and nothing run twice to about 17 alive and all 64 layers run "
-    "twice; two segments only get down to about 34."
+    "Two curves that fall from 65 values alive where nothing is run twice. Your plan ends at 16 where all 64 "
+    "layers run twice; two segments are a little better at first, turn at 27 and end at 34."
 )
+
+# %% [markdown]
+# Each point is a bargain, and none is the best for all. As long as most layers keep their values, these are the peak, and fewer kept inputs are better: they are freed before the first segment runs again. At the right end the longest segment is the peak, and there the root wins.
+
+# %% [markdown] lang="ru"
+# Каждая точка — своя сделка, и лучшей для всех нет. Пока большинство слоёв хранит свои значения, пик создают они, и чем меньше сохранено входов, тем лучше: эти значения освобождаются раньше, чем первый отрезок прогоняется заново. На правом конце пик создаёт самый длинный отрезок, и там побеждает корень.
 
 # %%
 if device == "cuda":  # in full, on a GPU: the same in megabytes
@@ -3593,32 +3599,39 @@ class PreNormBlock(nn.Module):
 # %%
 depths = [1, 2, 5, 10, 20, 35, 50]
 kinds = {
-    "plain, ReLU": lambda h, w: torch.relu(h @ w.T),
-    "ReLU after the addition": lambda h, w: torch.relu(h + h @ w.T / 4),
-    "pre-norm, your LayerNorm": lambda h, w: h + torch.relu(LayerNorm((WIDTH,))(h) @ w.T) / 4,
+    "plain, ReLU": lambda h, w: (torch.relu(h @ w.T), None),
+    "ReLU after the addition": lambda h, w: (torch.relu(h + h @ w.T / 3), h + h @ w.T / 3 > 0),
+    "pre-norm": lambda h, w: (h + torch.relu(F.layer_norm(h, (WIDTH,)) @ w.T) / 3, None),
 }
-at_first = {}
+at_first, roads = {}, {}
 for name, layer in kinds.items():
-    at_first[name] = []
-    for depth in depths:
-        source = torch.Generator().manual_seed(depth)
-        h = start = torch.randn(64, WIDTH, generator=source, requires_grad=True)
-        for _ in range(depth):
-            h = layer(h, xavier_(torch.empty(WIDTH, WIDTH), generator=source))
-        upstream = torch.randn(64, WIDTH, generator=source)
-        (slope,) = torch.autograd.grad((h * upstream).sum(), start)
-        at_first[name].append((depths[len(at_first[name])], float(slope.norm() / upstream.norm())))
+    source = torch.Generator().manual_seed(0)
+    h = start = torch.randn(64, WIDTH, generator=source, requires_grad=True)
+    free, at_first[name], roads[name] = torch.ones(64, WIDTH, dtype=torch.bool), [], []
+    for depth in range(1, DEPTH + 1):
+        h, open_now = layer(h, xavier_(torch.empty(WIDTH, WIDTH), generator=source))
+        free = free if open_now is None else free & open_now
+        if depth in depths:
+            upstream = torch.randn(64, WIDTH, generator=source)
+            (slope,) = torch.autograd.grad((h * upstream).sum(), start, retain_graph=True)
+            at_first[name].append(float(slope.norm() / upstream.norm()))
+            roads[name].append(float(free.float().mean()))
+del roads["plain, ReLU"]  # it has no road past its layers
 fresh = nn.Sequential(*(PreNormBlock(WIDTH, WIDTH) for _ in range(50)))
 (slope,) = check.gradient_of(fresh, torch.randn(4, WIDTH), call="fifty blocks")
 print(f"fifty new blocks of yours: the gradient at the first layer is {slope.mean():g} times that at the top")
-series = {name: tuple(zip(*pairs, strict=True)) for name, pairs in at_first.items()}
-ax = plots.curves(series, "What reaches the first layer", "depth of the network",
-                  "gradient at the first layer / at the top", log_y=True)  # fmt: skip
-for line in ax.lines:
-    line.set_marker("o")
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+series = {name: (depths, values) for name, values in at_first.items()}
+plots.curves(series, "Size of the gradient at the first layer", "depth", "against that at the top", log_y=True,
+             ax=axes[0])  # fmt: skip
+axes[1].set_prop_cycle(color=plots.PALETTE[1:])
+series = {name: (depths, values) for name, values in roads.items()}
+plots.curves(series, "Roads open from the first layer to the last", "depth", "share of all units", ax=axes[1])
+axes[1].set_ylim(0, 1.05)
 plots.show(
-    "Against depth on a logarithmic scale: the plain network's gradient falls to about 1e-8 at depth 50; a "
-    "residual network with a ReLU after the addition loses steadily, too; pre-norm stays near 1."
+    "Left, on a logarithmic scale: the plain network's gradient falls to about 1e-8 at depth 50, the two "
+    "residual ones keep its size. Right: with a ReLU after the addition ever fewer units have an open road "
+    "to the top, few at depth 50; with pre-norm all have one."
 )
 
 # %% [markdown]
