@@ -2599,6 +2599,9 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
             for got, want in zip((optimizer.seen[-1][0], optimizer.seen[-1][2]), true, strict=True):
                 why = "be the true ones: divided by the scale once"
                 check.close(got, want, f"the gradients in {call}", rtol=1e-9, atol=1e-12, why=why)
+            check.that(first.grad is not None, "leave the gradients to zero_grad of the loop")
+            why = "stay for the loop to look at: zero_grad is its business"
+            check.close(first.grad, true[0], f"the gradients after {call}", rtol=1e-9, atol=1e-12, why=why)
         if good == patience:
             good, scale = 0, scale * factor
         got = check.attribute(scaler, "scale", "the scaler")
@@ -2694,6 +2697,11 @@ check.close(found, [64, 96], "scaled of two losses", why="be the losses times th
 # %% mutant="loss_scaler" why="the first group of parameters only"
 # - return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 # + return [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+
+# %% mutant="loss_scaler" why="takes zero_grad on itself"
+# - optimizer.step()
+# + optimizer.step()
+# + optimizer.zero_grad()
 
 # %% mutant="loss_scaler" why="always halves"
 # - self.scale, self.good = self.scale / self.factor, 0
@@ -3173,6 +3181,17 @@ got = check.attribute(second, "running_mean", "another BatchNorm")
 check.close(got, [0, 0], "running_mean of another BatchNorm", why="be its own")
 
 
+def tracked(one):
+    return [one.running_mean.requires_grad, one.running_var.requires_grad]
+
+
+leaf = torch.randn(4, 2, requires_grad=True)
+layer = BatchNorm(2)
+check.plain(layer(leaf), "BatchNorm(2)(x)")
+found = check.answer(tracked, layer, call="running statistics")
+check.equal(found, [False, False], "requires_grad of the running statistics", why="take no part in gradients")
+
+
 def buffer_of(one, name):
     return getattr(one, name)
 
@@ -3213,6 +3232,10 @@ for name in ("running_mean", "running_var"):
 # %% mutant="batch_norm" why="no gradient through the statistics"
 # - mean, var = x.mean(axes), x.var(axes, correction=0)
 # + mean, var = x.detach().mean(axes), x.detach().var(axes, correction=0)
+
+# %% mutant="batch_norm" why="running statistics drag the graphs of all batches along"
+# - with torch.no_grad():
+# + with torch.enable_grad():
 
 # %% mutant="batch_norm" why="eps outside of the root"
 # - scale = self.weight / torch.sqrt(var + self.eps)
@@ -3764,8 +3787,8 @@ week02.signal(rows, np.array(up), np.array(down), alike, accuracy)
 plots.show(
     "A heat map of twelve networks by fifty layers, forward and backward. Plain networks fade to blue, but "
     "for He's start; residual ones without a norm explode to red, but for the small start; plain ones with a "
-    "norm and pre-norm ones stay pale. Only the pre-norm ones and the small residual one reach an accuracy "
-    "near 1."
+    "norm and pre-norm ones stay pale. Only the pre-norm ones and the small residual one reach a high "
+    "accuracy."
 )
 
 # %% [markdown]
