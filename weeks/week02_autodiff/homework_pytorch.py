@@ -44,7 +44,8 @@ pictures = data.load(settings["data"], profile)
 
 # %%
 x_train, x_test = (
-    part.reshape(len(part), -1) / settings["brightest"] for part in (pictures.x_train, pictures.x_test)
+    part.reshape(len(part), -1) / settings["brightest"]
+    for part in (pictures.x_train, pictures.x_test)
 )
 middle, spread = x_train.mean(axis=0), x_train.std(axis=0) + 0.1
 x_train, x_test = (x_train - middle) / spread, (x_test - middle) / spread
@@ -116,6 +117,12 @@ class Tensor:
 
     def __getitem__(self, key):
         return apply(index, self, key=key)
+
+    def reshape(self, *shape):
+        return apply(reshape, self, shape=shape)
+
+    def transpose(self, *axes):
+        return apply(transpose, self, axes=axes)
 
     def exp(self):
         return apply(exp, self)
@@ -215,7 +222,9 @@ for shape, before, why in [
     leaf = torch.zeros(before, dtype=torch.float64, requires_grad=True)
     leaf.expand(shape).backward(torch.tensor(grad))
     call = f"unbroadcast({shape}, {before})"
-    check.close(check.answer(unbroadcast, grad, before, call=call), leaf.grad, call, why=why, rtol=1e-9)
+    check.close(
+        check.answer(unbroadcast, grad, before, call=call), leaf.grad, call, why=why, rtol=1e-9
+    )
 call = "unbroadcast, to nine digits"
 grad = np.array([[1 / 3], [1e-7 / 7]])
 check.close(check.answer(unbroadcast, grad, (1, 1), call=call), [[grad.sum()]], call, rtol=1e-12,
@@ -417,15 +426,28 @@ def judge_operation(name, arrays, why, wanted=None):
 
 
 for name in oracle:
-    shapes = [((), ()), ((4,), (4,)), ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (3,)), ((), (2, 3))]
+    shapes = [
+        ((), ()),
+        ((4,), (4,)),
+        ((2, 3), (2, 3)),
+        ((2, 3), (3,)),
+        ((2, 1), (3,)),
+        ((), (2, 3)),
+    ]
     for pair in [*shapes, ((3, 1, 2), (4, 1))]:
-        arrays = [rng.uniform(0.2, 3, size=s) for s in pair][: 1 if name in ("exp", "log", "tanh") else 2]
+        arrays = [rng.uniform(0.2, 3, size=s) for s in pair][
+            : 1 if name in ("exp", "log", "tanh") else 2
+        ]
         judge_operation(name, arrays, "be right for positive numbers of any shapes that broadcast")
 for name in ("add", "multiply", "divide", "exp", "tanh"):
-    arrays = [-rng.uniform(0.2, 3, size=s) for s in ((2, 3), (3,))][: 1 if name in ("exp", "tanh") else 2]
+    arrays = [-rng.uniform(0.2, 3, size=s) for s in ((2, 3), (3,))][
+        : 1 if name in ("exp", "tanh") else 2
+    ]
     judge_operation(name, arrays, "be right for negative numbers")
 judge_operation("multiply", [np.zeros(3), rng.normal(size=3)], "be right at 0")
-judge_operation("divide", [np.array([1e-200, 3e150]), np.array([2e-100, 7e120])], "be right for any sizes")
+judge_operation(
+    "divide", [np.array([1e-200, 3e150]), np.array([2e-100, 7e120])], "be right for any sizes"
+)
 judge_operation("log", [np.array([1e-300, 1e-9, 1e300])], "be right for small and large numbers")
 judge_operation("tanh", [np.array([-30.0, 0.0, 1e-9, 400.0])], "be right at 0 and far from it")
 judge_operation("exp", [np.array([-800.0, -30.0, 0.0, 50.0])], "be right at 0 and far from it")
@@ -488,7 +510,9 @@ for _ in range(4):
     check.close(found[0], theirs[-1], f"the value of {call}", rtol=1e-8, why="agree with torch")
     for got, slope, leaf in zip(found[1], slopes, leaves, strict=True):
         slope = np.zeros(leaf.shape) if slope is None else slope
-        check.close(got, slope, f"gradients of {call}", rtol=1e-7, atol=1e-10, why="agree with torch")
+        check.close(
+            got, slope, f"gradients of {call}", rtol=1e-7, atol=1e-10, why="agree with torch"
+        )
 ### END HIDDEN TESTS
 
 # %% mutant="arithmetic" why="the gradient that arrives is forgotten"
@@ -649,7 +673,9 @@ x, y = np.array([[1.0, 2.0, -3.0], [0.5, 0.0, 4.0]]), np.array([[2.0], [-1.0], [
 call = "matmul(2 × 3, 3 × 1)"
 found = check.answer(pulled, matmul, x, y, upstream=np.array([[10.0], [-7.0]]), call=call)
 check.close(found[0], [[-9], [13]], f"the value of {call}")
-check.close(found[1][0], [[20, -10, 30], [-14, 7, -21]], f"gradient of x in {call}", why="be G @ y.T")
+check.close(
+    found[1][0], [[20, -10, 30], [-14, 7, -21]], f"gradient of x in {call}", why="be G @ y.T"
+)
 check.close(found[1][1], [[6.5], [20], [-58]], f"gradient of y in {call}", why="be x.T @ G")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("matmul")
@@ -823,7 +849,7 @@ def transpose(x: np.ndarray, axes: tuple[int, ...]) -> Pulled:
 
 
 def index(x: np.ndarray, key) -> Pulled:
-    """x[key] for any key of NumPy's: numbers, slices, arrays of numbers or of truth values.
+    """x[key] for any key of NumPy's: numbers, slices, None, arrays of numbers or truth values.
 
     index([10, 20, 30], [2, 2, 0]) -> [30, 30, 10], and a pull that makes [4, 0, 3] of [1, 2, 4].
     """
@@ -912,12 +938,20 @@ for axis in (None, 0, 1, (0, 1)):
     tied = rng.integers(0, 2, size=(4, 5)).astype(float)
     judge_move("amax", tied, "share the gradient equally among the ties", axis=axis)
 judge_move("amax", np.full((2, 3), -4.0), "share the gradient equally among all", axis=1)
-for before, after in [((2, 6), (3, 4)), ((12,), (2, 3, 2)), ((2, 3), (6,)), ((1,), ()), ((2, 6), (4, -1))]:
+for before, after in [
+    ((2, 6), (3, 4)),
+    ((12,), (2, 3, 2)),
+    ((2, 3), (6,)),
+    ((1,), ()),
+    ((2, 6), (4, -1)),
+]:
     judge_move("reshape", rng.normal(size=before), "keep the order of the numbers", shape=after)
 for axes in [(0, 1), (1, 0)]:
     judge_move("transpose", rng.normal(size=(2, 3)), "bring each axis back to its place", axes=axes)
 for axes in itertools.permutations(range(3)):
-    judge_move("transpose", rng.normal(size=(2, 3, 4)), "bring each axis back to its place", axes=axes)
+    judge_move(
+        "transpose", rng.normal(size=(2, 3, 4)), "bring each axis back to its place", axes=axes
+    )
 judge_move("transpose", rng.normal(size=(2, 2, 2)), "bring each axis back", axes=(2, 0, 1))
 judge_move("transpose", rng.normal(size=(2, 3, 1, 4)), "bring each axis back", axes=(3, 0, 1, 2))
 x = rng.normal(size=(4, 5))
@@ -1138,14 +1172,22 @@ kept = seed.copy()
 x, y = Tensor(rng.normal(size=(2, 3))), Tensor(rng.normal(size=(2, 3)))
 root = scaled(x, y, by=[3, -2])
 check.answer(backward, root, seed, call="backward(root, seed)", changes=True)
-check.close(leaf_grad(x, "x"), 3 * kept, "x.grad of backward(3x - 2y, seed)", why="start with the seed")
-check.close(leaf_grad(y, "y"), -2 * kept, "y.grad of backward(3x - 2y, seed)", why="start with the seed")
+check.close(
+    leaf_grad(x, "x"), 3 * kept, "x.grad of backward(3x - 2y, seed)", why="start with the seed"
+)
+check.close(
+    leaf_grad(y, "y"), -2 * kept, "y.grad of backward(3x - 2y, seed)", why="start with the seed"
+)
 check.equal(seed, kept, "the seed after backward", why="stay as it was")
 check.answer(backward, root, call="backward(root) again", changes=True)
-check.close(leaf_grad(x, "x"), 3 * kept + 3, "x.grad after a second backward", why="add to what is there")
+check.close(
+    leaf_grad(x, "x"), 3 * kept + 3, "x.grad after a second backward", why="add to what is there"
+)
 held = x.grad
 check.answer(backward, root, call="backward(root) a third time", changes=True)
-check.close(leaf_grad(x, "x"), 3 * kept + 6, "x.grad after a third backward", why="add to what is there")
+check.close(
+    leaf_grad(x, "x"), 3 * kept + 6, "x.grad after a third backward", why="add to what is there"
+)
 x = Tensor(rng.normal(size=3))
 x.grad = np.array([100.0, 10.0, 1.0])
 check.answer(backward, scaled(x, by=[7]), call="backward(7x)", changes=True)
@@ -1170,7 +1212,9 @@ for _ in range(2):
     check.answer(backward, node, call="backward", changes=True)
 check.equal(shared, [3.0, 4.0], "the array that a pull gave", why="stay as it was")
 x.grad[...] = 0
-check.close(leaf_grad(y, "y"), [6, 8], "y.grad after x.grad was set to 0", why="be an array of its own")
+check.close(
+    leaf_grad(y, "y"), [6, 8], "y.grad after x.grad was set to 0", why="be an array of its own"
+)
 x = Tensor(np.zeros((2, 3)))
 stretched = Tensor(0.0, (x, x), lambda g: (np.broadcast_to(g, (2, 3)), np.broadcast_to(g, (2, 3))))
 check.answer(backward, stretched, call="backward(sum(x) + sum(x))", changes=True)
@@ -1180,7 +1224,9 @@ seed = np.array([2.0, 3.0])
 x = Tensor(np.zeros(2))
 check.answer(backward, x, seed, call="backward(leaf, seed)", changes=True)
 seed += 100
-check.close(leaf_grad(x, "x"), [2, 3], "grad of a leaf after the seed was changed", why="be its own")
+check.close(
+    leaf_grad(x, "x"), [2, 3], "grad of a leaf after the seed was changed", why="be its own"
+)
 x = Tensor(np.zeros(2))
 check.answer(backward, x, np.array([2, 3]), call="backward(leaf, whole numbers)", changes=True)
 check.answer(backward, x, np.array([0.5, 0.25]), call="backward(leaf, fractions)", changes=True)
@@ -1207,7 +1253,9 @@ node = x = Tensor(1.0)
 for _ in range(40):
     node = counted(counted(node, by=[0.5]), counted(node, by=[0.25]), node, by=[1, 1, 0.3])
 check.answer(backward, node, call="backward through 40 diamonds", changes=True)
-check.close(leaf_grad(x, "x"), 1.05**40, "x.grad through 40 diamonds", rtol=1e-9, why="add up all ways")
+check.close(
+    leaf_grad(x, "x"), 1.05**40, "x.grad through 40 diamonds", rtol=1e-9, why="add up all ways"
+)
 check.equal(pulls[0], 120, "pulls through 40 diamonds of three nodes", why="pull each node once")
 node = x = Tensor(1.0)
 pulls[0] = 0
@@ -1257,8 +1305,12 @@ for _ in range(6):
                 what = f"grad of leaf {i} of a random graph, after {times}"
                 check.close(got, want, what, rtol=1e-9, atol=1e-12, why="add up over all ways")
             else:
-                check.that(got is None or not np.any(got), "leave leaves alone that root does not use")
-    check.equal(pulls[0], 2 * len(reached - {0, 1, 2}), "pulls in a random graph", why="be one a node")
+                check.that(
+                    got is None or not np.any(got), "leave leaves alone that root does not use"
+                )
+    check.equal(
+        pulls[0], 2 * len(reached - {0, 1, 2}), "pulls in a random graph", why="be one a node"
+    )
 ### END HIDDEN TESTS
 
 # %% mutant="backward" why="the gradient of a leaf is replaced"
@@ -1414,7 +1466,9 @@ for step in progress(range(settings["steps"]), "training"):
     backward(loss)
     if step == 0:
         network_loss(theirs, torch.tensor(x_train[chosen]), y_train[chosen]).backward()
-        apart = max(np.abs(a.grad - b.grad.numpy()).max() for a, b in zip(ours, theirs, strict=True))
+        apart = max(
+            np.abs(a.grad - b.grad.numpy()).max() for a, b in zip(ours, theirs, strict=True)
+        )
         print(f"largest difference of a gradient from PyTorch's: {apart:.1e}")
     for parameter in ours:
         parameter.data = parameter.data - 0.2 * parameter.grad
@@ -1422,8 +1476,15 @@ for step in progress(range(settings["steps"]), "training"):
     losses.append(float(loss.data))
 w1, b1, w2, b2 = (p.data for p in ours)
 right = np.mean((np.tanh(x_test @ w1 + b1) @ w2 + b2).argmax(axis=1) == y_test)
-plots.curves({"loss": losses}, f"Your engine learns: {right:.1%} of the test pictures", "step", "loss of a batch")
-plots.show("The loss of a batch falls within a few dozen steps from above 2 to near 0, and stays there.")
+plots.curves(
+    {"loss": losses},
+    f"Your engine learns: {right:.1%} of the test pictures",
+    "step",
+    "loss of a batch",
+)
+plots.show(
+    "The loss of a batch falls within a few dozen steps from above 2 to near 0, and stays there."
+)
 
 # %% [markdown]
 # ## 4. The same rules, run forwards
@@ -1451,7 +1512,8 @@ class Dual(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, value, tangent, level: int):
         self.value, self.tangent = (
-            part if isinstance(part, Dual) else np.asarray(part, dtype=float) for part in (value, tangent)
+            part if isinstance(part, Dual) else np.asarray(part, dtype=float)
+            for part in (value, tangent)
         )
         self.level, self.shape = level, self.value.shape
 
@@ -1556,12 +1618,18 @@ found = check.answer(jvp, lambda x: x * x, 3.0, 10.0, call="jvp(x * x, 3, 10)")
 check.close(found, [9, 60], "jvp(lambda x: x * x, 3.0, 10.0)", why="give the value and its speed")
 found = check.answer(jvp, lambda x: np.exp(2 * x) / x, np.array([0.5, 3.0]), np.array([1.0, -2.0]),
                      call="jvp(exp(2x) / x, ...)")  # fmt: skip
-check.close(found[1], [0, -448.2542], "jvp(lambda x: np.exp(2 * x) / x, ...)", atol=1e-3, why="be J v")
+check.close(
+    found[1], [0, -448.2542], "jvp(lambda x: np.exp(2 * x) / x, ...)", atol=1e-3, why="be J v"
+)
 call = "the derivative of x * (derivative of x + y towards y) towards x"
 found = check.answer(jvp, lambda x: x * speed(lambda y: x + y, 5.0, 1.0), 3.0, 1.0, call=call)
 check.close(found[1], 1, call, why="keep the two levels apart")
-found = check.answer(hvp, lambda x: 4 * x**3, np.array([1.0, 2.0]), np.array([10.0, -1.0]), call="hvp")
-check.close(found, [120, -48], "hvp of the gradient of x ** 4", why="be the second derivative times v")
+found = check.answer(
+    hvp, lambda x: 4 * x**3, np.array([1.0, 2.0]), np.array([10.0, -1.0]), call="hvp"
+)
+check.close(
+    found, [120, -48], "hvp of the gradient of x ** 4", why="be the second derivative times v"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("duals")
 for name, function, inputs, wanted in [
@@ -1575,24 +1643,39 @@ for name, function, inputs, wanted in [
 ]:
     made = lift(function, *inputs)
     for part, want in zip(("value", "tangent", "level"), wanted, strict=True):
-        check.close(check.attribute(made, part, name), want, f"{part} of {name}", why="follow the rules")
+        check.close(
+            check.attribute(made, part, name), want, f"{part} of {name}", why="follow the rules"
+        )
 call = "the product of Dual(3, 10, level 2) and Dual(7, 100, level 5)"
 product = check.answer(unfolded, lift(np.multiply, Dual(3, 10, 2), Dual(7, 100, 5)), call=call)
 check.equal(product[2], 5, f"level of {call}", why="be the higher one")
 why = "be a dual of the lower level, which was a constant"
-for part, inside, first, second in (("value", product[0], 21, 70), ("tangent", product[1], 300, 1000)):
+for part, inside, first, second in (
+    ("value", product[0], 21, 70),
+    ("tangent", product[1], 300, 1000),
+):
     check.that(isinstance(inside, tuple), f"give {call} a {part} that is a dual of level 2")
     check.equal(len(inside), 3, f"parts of the {part} of {call}", why=why)
     check.close(inside[0], first, f"value of the {part} of {call}", why=why)
     check.close(inside[1], second, f"tangent of the {part} of {call}", why=why)
 for call, inputs in [
-    ("lift(np.add, Dual of (3,), zeros (2, 3))", (Dual(np.zeros(3), [1, 2, 3], 1), np.zeros((2, 3)))),
-    ("lift(np.add, zeros (2, 3), Dual of (3,))", (np.zeros((2, 3)), Dual(np.zeros(3), [1, 2, 3], 1))),
+    (
+        "lift(np.add, Dual of (3,), zeros (2, 3))",
+        (Dual(np.zeros(3), [1, 2, 3], 1), np.zeros((2, 3))),
+    ),
+    (
+        "lift(np.add, zeros (2, 3), Dual of (3,))",
+        (np.zeros((2, 3)), Dual(np.zeros(3), [1, 2, 3], 1)),
+    ),
 ]:
     made = check.attribute(lift(np.add, *inputs), "tangent", call)
-    check.close(made, [[1, 2, 3], [1, 2, 3]], f"tangent of {call}", why="have the shape of the value")
+    check.close(
+        made, [[1, 2, 3], [1, 2, 3]], f"tangent of {call}", why="have the shape of the value"
+    )
 why = "sum a stretched tangent as often as it was used"
-found = check.answer(jvp, lambda x: (x + np.zeros((4, 3))).sum(), np.ones(3), np.array([1.0, 2, 3]), call="jvp")
+found = check.answer(
+    jvp, lambda x: (x + np.zeros((4, 3))).sum(), np.ones(3), np.array([1.0, 2, 3]), call="jvp"
+)
 check.close(found[1], 24, "jvp of the sum of a stretched x", why=why)
 
 matrix = rng.normal(size=(3, 4))
@@ -1609,7 +1692,9 @@ functions = {
 calls = []
 for name, function in functions.items():
     x, v = rng.normal(size=(2, 4))
-    value, rate = torch.func.jvp(lambda z, f=function: f(torch, z), (torch.tensor(x),), (torch.tensor(v),))
+    value, rate = torch.func.jvp(
+        lambda z, f=function: f(torch, z), (torch.tensor(x),), (torch.tensor(v),)
+    )
 
     def used(z, f=function):
         calls.append(1)
@@ -1619,7 +1704,9 @@ for name, function in functions.items():
     found = check.answer(jvp, used, x, v, call=f"jvp ({name})")
     check.equal(len(calls), 1, f"calls of the function in jvp ({name})", why="call it once")
     check.equal(len(found), 2, f"parts of jvp ({name})", why="be two: the value and its speed")
-    check.close(found[0], value, f"the value of jvp ({name})", rtol=1e-9, why="agree with torch.func.jvp")
+    check.close(
+        found[0], value, f"the value of jvp ({name})", rtol=1e-9, why="agree with torch.func.jvp"
+    )
     why = "agree with torch.func.jvp, to nine digits"
     check.close(found[1], rate, f"the speed of jvp ({name})", rtol=1e-9, atol=1e-11, why=why)
 found = check.answer(jvp, lambda x: x * x / 4, 3, 5, call="jvp(x * x / 4, 3, 5) of whole numbers")
@@ -1648,7 +1735,9 @@ factors, classes = rng.normal(size=(5, 3)), rng.normal(size=5)
 def energy(z):
     """A function whose Hessian is not diagonal; by torch."""
     scores = torch.tensor(factors) @ z
-    return torch.log(1 + torch.exp(scores)).sum() - torch.tensor(classes) @ scores + 0.1 * (z**4).sum()
+    return (
+        torch.log(1 + torch.exp(scores)).sum() - torch.tensor(classes) @ scores + 0.1 * (z**4).sum()
+    )
 
 
 def slope_of_energy(z):
@@ -1664,11 +1753,15 @@ for _ in range(3):
     hessian = torch.func.hessian(energy)(torch.tensor(x)).numpy()
     calls.clear()
     found = check.answer(hvp, slope_of_energy, x, v, call="hvp(gradient, x, v)")
-    check.equal(len(calls), 1, "calls of the gradient in hvp", why="call it once: no finite differences")
+    check.equal(
+        len(calls), 1, "calls of the gradient in hvp", why="call it once: no finite differences"
+    )
     why = "be torch.func's Hessian times v"
     check.close(found, hessian @ v, "hvp(gradient, x, v)", rtol=1e-9, atol=1e-11, why=why)
     other = check.answer(hvp, slope_of_energy, x, w, call="hvp(gradient, x, w)")
-    check.close(w @ found, v @ other, "w · hvp(v) and v · hvp(w)", rtol=1e-8, atol=1e-10, why="be equal")
+    check.close(
+        w @ found, v @ other, "w · hvp(v) and v · hvp(w)", rtol=1e-8, atol=1e-10, why="be equal"
+    )
 x, v = rng.normal(size=(2, 2, 3))
 found = check.answer(hvp, lambda z: z * z * z.sum(), x, v, call="hvp of a matrix")
 want = 2 * x * v * x.sum() + x * x * v.sum()
@@ -1889,10 +1982,19 @@ def log1mexp(x: torch.Tensor) -> torch.Tensor:
 x = torch.tensor([1e-20, 0.25, 3.0, 50.0], dtype=torch.float64)
 found = check.answer(log1mexp, x, call="log1mexp([1e-20, 0.25, 3, 50])")
 want = [-46.0517018599, -1.50869159, -0.0510691809, -1.92874985e-22]
-check.close(found, want, "log1mexp([1e-20, 0.25, 3, 50])", rtol=1e-7, atol=0, why="be precise at both ends")
+check.close(
+    found, want, "log1mexp([1e-20, 0.25, 3, 50])", rtol=1e-7, atol=0, why="be precise at both ends"
+)
 (found,) = check.gradient_of(log1mexp, x, call="log1mexp")
 want = [1e20, 3.52081174, 0.0523957, 1.92874985e-22]
-check.close(found, want, "the gradient at [1e-20, 0.25, 3, 50]", rtol=1e-6, atol=0, why="be exp(-x) / (1 - exp(-x))")
+check.close(
+    found,
+    want,
+    "the gradient at [1e-20, 0.25, 3, 50]",
+    rtol=1e-6,
+    atol=0,
+    why="be exp(-x) / (1 - exp(-x))",
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("log1mexp")
 
@@ -1949,7 +2051,10 @@ found = check.answer(Log1mExp.backward, memory, upstream, call="backward(ctx, gr
 want = upstream.numpy() * exact(x.numpy().astype(float))[1]
 check.close(found, want, "backward(ctx, grad)", rtol=1e-5, why="have the shape of x")
 x = torch.tensor(rng.uniform(0.05, 4, size=(3, 2, 4)), requires_grad=True)
-for test, what in ((torch.autograd.gradcheck, "gradcheck"), (torch.autograd.gradgradcheck, "gradgradcheck")):
+for test, what in (
+    (torch.autograd.gradcheck, "gradcheck"),
+    (torch.autograd.gradgradcheck, "gradgradcheck"),
+):
     passed = check.answer(test, log1mexp, (x,), raise_exception=False, call=what)
     check.that(passed is True, f"pass torch.autograd.{what}")
 x = torch.tensor(rng.uniform(0.05, 4, size=(2, 5)))
@@ -1971,11 +2076,15 @@ check.close(found[0], want, call, rtol=1e-6, why="keep what each has saved apart
 for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
     x = torch.tensor([1e-6, 0.3, 2.0, 30.0], dtype=dtype)
     found = check.answer(log1mexp, x, call=f"log1mexp of {dtype}")
-    check.equal(str(found.dtype), str(dtype).split(".")[1], f"dtype of log1mexp of {dtype}", why="stay")
+    check.equal(
+        str(found.dtype), str(dtype).split(".")[1], f"dtype of log1mexp of {dtype}", why="stay"
+    )
     want = exact(x.double().numpy())
     check.close(found, want[0], f"log1mexp of {dtype}", rtol=digits, atol=0, why="be precise")
     found = check.gradient_of(log1mexp, x, call="log1mexp")[0]
-    check.close(found, want[1], f"gradient of log1mexp of {dtype}", rtol=digits, atol=0, why="be precise")
+    check.close(
+        found, want[1], f"gradient of log1mexp of {dtype}", rtol=digits, atol=0, why="be precise"
+    )
 found = check.answer(log1mexp, torch.tensor(2.0), call="log1mexp of one number")
 check.close(found, exact(np.array(2.0))[0], "log1mexp(tensor(2.))", rtol=1e-5, why="keep its shape")
 ### END HIDDEN TESTS
@@ -2116,7 +2225,9 @@ plots.show(
 
 
 # %%
-def checkpointed(layers: Sequence[nn.Module], lengths: Sequence[int], x: torch.Tensor) -> torch.Tensor:
+def checkpointed(
+    layers: Sequence[nn.Module], lengths: Sequence[int], x: torch.Tensor
+) -> torch.Tensor:
     """Run layers in segments of these lengths, each by your Checkpoint."""
     start = 0
     for length in lengths:
@@ -2166,14 +2277,20 @@ class Checkpoint(torch.autograd.Function):
 
 
 # %% test="checkpoint" points=0.5 difficulty=4 minutes=25
-check.equal(sorted(check.answer(plan, 9, call="plan(9)")), [3, 3, 3], "plan(9)", why="be √9 segments of √9")
+check.equal(
+    sorted(check.answer(plan, 9, call="plan(9)")), [3, 3, 3], "plan(9)", why="be √9 segments of √9"
+)
 torch.manual_seed(0)
 layers = [nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(6)]
 x, upstream = torch.randn(3, 4), torch.randn(3, 4)
 (want,) = check.gradient_of(nn.Sequential(*layers), x, upstream=upstream, call="the layers")
 call = "checkpointed(layers, [2, 1, 3], x)"
-(found,) = check.gradient_of(lambda x: checkpointed(layers, [2, 1, 3], x), x, upstream=upstream, call=call)
-check.close(found, want, f"the gradient of {call}", rtol=1e-4, atol=1e-7, why="be that without checkpoints")
+(found,) = check.gradient_of(
+    lambda x: checkpointed(layers, [2, 1, 3], x), x, upstream=upstream, call=call
+)
+check.close(
+    found, want, f"the gradient of {call}", rtol=1e-4, atol=1e-7, why="be that without checkpoints"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("checkpoint")
 for n in [*range(1, 60), 64, 99, 100, 101, 1000]:
@@ -2182,7 +2299,12 @@ for n in [*range(1, 60), 64, 99, 100, 101, 1000]:
     check.equal(sum(lengths), n, f"sum of {call}", why="be the number of layers")
     check.that(min(lengths) >= 1, f"give every segment of {call} a layer")
     best = math.isqrt(4 * n - 1) + 1
-    check.equal(len(lengths) + max(lengths), best, f"segments + longest of {call}", why="be as small as can be")
+    check.equal(
+        len(lengths) + max(lengths),
+        best,
+        f"segments + longest of {call}",
+        why="be as small as can be",
+    )
 runs = [0]
 
 
@@ -2244,10 +2366,14 @@ for drop, lengths, needs in [
     answers = []
     for run in (nn.Sequential(*layers), lambda x, k=layers, n=lengths: checkpointed(k, n, x)):
         x = numbers.clone().requires_grad_(needs)
-        answers.append(check.answer(gradients, run, layers, x, upstream, seed, call=call, changes=True))
+        answers.append(
+            check.answer(gradients, run, layers, x, upstream, seed, call=call, changes=True)
+        )
     want, got = answers
     check.close(got[0], want[0], f"the value of {call}", rtol=1e-9, why="be that of the layers")
-    check.equal(got[3][0], len(layers), f"layers run on the way forward of {call}", why="run each once")
+    check.equal(
+        got[3][0], len(layers), f"layers run on the way forward of {call}", why="run each once"
+    )
     check.equal(got[3][1], 2 * len(layers), f"layers run in all by {call}", why="run each twice")
     why = "be the gradient without checkpoints"
     why += ": dropout drops the same again" if drop else ""
@@ -2259,7 +2385,14 @@ for drop, lengths, needs in [
     check.close(got[4], want[4], f"the next random number after {call}", why=why)
     places = {p.data_ptr() for layer in layers for p in layer.parameters()}
     x = numbers.clone().requires_grad_()
-    kept = check.answer(saved, lambda x, k=layers, n=lengths: checkpointed(k, n, x), x, places, call=call, changes=True)
+    kept = check.answer(
+        saved,
+        lambda x, k=layers, n=lengths: checkpointed(k, n, x),
+        x,
+        places,
+        call=call,
+        changes=True,
+    )
     check.that(kept <= len(lengths), "keep no more than the input of each segment")
 
 
@@ -2283,10 +2416,14 @@ torch.manual_seed(int(rng.integers(1_000_000)))
 layers = [Counted(5, 0.3).double() for _ in range(3)]
 first, second = torch.randn(2, 4, 5).double()
 want = check.plain(two_ways_plain(layers, first, second), "the layers")
-found = check.answer(two_ways, layers, first, second, call="two passes, then both gradients", changes=True)
+found = check.answer(
+    two_ways, layers, first, second, call="two passes, then both gradients", changes=True
+)
 for i in range(2):
     why = "use its own input and its own dropout"
-    check.close(found[i][0], want[i][0], f"gradient of pass {i + 1} of two", rtol=1e-9, atol=1e-12, why=why)
+    check.close(
+        found[i][0], want[i][0], f"gradient of pass {i + 1} of two", rtol=1e-9, atol=1e-12, why=why
+    )
 
 
 class Notes:
@@ -2302,12 +2439,21 @@ weights = list(layer.parameters())
 with torch.no_grad():
     notes.needs_input_grad = (False, True, *(True for _ in weights))
     check.answer(Checkpoint.forward, notes, layer, numbers, *weights, call="forward", changes=True)
-    found = check.answer(Checkpoint.backward, notes, upstream, call="backward(ctx, grad)", changes=True)
+    found = check.answer(
+        Checkpoint.backward, notes, upstream, call="backward(ctx, grad)", changes=True
+    )
 want = [upstream @ layer.weight, upstream.T @ numbers, upstream.sum(0)]
 check.equal(len(found), 4, "number of gradients of backward", why="be one an argument of forward")
 check.that(found[0] is None, "give None for the segment, which is no tensor")
 for got, slope in zip(found[1:], want, strict=True):
-    check.close(got, slope, "backward(ctx, grad)", rtol=1e-4, atol=1e-5, why="have the shapes of x and weights")
+    check.close(
+        got,
+        slope,
+        "backward(ctx, grad)",
+        rtol=1e-4,
+        atol=1e-5,
+        why="have the shapes of x and weights",
+    )
 torch.set_rng_state(state)
 ### END HIDDEN TESTS
 
@@ -2370,7 +2516,9 @@ def plan(layers):
     def even(k):
         return [layers // k + (i < layers % k) for i in range(k)]
 
-    return min((even(k) for k in range(1, layers + 1)), key=lambda lengths: len(lengths) + max(lengths))
+    return min(
+        (even(k) for k in range(1, layers + 1)), key=lambda lengths: len(lengths) + max(lengths)
+    )
 
 
 class Checkpoint(torch.autograd.Function):
@@ -2408,7 +2556,9 @@ for name, cut in {
     for m in (0, 4, 9, 16, 25, 36, 49, 64):
         lengths = cut(m)
         alive = week02.most_saved(
-            lambda x, lengths=lengths: nn.Sequential(*deep[sum(lengths) :])(checkpointed(deep, lengths, x)),
+            lambda x, lengths=lengths: nn.Sequential(*deep[sum(lengths) :])(
+                checkpointed(deep, lengths, x)
+            ),
             batch,
             [p for layer in deep for p in layer.parameters()],
         )
@@ -2419,7 +2569,9 @@ ax = plots.curves(points, "64 layers: what is kept against what is computed twic
 for line in ax.lines:
     line.set_marker("o")
 ax.set_ylim(0, 70)
-print(f"all kept: {points['by your plan'][1][0]}, all by your plan: {points['by your plan'][1][-1]}")
+print(
+    f"all kept: {points['by your plan'][1][0]}, all by your plan: {points['by your plan'][1][-1]}"
+)
 plots.show(
     "Two curves that fall from 65 values alive where nothing is run twice. Your plan ends at 16 where all 64 "
     "layers run twice; two segments are a little better at first, turn at 27 and end at 34."
@@ -2518,7 +2670,8 @@ class LossScaler:
         return finite
 
     def _with_gradient(self, optimizer):
-        return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        groups = (group["params"] for group in optimizer.param_groups)
+        return [p for group in groups for p in group if p.grad is not None]
         ### END SOLUTION
 
 
@@ -2537,7 +2690,9 @@ for number, (grad, taken, left, scale) in enumerate([
     found = check.answer(scaler.step, optimizer, call=f"step {number}", changes=True)
     check.equal(found, taken, f"the answer of step {number}, gradients {grad}")
     check.close(weight, left, f"the weights after step {number}, gradients {grad}", rtol=1e-5)
-    check.close(check.attribute(scaler, "scale", "scaler"), scale, f"scaler.scale after step {number}")
+    check.close(
+        check.attribute(scaler, "scale", "scaler"), scale, f"scaler.scale after step {number}"
+    )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("loss_scaler")
 
@@ -2550,7 +2705,13 @@ class Recorder(torch.optim.SGD):
         self.seen = []
 
     def step(self):
-        self.seen.append([None if p.grad is None else p.grad.clone() for g in self.param_groups for p in g["params"]])
+        self.seen.append(
+            [
+                None if p.grad is None else p.grad.clone()
+                for g in self.param_groups
+                for p in g["params"]
+            ]
+        )
         super().step()
 
 
@@ -2568,25 +2729,41 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
         call = f"{what}, step {number}"
         loss = torch.tensor(rng.normal())
         found = check.answer(scaler.scaled, loss, call=f"{call}, scaled(loss)")
-        check.close(found, loss * scale, f"{call}, scaled(loss)", rtol=1e-5, why="be the loss times the scale")
+        check.close(
+            found,
+            loss * scale,
+            f"{call}, scaled(loss)",
+            rtol=1e-5,
+            why="be the loss times the scale",
+        )
         true = [torch.tensor(rng.normal(size=s)) for s in ((2, 3), 4)]
         first.grad, second.grad = (t * scale for t in true)
         if kind != "fine":
             place = first.grad if number % 2 else second.grad
-            place.view(-1)[int(rng.integers(place.numel()))] = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[kind]
+            place.view(-1)[int(rng.integers(place.numel()))] = {
+                "inf": math.inf,
+                "-inf": -math.inf,
+                "nan": math.nan,
+            }[kind]
         if number in unscale_first:
             times = 1 + number % 2
             for _ in range(times):
                 check.answer(scaler.unscale, optimizer, call=f"{call}, unscale", changes=True)
             if kind == "fine":
                 why = "be divided by the scale, once"
-                check.close(first.grad, true[0], f"gradients after {call}, unscale", rtol=1e-9, why=why)
-                check.close(second.grad, true[1], f"gradients after {call}, unscale", rtol=1e-9, why=why)
+                check.close(
+                    first.grad, true[0], f"gradients after {call}, unscale", rtol=1e-9, why=why
+                )
+                check.close(
+                    second.grad, true[1], f"gradients after {call}, unscale", rtol=1e-9, why=why
+                )
             first.grad, second.grad = first.grad / 2, second.grad / 2
             true = [t / 2 for t in true]
         before = [first.detach().clone(), second.detach().clone()]
         taken = check.answer(scaler.step, optimizer, call=call, changes=True)
-        check.equal(taken, kind == "fine", f"the answer of {call}", why="tell whether a step was taken")
+        check.equal(
+            taken, kind == "fine", f"the answer of {call}", why="tell whether a step was taken"
+        )
         if kind == "fine":
             steps, good = steps + 1, good + 1
         else:
@@ -2594,18 +2771,31 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
             why = "stay as they were after an overflow"
             check.close(first, before[0], f"the weights after {call}", rtol=0, atol=0, why=why)
             check.close(second, before[1], f"the weights after {call}", rtol=0, atol=0, why=why)
-        check.equal(len(optimizer.seen), steps, f"steps of the optimizer after {call}", why="step if all is finite")
+        check.equal(
+            len(optimizer.seen),
+            steps,
+            f"steps of the optimizer after {call}",
+            why="step if all is finite",
+        )
         if kind == "fine":
             for got, want in zip((optimizer.seen[-1][0], optimizer.seen[-1][2]), true, strict=True):
                 why = "be the true ones: divided by the scale once"
                 check.close(got, want, f"the gradients in {call}", rtol=1e-9, atol=1e-12, why=why)
             check.that(first.grad is not None, "leave the gradients to zero_grad of the loop")
             why = "stay for the loop to look at: zero_grad is its business"
-            check.close(first.grad, true[0], f"the gradients after {call}", rtol=1e-9, atol=1e-12, why=why)
+            check.close(
+                first.grad, true[0], f"the gradients after {call}", rtol=1e-9, atol=1e-12, why=why
+            )
         if good == patience:
             good, scale = 0, scale * factor
         got = check.attribute(scaler, "scale", "the scaler")
-        check.close(got, scale, f"scale after {call}", rtol=1e-12, why="follow the rules for overflow and growth")
+        check.close(
+            got,
+            scale,
+            f"scale after {call}",
+            rtol=1e-12,
+            why="follow the rules for overflow and growth",
+        )
 
 
 scripted(["fine", "inf", "fine"], scale=8.0, factor=2.0, patience=100)
@@ -2614,7 +2804,9 @@ scripted(["fine"] * 7, scale=8.0, factor=2.0, patience=3)
 scripted(["fine", "fine", "inf", "fine", "fine", "fine", "fine"], scale=8.0, factor=3.0, patience=3)
 scripted(["fine"] * 4, scale=8.0, factor=2.0, patience=1)
 scripted(["fine"] * 5, unscale_first=(1, 2, 4), scale=32.0, factor=2.0, patience=4)
-scripted(["inf", "fine", "nan", "fine"], unscale_first=(1, 2, 3), scale=32.0, factor=8.0, patience=2)
+scripted(
+    ["inf", "fine", "nan", "fine"], unscale_first=(1, 2, 3), scale=32.0, factor=8.0, patience=2
+)
 scripted([str(k) for k in rng.choice(["fine"] * 5 + ["inf", "nan"], size=25)],
          unscale_first=(3, 4, 9, 16), scale=256.0, factor=2.0, patience=3)  # fmt: skip
 scripted(["fine", "nan", "fine"], defaults=True)
@@ -2629,12 +2821,19 @@ for number in range(2000):
                     why="be doubled after 2000 steps that went well")  # fmt: skip
 weight.grad = torch.tensor([math.inf])
 check.answer(scaler.step, optimizer, call="step", changes=True)
-check.close(check.attribute(scaler, "scale", "scaler"), 1, "scale after an overflow", why="be halved")
+check.close(
+    check.attribute(scaler, "scale", "scaler"), 1, "scale after an overflow", why="be halved"
+)
 weight = torch.tensor([0.0, 0.0, 1.0], requires_grad=True)
 optimizer, scaler = torch.optim.SGD([weight], lr=1e-38), LossScaler(scale=1.0)
 weight.grad = torch.tensor([3e38, 3e38, -1.0])
 found = check.answer(scaler.step, optimizer, call="step with large finite gradients", changes=True)
-check.equal(found, True, "step with gradients 3e38", why="look at each gradient, not at a sum that overflows")
+check.equal(
+    found,
+    True,
+    "step with gradients 3e38",
+    why="look at each gradient, not at a sum that overflows",
+)
 weight.grad = torch.tensor([math.inf, -math.inf, 0.0])
 found = check.answer(scaler.step, optimizer, call="step", changes=True)
 check.equal(found, False, "step with gradients inf and -inf", why="see both kinds of infinity")
@@ -2647,7 +2846,9 @@ for scaler, want in ((one, 8), (two, 4)):
     check.close(got, want, "scale of one of two scalers", why="count its own steps")
 loss = torch.tensor([2.0], requires_grad=True)
 (found,) = check.gradient_of(LossScaler(scale=32.0).scaled, loss, call="scaled")
-check.close(found, [32], "the gradient of scaled(loss)", why="let the gradient through, times the scale")
+check.close(
+    found, [32], "the gradient of scaled(loss)", why="let the gradient through, times the scale"
+)
 several = torch.tensor([2.0, 3.0])
 found = check.answer(LossScaler(scale=32.0).scaled, several, call="scaled of two losses")
 check.close(found, [64, 96], "scaled of two losses", why="be the losses times the scale")
@@ -2695,8 +2896,8 @@ check.close(found, [64, 96], "scaled of two losses", why="be the losses times th
 # + finite = bool(sum(p.grad.sum() for p in self._with_gradient(optimizer)).isfinite())
 
 # %% mutant="loss_scaler" why="the first group of parameters only"
-# - return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-# + return [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+# - groups = (group["params"] for group in optimizer.param_groups)
+# + groups = (group["params"] for group in optimizer.param_groups[:1])
 
 # %% mutant="loss_scaler" why="takes zero_grad on itself"
 # - optimizer.step()
@@ -2854,7 +3055,9 @@ found = check.answer(he_, weight, generator=source, call="he_(300 × 500)", chan
 check.close(found.var(), 2 / 500, "variance of he_(300 × 500)", rtol=0.03, why="be 2 / n_in")
 check.close(weight, found, "the weight itself after he_", why="be filled in place")
 found = check.answer(xavier_, weight, generator=source, call="xavier_(300 × 500)", changes=True)
-check.close(found.var(), 2 / 800, "variance of xavier_(300 × 500)", rtol=0.03, why="be 2 / (n_in + n_out)")
+check.close(
+    found.var(), 2 / 800, "variance of xavier_(300 × 500)", rtol=0.03, why="be 2 / (n_in + n_out)"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("init")
 starts = {"xavier_": xavier_, "he_": he_}
@@ -2869,10 +3072,14 @@ def judge_start(name, shape, variance, why, **options):
     weight = torch.full(shape, 7.0, dtype=torch.float64)
     first = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
     check.close(weight, first, f"the weight after {call}", why="be filled in place and returned")
-    second = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
+    second = check.answer(
+        starts[name], weight, generator=source, call=call, changes=True, **options
+    )
     source.set_state(kept)
     again = check.answer(starts[name], weight, generator=source, call=call, changes=True, **options)
-    check.equal(again, first, f"{call} from the same seed", why="take all randomness from the generator")
+    check.equal(
+        again, first, f"{call} from the same seed", why="take all randomness from the generator"
+    )
     size = first.size
     check.that((first != second).mean() > 0.99, "draw other numbers at the second call")
     # Within seven standard deviations of each frequency.
@@ -2890,12 +3097,16 @@ def judge_start(name, shape, variance, why, **options):
     flat = first.reshape(len(first), -1)
     if len(flat) > 1 and flat.shape[1] >= 100:
         alike = np.abs(np.corrcoef(flat[:100]) - np.eye(min(100, len(flat)))).max()
-        check.that(alike < 7 / math.sqrt(flat.shape[1]), f"give no two outputs the same weights: {call}")
+        check.that(
+            alike < 7 / math.sqrt(flat.shape[1]), f"give no two outputs the same weights: {call}"
+        )
 
 
 for out, inputs in ((40, 700), (900, 30), (200, 201), (3, 9000), (9000, 2)):
     judge_start("he_", (out, inputs), 2 / inputs, "be 2 / n_in for a dense layer")
-    judge_start("xavier_", (out, inputs), 2 / (inputs + out), "be 2 / (n_in + n_out) for a dense layer")
+    judge_start(
+        "xavier_", (out, inputs), 2 / (inputs + out), "be 2 / (n_in + n_out) for a dense layer"
+    )
 for shape, groups in [((40, 30, 3, 5), 1), ((60, 10, 3, 2), 3), ((96, 1, 5, 7), 96), ((64, 20, 4), 4),
                       ((30, 25, 2, 3, 4), 5)]:  # fmt: skip
     places = math.prod(shape[2:])
@@ -2908,7 +3119,9 @@ for shape, groups in [((40, 30, 3, 5), 1), ((60, 10, 3, 2), 3), ((96, 1, 5, 7), 
 for name in ("xavier_", "he_"):
     torch.manual_seed(int(rng.integers(1_000_000)))
     kept = torch.get_rng_state()
-    drawn = [check.answer(starts[name], torch.zeros(20, 30), call=name, changes=True) for _ in range(2)]
+    drawn = [
+        check.answer(starts[name], torch.zeros(20, 30), call=name, changes=True) for _ in range(2)
+    ]
     torch.set_rng_state(kept)
     again = check.answer(starts[name], torch.zeros(20, 30), call=name, changes=True)
     why = "take torch's global generator where none is given"
@@ -2925,8 +3138,12 @@ for name in ("xavier_", "he_"):
     layer = nn.Linear(30, 20)
     given = check.answer(starts[name], layer.weight, call=f"{name}(layer.weight)", changes=True)
     check.close(layer.weight, given, f"layer.weight after {name}", why="be filled in place")
-    check.that(layer.weight.requires_grad and layer.weight.is_leaf, "leave the parameter a parameter")
-    half = check.answer(starts[name], torch.zeros(4, 5, dtype=torch.float64), call=name, changes=True)
+    check.that(
+        layer.weight.requires_grad and layer.weight.is_leaf, "leave the parameter a parameter"
+    )
+    half = check.answer(
+        starts[name], torch.zeros(4, 5, dtype=torch.float64), call=name, changes=True
+    )
     check.equal(str(half.dtype), "float64", f"dtype after {name} of doubles", why="stay")
 width, source = 200, torch.Generator().manual_seed(int(rng.integers(1_000_000)))
 for name, active in (("he_", torch.relu), ("xavier_", torch.nn.Identity())):
@@ -3093,13 +3310,22 @@ layer, reference = BatchNorm(3), nn.BatchNorm2d(3)
 torch.manual_seed(0)
 x = 5 + 2 * torch.randn(4, 3, 2, 5)
 found = check.answer(layer, x, call="BatchNorm(3)(x)")
-check.close(found, reference(x), "BatchNorm(3)(x) in training", rtol=1e-4, atol=1e-5, why="have mean 0, variance 1")
+check.close(
+    found,
+    reference(x),
+    "BatchNorm(3)(x) in training",
+    rtol=1e-4,
+    atol=1e-5,
+    why="have mean 0, variance 1",
+)
 for name in ("running_mean", "running_var"):
     found = check.attribute(layer, name, "BatchNorm(3)")
     check.close(found, getattr(reference, name), f"{name} after one batch", rtol=1e-4)
 layer.eval(), reference.eval()
 found = check.answer(layer, x[:1], call="BatchNorm(3)(x) in eval mode")
-check.close(found, reference(x[:1]), "BatchNorm(3)(x) in eval mode", rtol=1e-4, why="use running statistics")
+check.close(
+    found, reference(x[:1]), "BatchNorm(3)(x) in eval mode", rtol=1e-4, why="use running statistics"
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("batch_norm")
 BANNED = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
@@ -3144,14 +3370,25 @@ for shape, options, offset in [
         what = f"{call}, batch {number} of shape {shape}"
         with check.without_torch(*BANNED):
             found = check.answer(layer, x, call=what)
-        check.close(found, reference(x), what, rtol=1e-7, atol=1e-9, why="be normalised by its own batch")
+        check.close(
+            found, reference(x), what, rtol=1e-7, atol=1e-9, why="be normalised by its own batch"
+        )
         for name in ("running_mean", "running_var"):
             got = check.attribute(layer, name, call)
             why = "move towards the batch's by momentum, the variance unbiased"
-            check.close(got, getattr(reference, name), f"{name} after {what}", rtol=1e-9, atol=1e-12, why=why)
+            check.close(
+                got,
+                getattr(reference, name),
+                f"{name} after {what}",
+                rtol=1e-9,
+                atol=1e-12,
+                why=why,
+            )
         with check.without_torch(*BANNED):
             got = check.answer(slopes_of, layer, x, upstream, call=f"gradients of {what}")
-        for name, a, b in zip(("x", "weight", "bias"), got, slopes_of(reference, x, upstream), strict=True):
+        for name, a, b in zip(
+            ("x", "weight", "bias"), got, slopes_of(reference, x, upstream), strict=True
+        ):
             why = "go through mean and variance"
             check.close(a, b, f"gradient of {name}, {what}", rtol=1e-6, atol=1e-8, why=why)
     for number in range(2):
@@ -3163,18 +3400,26 @@ for shape, options, offset in [
                     why="use the running statistics, for one example, too")  # fmt: skip
         for name in ("running_mean", "running_var"):
             got = check.attribute(layer, name, call)
-            check.close(got, getattr(reference, name), f"{name} after eval mode", why="stay in eval mode")
+            check.close(
+                got, getattr(reference, name), f"{name} after eval mode", why="stay in eval mode"
+            )
         upstream = torch.tensor(rng.normal(size=tuple(x.shape)))
         got = check.answer(slopes_of, layer, x, upstream, call=f"gradients of {call} in eval mode")
         for a, b in zip(got, slopes_of(reference, x, upstream), strict=True):
-            check.close(a, b, f"gradients of {call} in eval mode", rtol=1e-7, atol=1e-9, why="be torch's")
+            check.close(
+                a, b, f"gradients of {call} in eval mode", rtol=1e-7, atol=1e-9, why="be torch's"
+            )
 layer = BatchNorm(2).double()
 x = torch.tensor(1e6 + rng.normal(size=(50, 2)))
 want = (x.numpy() - x.numpy().mean(0)) / np.sqrt(x.numpy().var(0) + 1e-5)
 found = check.answer(layer, x, call="BatchNorm of numbers near a million")
-check.close(found, want, "BatchNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel")
+check.close(
+    found, want, "BatchNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel"
+)
 found = check.answer(BatchNorm(2), torch.ones(4, 2), call="BatchNorm of a constant")
-check.close(found, np.zeros((4, 2)), "BatchNorm of a constant", why="be the bias: eps keeps it from 0 / 0")
+check.close(
+    found, np.zeros((4, 2)), "BatchNorm of a constant", why="be the bias: eps keeps it from 0 / 0"
+)
 first, second = BatchNorm(2), BatchNorm(2)
 check.answer(first, torch.randn(5, 2) + 4, call="BatchNorm(2)(x)")
 got = check.attribute(second, "running_mean", "another BatchNorm")
@@ -3189,7 +3434,12 @@ leaf = torch.randn(4, 2, requires_grad=True)
 layer = BatchNorm(2)
 check.plain(layer(leaf), "BatchNorm(2)(x)")
 found = check.answer(tracked, layer, call="running statistics")
-check.equal(found, [False, False], "requires_grad of the running statistics", why="take no part in gradients")
+check.equal(
+    found,
+    [False, False],
+    "requires_grad of the running statistics",
+    why="take no part in gradients",
+)
 
 
 def buffer_of(one, name):
@@ -3269,7 +3519,10 @@ class BatchNorm(nn.Module):
     def __init__(self, channels, momentum=0.1, eps=1e-5):
         super().__init__()
         self.momentum, self.eps = momentum, eps
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(channels)),
+            nn.Parameter(torch.zeros(channels)),
+        )
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
@@ -3307,12 +3560,12 @@ plots.show(
 # %% [markdown]
 # {{task:layer_norm}}
 #
-# `shape` are the lengths of the **last** axes; over all of these together are mean and (biased) variance taken. `weight` and `bias` have that shape.
+# `shape` are the lengths of the **last** axes; over all of these together are mean and (biased) variance taken. `weight` and `bias` have that shape. Without torch's normalisations here, too.
 
 # %% [markdown] lang="ru"
 # {{task:layer_norm}}
 #
-# `shape` — длины **последних** осей; среднее и (смещённая) дисперсия берутся по всем этим осям вместе. У `weight` и `bias` та же форма.
+# `shape` — длины **последних** осей; среднее и (смещённая) дисперсия берутся по всем этим осям вместе. У `weight` и `bias` та же форма. И здесь без нормировок из torch.
 
 
 # %% solution="layer_norm"
@@ -3341,7 +3594,9 @@ x = 5 + 2 * torch.randn(3, 4, 6)
 for shape in ((6,), (4, 6)):
     call = f"LayerNorm({shape})(x)"
     found = check.answer(LayerNorm(shape), x, call=call)
-    check.close(found, nn.LayerNorm(shape)(x), call, rtol=1e-4, atol=1e-5, why="be torch's LayerNorm")
+    check.close(
+        found, nn.LayerNorm(shape)(x), call, rtol=1e-4, atol=1e-5, why="be torch's LayerNorm"
+    )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("layer_norm")
 
@@ -3377,19 +3632,32 @@ for shape, x_shape, options in [
             found = check.answer(layer, x, call=what)
             got = check.answer(slopes_there, layer, x, upstream, call=f"gradients of {what}")
         check.close(found, reference(x), what, rtol=1e-8, atol=1e-10, why="be torch's LayerNorm")
-        for name, a, b in zip(("x", "weight", "bias"), got, slopes_there(reference, x, upstream), strict=True):
+        for name, a, b in zip(
+            ("x", "weight", "bias"), got, slopes_there(reference, x, upstream), strict=True
+        ):
             why = "go through mean and variance"
             check.close(a, b, f"gradient of {name}, {what}", rtol=1e-7, atol=1e-9, why=why)
 x = torch.tensor(1e6 + rng.normal(size=(2, 50)))
-want = (x.numpy() - x.numpy().mean(1, keepdims=True)) / np.sqrt(x.numpy().var(1, keepdims=True) + 1e-5)
+want = (x.numpy() - x.numpy().mean(1, keepdims=True)) / np.sqrt(
+    x.numpy().var(1, keepdims=True) + 1e-5
+)
 found = check.answer(LayerNorm((50,)).double(), x, call="LayerNorm of numbers near a million")
-check.close(found, want, "LayerNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel")
+check.close(
+    found, want, "LayerNorm of numbers near a million", rtol=1e-6, atol=1e-6, why="not cancel"
+)
 x = torch.tensor(rng.normal(size=(6, 4)))
 layer = LayerNorm((4,)).double()
-company, alone = check.answer(layer, x, call="LayerNorm(x)"), check.answer(layer, x[2:3], call="LayerNorm(x[2:3])")
-check.close(alone[0], company[2], "LayerNorm of one example alone", rtol=1e-12, why="be as in company")
+company, alone = (
+    check.answer(layer, x, call="LayerNorm(x)"),
+    check.answer(layer, x[2:3], call="LayerNorm(x[2:3])"),
+)
+check.close(
+    alone[0], company[2], "LayerNorm of one example alone", rtol=1e-12, why="be as in company"
+)
 found = check.answer(LayerNorm((4,)), torch.full((3, 4), 2.5), call="LayerNorm of a constant")
-check.close(found, np.zeros((3, 4)), "LayerNorm of a constant", why="be the bias: eps keeps it from 0 / 0")
+check.close(
+    found, np.zeros((3, 4)), "LayerNorm of a constant", why="be the bias: eps keeps it from 0 / 0"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="layer_norm" why="over the batch"
@@ -3489,8 +3757,14 @@ torch.manual_seed(0)
 x = torch.randn(4, 6)
 found = check.answer(PreNormBlock(6, 9), x, call="PreNormBlock(6, 9)(x)")
 check.close(found, x, "PreNormBlock(6, 9)(x), new", why="be x at the start")
-shapes = sorted(v.shape for v in check.parameters_of(PreNormBlock(6, 9), "PreNormBlock(6, 9)").values())
-check.equal(shapes, [(6,), (6,), (6,), (6, 9), (9,), (9, 6)], "shapes of the parameters of PreNormBlock(6, 9)")
+shapes = sorted(
+    v.shape for v in check.parameters_of(PreNormBlock(6, 9), "PreNormBlock(6, 9)").values()
+)
+check.equal(
+    shapes,
+    [(6,), (6,), (6,), (6, 9), (9,), (9, 6)],
+    "shapes of the parameters of PreNormBlock(6, 9)",
+)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("residual")
 
@@ -3535,12 +3809,16 @@ for shape, hidden in (((5, 6), 4), ((3, 2, 7), 10), ((1, 4), 3), ((2, 3, 2, 5), 
     check.same_network(block, WantedBlock(width, hidden), x, call=f"{call}, later",
                        why="be x + W2 relu(W1 LN(x) + b1) + b2")  # fmt: skip
 x = torch.randn(64, 8, generator=torch.Generator().manual_seed(int(rng.integers(1_000_000))))
-grads = check.answer(first_gradients, PreNormBlock(8, 12), x, x.flip(0), call="gradients of a new block")
+grads = check.answer(
+    first_gradients, PreNormBlock(8, 12), x, x.flip(0), call="gradients of a new block"
+)
 largest = {shape: value for shape, value in grads if len(shape) == 2}
 check.that(largest[(8, 12)] > 1e-3, "let W2 of a new block learn: its gradient is not 0")
 starts = check.parameters_of(PreNormBlock(30, 500), "PreNormBlock(30, 500)")
 first = next(v for v in starts.values() if v.shape == (500, 30))
-check.close(first.std(), 1 / math.sqrt(3 * 30), "deviation of W1 at the start", rtol=0.1, why="be PyTorch's")
+check.close(
+    first.std(), 1 / math.sqrt(3 * 30), "deviation of W1 at the start", rtol=0.1, why="be PyTorch's"
+)
 others = [v for v in starts.values() if v.shape == (30,)]
 check.close(sorted(v.mean() for v in others), [0, 0, 1], "means of b2 and of the norm's at the start",
             why="be 0, and 0 and 1")  # fmt: skip
@@ -3556,7 +3834,9 @@ check.same_network(deep, wanted, x, call="six blocks", rtol=1e-2, why="be one af
 fresh = nn.Sequential(*(PreNormBlock(7, 9) for _ in range(50)))
 upstream = torch.tensor(rng.normal(size=(3, 7)), dtype=torch.float32)
 (slope,) = check.gradient_of(fresh, x, upstream=upstream, call="fifty new blocks")
-check.close(slope, upstream, "gradient at the first of fifty new blocks", why="be that at the last one")
+check.close(
+    slope, upstream, "gradient at the first of fifty new blocks", why="be that at the last one"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="residual" why="a ReLU after the addition kills the path"
@@ -3642,14 +3922,18 @@ for name, layer in kinds.items():
 del roads["plain, ReLU"]  # it has no road past its layers
 fresh = nn.Sequential(*(PreNormBlock(WIDTH, WIDTH) for _ in range(50)))
 (slope,) = check.gradient_of(fresh, torch.randn(4, WIDTH), call="fifty blocks")
-print(f"fifty new blocks of yours: the gradient at the first layer is {slope.mean():g} times that at the top")
+print(
+    f"fifty new blocks of yours: the gradient at the first layer is {slope.mean():g} times that at the top"
+)
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
 series = {name: (depths, values) for name, values in at_first.items()}
 plots.curves(series, "Size of the gradient at the first layer", "depth", "against that at the top", log_y=True,
              ax=axes[0])  # fmt: skip
 axes[1].set_prop_cycle(color=plots.PALETTE[1:])
 series = {name: (depths, values) for name, values in roads.items()}
-plots.curves(series, "Roads open from the first layer to the last", "depth", "share of all units", ax=axes[1])
+plots.curves(
+    series, "Roads open from the first layer to the last", "depth", "share of all units", ax=axes[1]
+)
 axes[1].set_ylim(0, 1.05)
 plots.show(
     "Left, on a logarithmic scale: the plain network's gradient falls to about 1e-8 at depth 50, the two "
@@ -3696,7 +3980,12 @@ for row, (name, (depth, kind)) in enumerate(networks.items()):
     several = [gradient_along_a_line(depth, kind, seed) for seed in range(settings["lines"])]
     curves[name] = np.mean([likeness(g, lags) for g in several], axis=0)
     ax = figure.add_subplot(grid[row, 0])
-    ax.plot(np.linspace(-2, 2, 256), several[0] / np.abs(several[0]).max(), color=plots.PALETTE[row], linewidth=0.9)
+    ax.plot(
+        np.linspace(-2, 2, 256),
+        several[0] / np.abs(several[0]).max(),
+        color=plots.PALETTE[row],
+        linewidth=0.9,
+    )
     ax.set_title(name, fontsize=10)
     ax.set_yticks([])
     ax.tick_params(labelbottom=row == 2)
@@ -3777,7 +4066,9 @@ for build, layer in builds.items():
         for _ in range(settings["deep_steps"]):
             chosen = torch.randint(len(x_all), (64,), generator=source)
             optimizer.zero_grad()
-            F.cross_entropy(through(weights, layer, x_all[chosen], build == "pre-norm")[1], t_all[chosen]).backward()
+            F.cross_entropy(
+                through(weights, layer, x_all[chosen], build == "pre-norm")[1], t_all[chosen]
+            ).backward()
             optimizer.step()
         with torch.no_grad():
             guesses = through(weights, layer, x_new, build == "pre-norm")[1].argmax(dim=1)
