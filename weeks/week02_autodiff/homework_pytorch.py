@@ -628,7 +628,7 @@ plots.show(
 # %% [markdown]
 # ## 2. Operations that move numbers
 # ### Matrix product
-# With [differentials](https://en.wikipedia.org/wiki/Matrix_calculus) a matrix gradient is two lines. From $Y = XW$ follows $dY = dX\,W + X\,dW$; the loss changes by $dL = \langle G, dY \rangle$, where $\langle A, B\rangle = \sum_{ij} A_{ij} B_{ij}$. Move what is not $dX$ to the other side of the product, and read off:
+# With differentials (Magnus & Neudecker, *Matrix Differential Calculus*) a matrix gradient is two lines. From $Y = XW$ follows $dY = dX\,W + X\,dW$; the loss changes by $dL = \langle G, dY \rangle$, where $\langle A, B\rangle = \sum_{ij} A_{ij} B_{ij}$. Move what is not $dX$ to the other side of the product, and read off:
 #
 # $$dL = \langle G\,W^\top,\, dX \rangle + \langle X^\top G,\, dW \rangle \quad\Longrightarrow\quad \frac{\partial L}{\partial X} = G\,W^\top, \qquad \frac{\partial L}{\partial W} = X^\top G.$$
 #
@@ -639,7 +639,7 @@ plots.show(
 # %% [markdown] lang="ru"
 # ## 2. Операции, которые переставляют числа
 # ### Произведение матриц
-# С [дифференциалами](https://ru.wikipedia.org/wiki/Матричное_дифференцирование) градиент по матрице — это две строки. Из $Y = XW$ следует $dY = dX\,W + X\,dW$; потери меняются на $dL = \langle G, dY \rangle$, где $\langle A, B\rangle = \sum_{ij} A_{ij} B_{ij}$. Перенесите всё, кроме $dX$, на другую сторону скалярного произведения — и читайте ответ:
+# С дифференциалами (Magnus, Neudecker, *Matrix Differential Calculus*) градиент по матрице — это две строки. Из $Y = XW$ следует $dY = dX\,W + X\,dW$; потери меняются на $dL = \langle G, dY \rangle$, где $\langle A, B\rangle = \sum_{ij} A_{ij} B_{ij}$. Перенесите всё, кроме $dX$, на другую сторону скалярного произведения — и читайте ответ:
 #
 # $$dL = \langle G\,W^\top,\, dX \rangle + \langle X^\top G,\, dW \rangle \quad\Longrightarrow\quad \frac{\partial L}{\partial X} = G\,W^\top, \qquad \frac{\partial L}{\partial W} = X^\top G.$$
 #
@@ -1488,7 +1488,7 @@ plots.show(
 
 # %% [markdown]
 # ## 4. The same rules, run forwards
-# Reverse mode asks: how does *one* output react to *all* inputs? Forward mode asks: how do all outputs react when the input moves along *one* direction $v$? Each number carries its own speed along, a [dual number](https://en.wikipedia.org/wiki/Dual_number) $a + \dot a\,\varepsilon$ with $\varepsilon^2 = 0$: the product rule is plain algebra, $(a + \dot a\varepsilon)(b + \dot b\varepsilon) = ab + (\dot a b + a \dot b)\,\varepsilon$. Out comes the **jvp**, the Jacobian times a vector, $J v$, in one pass and with no memory of the past.
+# Reverse mode asks: how does *one* output react to *all* inputs? Forward mode asks: how do all outputs react when the input moves along *one* direction $v$? Each number carries its own speed along, a **dual number** $a + \dot a\,\varepsilon$ with $\varepsilon^2 = 0$: the product rule is plain algebra, $(a + \dot a\varepsilon)(b + \dot b\varepsilon) = ab + (\dot a b + a \dot b)\,\varepsilon$. Out comes the **jvp**, the Jacobian times a vector, $J v$, in one pass and with no memory of the past.
 #
 # Now run forward mode *over the code of a gradient*. A gradient is a function as well; how it reacts to $v$ is $\frac{\partial}{\partial \alpha} \nabla f(x + \alpha v) = H v$: the **hvp**, a column of curvature without the Hessian (Pearlmutter, 1994). A network of a million weights has $10^{12}$ second derivatives; $Hv$ costs about two gradients.
 #
@@ -1496,7 +1496,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 4. Те же правила, но вперёд
-# Обратный режим спрашивает: как *один* выход отвечает на *все* входы? Прямой режим спрашивает: как ответят все выходы, если вход движется вдоль *одного* направления $v$? Каждое число несёт с собой свою скорость — это [дуальное число](https://ru.wikipedia.org/wiki/Дуальные_числа) (dual number) $a + \dot a\,\varepsilon$, где $\varepsilon^2 = 0$. Правило произведения становится простой алгеброй: $(a + \dot a\varepsilon)(b + \dot b\varepsilon) = ab + (\dot a b + a \dot b)\,\varepsilon$. На выходе — **jvp**, якобиан, умноженный на вектор, $J v$: за один проход и без памяти о прошлом.
+# Обратный режим спрашивает: как *один* выход отвечает на *все* входы? Прямой режим спрашивает: как ответят все выходы, если вход движется вдоль *одного* направления $v$? Каждое число несёт с собой свою скорость — это **дуальное число** (dual number) $a + \dot a\,\varepsilon$, где $\varepsilon^2 = 0$. Правило произведения становится простой алгеброй: $(a + \dot a\varepsilon)(b + \dot b\varepsilon) = ab + (\dot a b + a \dot b)\,\varepsilon$. На выходе — **jvp**, якобиан, умноженный на вектор, $J v$: за один проход и без памяти о прошлом.
 #
 # Теперь пустите прямой режим *по коду градиента*. Градиент — тоже функция, и его ответ на $v$ — это $\frac{\partial}{\partial \alpha} \nabla f(x + \alpha v) = H v$, то есть **hvp**: кривизна вдоль $v$ без самого гессиана (Pearlmutter, 1994). У сети с миллионом весов $10^{12}$ вторых производных, а $Hv$ стоит около двух градиентов.
 #
@@ -3713,7 +3713,7 @@ class LayerNorm(nn.Module):
 #
 # $$y = x + f(x), \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\,\bigl(I + J_f\bigr).$$
 #
-# In the product over all layers there is now a 1 that never shrinks. But only where *nothing* stands on the road: a ReLU after the addition, as in the first version, closes the road wherever its sum is negative. So the normalisation moves into $f$, in front ([pre-norm](https://arxiv.org/abs/2002.04745)), and the last map of $f$ starts with zeros: each block is the **identity** at the start, and the network, deep as it is, begins as a shallow one.
+# In the product over all layers there is now a 1 that never shrinks. But only where *nothing* stands on the road: a ReLU after the addition, as in the first version, closes the road wherever its sum is negative. So the normalisation moves into $f$, in front (*pre-norm*; Xiong et al., 2020), and the last map of $f$ starts with zeros: each block is the **identity** at the start, and the network, deep as it is, begins as a shallow one.
 #
 # {{task:residual}}
 #
@@ -3725,7 +3725,7 @@ class LayerNorm(nn.Module):
 #
 # $$y = x + f(x), \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\,\bigl(I + J_f\bigr).$$
 #
-# Теперь в произведении по всем слоям есть единица, которая не убывает. Но лишь там, где на дороге *ничего* не стоит: ReLU после сложения, как в первой версии, перекрывает дорогу всюду, где сумма отрицательна. Поэтому нормировка переехала внутрь $f$, в самое начало ([pre-norm](https://arxiv.org/abs/2002.04745)), а последнее отображение в $f$ начинает с нулей: каждый блок вначале — **тождественное отображение**, и сеть, при всей своей глубине, начинает как неглубокая.
+# Теперь в произведении по всем слоям есть единица, которая не убывает. Но лишь там, где на дороге *ничего* не стоит: ReLU после сложения, как в первой версии, перекрывает дорогу всюду, где сумма отрицательна. Поэтому нормировка переехала внутрь $f$, в самое начало (*pre-norm*; Xiong и др., 2020), а последнее отображение в $f$ начинает с нулей: каждый блок вначале — **тождественное отображение**, и сеть, при всей своей глубине, начинает как неглубокая.
 #
 # {{task:residual}}
 #
