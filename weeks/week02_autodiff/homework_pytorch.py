@@ -17,6 +17,7 @@ profile = "small"
 # %%
 import itertools
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -1080,7 +1081,7 @@ plots.show(
 # ## 3. The way back through a graph
 # Each node knows its own way back. In which order should they be asked? A node may pull only when **all** gradients that reach it have been added up, so every node comes before its parents: a *topological order*. Three traps:
 #
-# - **Recursion.** A recurrent network of 20,000 steps is a chain of 20,000 nodes; Python's stack holds about 1,000 calls. Keep your own stack (a list).
+# - **Recursion.** A recurrent network of 20,000 steps is a chain of 20,000 nodes; Python's stack holds about 1,000 calls. Keep your own stack (a list), and leave Python's limit alone.
 # - **No order.** Sending each gradient on as soon as it arrives is right, and hopeless: with 40 diamonds in a row, as below, the last node is reached by $2^{40}$ ways.
 # - **Aliases.** `add` hands the *same array* to both parents. Who then adds to it in place changes the other's gradient.
 #
@@ -1092,7 +1093,7 @@ plots.show(
 # ## 3. Обратный путь по графу
 # Каждый узел знает свою дорогу назад. В каком порядке их спрашивать? Узел может тянуть градиент дальше, только когда сложены **все** градиенты, пришедшие к нему; значит, каждый узел идёт раньше своих родителей — это *топологический порядок*. Три ловушки:
 #
-# - **Рекурсия.** Рекуррентная сеть на 20 000 шагов — это цепочка из 20 000 узлов, а стек Python вмещает около 1000 вызовов. Ведите собственный стек (список).
+# - **Рекурсия.** Рекуррентная сеть на 20 000 шагов — это цепочка из 20 000 узлов, а стек Python вмещает около 1000 вызовов. Ведите собственный стек (список), а предел Python не трогайте.
 # - **Без порядка.** Передавать каждый градиент дальше, как только он пришёл, — верно и безнадёжно: если подряд стоят 40 ромбов, как на рисунке ниже, к последнему узлу ведут $2^{40}$ путей.
 # - **Общие массивы.** `add` отдаёт обоим родителям *один и тот же массив*. Кто прибавит к нему на месте, изменит чужой градиент.
 #
@@ -1258,13 +1259,15 @@ check.close(
 )
 check.equal(pulls[0], 120, "pulls through 40 diamonds of three nodes", why="pull each node once")
 node = x = Tensor(1.0)
-pulls[0] = 0
+pulls[0], limit = 0, sys.getrecursionlimit()
 for _ in range(20_000):
     node = counted(node, by=[1.0001])
 why = "be right without recursion"
 check.answer(backward, node, call="backward through a chain of 20,000 nodes", changes=True)
 check.close(leaf_grad(x, "x"), 1.0001**20_000, "x.grad through 20,000 nodes", rtol=1e-6, why=why)
 check.equal(pulls[0], 20_000, "pulls through a chain of 20,000 nodes", why="pull each node once")
+why = "be left as it was: keep a stack of your own"
+check.equal(sys.getrecursionlimit(), limit, "Python's limit of recursion", why=why)
 
 # A short way and a long way to the same node, in both orders of the parents.
 for flip in (False, True):
