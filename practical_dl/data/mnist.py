@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
-import numpy as np
-
-from practical_dl.data import Card, Dataset, File, register
+from practical_dl.data import Card, Dataset, File, _idx, register
 
 _MIRRORS = (
     # torchvision's mirrors: the original host is often down.
@@ -22,16 +19,7 @@ def _file(name: str, size: int, sha256: str, md5: str) -> File:
 
 
 def _read(paths: list[Path]) -> Dataset:
-    return Dataset(*map(_read_idx, paths), classes=tuple("0123456789"))
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of bytes: magic 00 00 08 d, then d big-endian sizes, then data."""
-    raw = path.read_bytes()
-    if path.suffix == ".gz":
-        raw = gzip.decompress(raw)
-    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    return Dataset(*map(_idx.read, paths), classes=tuple("0123456789"))
 
 
 CARD = Card(
