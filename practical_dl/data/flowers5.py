@@ -77,8 +77,8 @@ def _square(content: bytes, side: int) -> np.ndarray:
 
 # -- The file: the one that is known, or the same photographs from the repository -----------------
 #
-# What is built anew can't have a known checksum: other versions of the libraries make other bytes of
-# a photograph made smaller. So it says of what commit it was built, and the checksums inside of the
+# What is built anew can't have a known checksum: other versions of the libraries make other bytes
+# of a photograph made smaller. So it says of what commit it was built, and the checksums inside the
 # archive tell whether it is whole.
 
 _FILE = File(
