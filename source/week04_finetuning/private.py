@@ -49,7 +49,7 @@ def varied(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     pictures: uint8 (n, h, w, 3) -> the same. The edge is continued by reflection.
     """
-    n, h, w, _ = pictures.shape
+    _, h, w, _ = pictures.shape
     most = h // 16
     out = np.empty_like(pictures)
     for i, picture in enumerate(pictures):
