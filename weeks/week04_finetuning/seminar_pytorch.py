@@ -1109,26 +1109,25 @@ def parameter_groups(
 
 
 # %% test="parameter_groups" points=1 difficulty=2 minutes=15
-def settings_of(model: nn.Module, call: str, *rates: float, **options: float) -> dict[str, list]:
-    """[rate, weight decay] of each parameter that SGD moves by the groups, by name.
-
-    A step from 0 with slopes of 1 is the rate, one from 1 without slopes the rate times the decay.
-    """
-    for group in check.plain(parameter_groups(model, *rates, **options), call):
+def settings_of(model: nn.Module, call: str, *rates: float, **options: float) -> dict[str, tuple]:
+    """(rate, weight decay) of each parameter by name, as the groups have them."""
+    kept = [p.detach().clone() for p in model.parameters()]
+    groups = parameter_groups(model, *rates, **options)
+    for i, p in enumerate(model.parameters()):
+        check.equal(p, kept[i], f"a parameter of the model after {call}", why="be what it was")
+        p.data.fill_(i + 1.0)  # by this the groups' parameters are known
+    found, names = {}, [name for name, _ in model.named_parameters()]
+    for group in check.plain(groups, call):
         check.equal(sorted(group), ["lr", "params", "weight_decay"], f"keys of a group of {call}", why="be these")
         check.that(len(group["params"]) > 0, f"have no empty group in {call}")
-    kept = [p.detach().clone() for p in model.parameters()]
-    moved = []
-    for value, slope in ((0.0, 1.0), (1.0, 0.0)):
-        for p in model.parameters():
-            p.data.fill_(value)
-            p.grad = torch.full_like(p, slope)
-        torch.optim.SGD.step(torch.optim.SGD(parameter_groups(model, *rates, **options), lr=99.0))
-        moved.append({name: value - p.detach().flatten()[0].item() for name, p in model.named_parameters()})
+        for p in group["params"]:
+            i = int(np.ravel(p)[0]) - 1
+            check.that(i in range(len(names)), f"have the model's own parameters in {call}")
+            check.that(names[i] not in found, f"have {names[i]} in one group of {call}, and only once")
+            found[names[i]] = (group["lr"], group["weight_decay"])
     for p, value in zip(model.parameters(), kept, strict=True):
         p.data.copy_(value)
-        p.grad = None
-    return {name: [rate, moved[1][name] / rate] for name, rate in moved[0].items() if rate}
+    return found
 
 
 model = tower()
@@ -1243,6 +1242,11 @@ judge_groups(model, want, "go by the number of axes", lr, gamma=gamma, weight_de
 # %% mutant="parameter_groups" why="empty groups"
 # - if params:
 # + if True:
+
+# %% mutant="parameter_groups" why="copies, which no step of the optimiser moves"
+# - groups.append({"params": params, "lr": rate, "weight_decay": decay})
+# + params = [p.detach().clone() for p in params]
+# + groups.append({"params": params, "lr": rate, "weight_decay": decay})
 
 # %% mutant="parameter_groups" why="decay for everything"
 # - (0.0, [p for p in new if p.ndim <= 1]),
@@ -1382,8 +1386,8 @@ losses = check.plain(scripted([2.0, 1.0, 3.0], max_epochs=3), "fit(...)")[0]
 check.that(type(losses) is list and all(type(loss) is float for loss in losses), "return a list of floats")
 model = nn.Linear(1, 1)
 weight, steps = model.weight, iter([2.0, 1.0, 5.0])
-ran = fit(model, lambda m: None, lambda m: torch.tensor(next(steps)), max_epochs=3)
-check.close(check.array(ran, "fit(...)"), [2.0, 1.0, 5.0], "losses that were given as tensors", why="be numbers")
+told = fit(model, lambda m: None, lambda m: torch.tensor(next(steps)), max_epochs=3)
+check.close(check.array(told, "fit(...)"), [2.0, 1.0, 5.0], "losses that were given as tensors", why="be numbers")
 check.that(model.weight is weight, "put the state into the model's own parameters")
 seen = []
 fit(model, seen.append, lambda m: seen.append(m) or 1.0, max_epochs=2)
