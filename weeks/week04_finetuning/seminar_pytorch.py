@@ -987,13 +987,6 @@ check.that(all(p.requires_grad for p in model.parameters()), "freeze nothing whe
 # +     model.get_submodule(name).requires_grad_(True)
 # + return model
 
-# %% mutant="freeze" why="for all models of the class"
-# - part.train = lambda *_, part=part: part
-# + for layer in part.modules():
-# +     layer.eval()
-# +     type(layer).train = lambda self, mode=True: self
-
-
 # %% alternative="freeze" why="a hook that puts the part into eval mode before each call"
 def freeze(model, until):
     children = dict(model.named_children())
@@ -1811,6 +1804,8 @@ def judge_adapt(count, why, modes=None, generator=False):
         norm.running_mean.normal_()
         norm.running_var.uniform_(2, 3)
         norm.num_batches_tracked.fill_(11)
+        for p in norm.parameters():
+            p.data.uniform_(0.5, 2)
     for part in (model, model.drop, model.line, model.first, model.second):
         part.training = bool(rng.integers(2)) if modes is None else modes
     parts = list(model.modules())
