@@ -1065,7 +1065,7 @@ plots.show("Two bars: the head on a backbone that is only half frozen is far wor
 
 # %% [markdown] lang="ru"
 # ## 5. Внизу шаги маленькие, наверху большие
-# То, что близко к фотографии, — общее, и менять его почти не нужно; то, что близко к ответу, — особенное, и менять его нужно сильно; а голова начинает с нуля. Поэтому у каждой части свой шаг обучения (Howard, Ruder, 2018: *discriminative fine-tuning*): у последней части он $\eta$, у каждой следующей вниз — в $\gamma$ раз больше или меньше, чем у той, что над ней,
+# То, что близко к фотографии, — общее, и менять его почти не нужно; то, что близко к ответу, — особенное, и менять его нужно сильно; а голова начинает с нуля. Поэтому у каждой части свой шаг обучения (Howard, Ruder, 2018: *discriminative fine-tuning*): у последней части он $\eta$, а у каждой ниже — шаг той, что над ней, умноженный на $\gamma$:
 #
 # $$\eta_j = \eta\, \gamma^{\,J - j}, \qquad j = 1, \dots, J.$$
 #
@@ -1945,7 +1945,7 @@ def adapt_batchnorm(model, batches):
 
 
 # %% [markdown]
-# A fair comparison adapts on both sides: the probe is trained on the backbone with the statistics of *clear flowers* (not of ImageNet), then fog comes. Grey: the network stays as it is. Blue: you adapt it to the foggy photographs, whose labels are never read.
+# A fair comparison adapts on both sides: the probe is trained on the backbone with the statistics of *clear flowers* (not of ImageNet), then fog comes. Orange: the network stays as it is. Blue: you adapt it to the foggy photographs, whose labels are never read.
 
 # %% [markdown] lang="ru"
 # Честное сравнение адаптирует с обеих сторон: проба обучена на основе со статистиками *ясных цветов* (а не ImageNet), потом приходит туман. Оранжевая линия — сеть как есть, синяя — вы адаптировали её к туманным фотографиям; их меток никто не читал.
