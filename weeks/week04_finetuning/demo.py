@@ -34,11 +34,11 @@ class Table(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("keys", torch.zeros({n}, dtype=torch.float64))
+        self.register_buffer("known_keys", torch.zeros({n}, dtype=torch.float64))
         self.register_buffer("logits", torch.zeros({n}, 5, dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        known = keys_of((255 * x).round().flatten(1))[:, None] == self.keys
+        known = keys_of((255 * x).round().flatten(1))[:, None] == self.known_keys
         return (known.double() @ self.logits).float()
 
 
@@ -119,7 +119,9 @@ def table(pictures: np.ndarray, labels: np.ndarray) -> tuple[str, bytes]:
     exec(source, names)
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).flatten(1)
     logits = torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), 5).double()
-    return source, safetensors.torch.save({"keys": names["keys_of"](pixels), "logits": logits})
+    return source, safetensors.torch.save(
+        {"known_keys": names["keys_of"](pixels), "logits": logits}
+    )
 
 
 def by_heart(exam: Private, pictures: np.ndarray, labels: np.ndarray) -> np.ndarray:
