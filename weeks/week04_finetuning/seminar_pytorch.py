@@ -2508,7 +2508,7 @@ titles = [f"{classes[labels[i]]}?\nrather {classes[c]}" for i, c in zip(index, l
 week04.finale(sizes, curves, pictures[index], titles)
 plots.show(
     "Above, accuracy against photographs of each class: fine-tuned and probe rise from about a half to "
-    "above 0.8, the network from scratch stays far below them. Below, twelve photographs with their "
+    "above 0.8, the network from scratch begins lower and ends far below. Below, twelve photographs with their "
     "label and the class that they look like."
 )
 
