@@ -77,7 +77,9 @@ class Contract:
             raise CheckFailed(f"{path.name} is not there: run the training cell, which saves it")
         self._check_size(path.name, path.stat().st_size, "Make the network smaller")
         content = path.read_bytes()
-        if content[:1] == b"\x80" or content[:4] == b"PK\x03\x04":
+        # A safetensors file begins with eight bytes of a length, of which the first may be 0x80, too.
+        is_pickle = content[:1] == b"\x80" and content[8:9] != b"{"
+        if is_pickle or content[:4] == b"PK\x03\x04":
             raise CheckFailed(
                 f"{path.name} is a pickle file, as torch.save writes it. Opening one can run any "
                 "code, so it is not opened: save the weights as the training cell does"

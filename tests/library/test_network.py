@@ -107,6 +107,17 @@ def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
         PROJECT.load(Small(), path)
 
 
+def test_a_header_may_have_a_length_that_begins_like_a_pickle(tmp_path: Path) -> None:
+    for letters in range(1, 300):
+        model = Small()
+        model.register_buffer("n" * letters, torch.zeros(1))
+        path = PROJECT.save(model, tmp_path / "model.safetensors")
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    PROJECT.load(model, path)
+
+
 class Trap:
     """What runs when its pickle is opened."""
 
