@@ -61,7 +61,7 @@ y_train, y_test = (np.asarray(part, dtype=int) for part in (pictures.y_train, pi
 # Rules for all of sections 1–4:
 #
 # 1. An operation is a function of arrays that returns `(value, pull)`; arrays are `float64`.
-# 2. `pull(g)` returns a **tuple** with one gradient an input, also where there is one input only. It may be called more than once, and after other operations have run.
+# 2. `pull(g)` returns a tuple (or a list) with one gradient an input, also where there is one input only. It may be called more than once, and after other operations have run.
 # 3. Nothing changes its arguments.
 #
 # Here is the whole engine, but for what you write. A `Tensor` remembers its parents and the way back to them: a [computation graph](glossary:Computation-graph) that grows by itself.
@@ -75,7 +75,7 @@ y_train, y_test = (np.asarray(part, dtype=int) for part in (pictures.y_train, pi
 # Правила для разделов 1–4:
 #
 # 1. Операция — функция от массивов, которая возвращает `(value, pull)`; массивы — `float64`.
-# 2. `pull(g)` возвращает **кортеж** — по градиенту на каждый вход, даже если вход один. Его могут вызвать не раз и уже после других операций.
+# 2. `pull(g)` возвращает кортеж (или список) — по градиенту на каждый вход, даже если вход один. Его могут вызвать не раз и уже после других операций.
 # 3. Ничто не меняет своих аргументов.
 #
 # Вот весь движок, кроме того, что напишете вы. `Tensor` помнит своих родителей и дорогу к ним: [вычислительный граф](glossary:Computation-graph) (computation graph) растёт сам.
@@ -161,7 +161,7 @@ def apply(operation: Callable, *inputs, **options) -> Tensor:
 
 # %% [markdown] lang="ru"
 # ### Транслирование в обратную сторону
-# NumPy сам растягивает формы (broadcasting, «транслирование»): сдвиг формы $(3)$ прибавляется к каждой строке массива $(2, 3)$. Растянуть — значит *использовать значение несколько раз*, а градиенты значения, использованного несколько раз, **складываются**. Поэтому обратная дорога растяжения — сумма по всему, что растянуто. `apply` делает это в одном месте, для всех операций, с помощью вашей `unbroadcast`; так что градиент внутри pull может иметь форму результата.
+# NumPy сам растягивает формы (broadcasting, «транслирование»): вектор смещений (bias) формы $(3)$ прибавляется к каждой строке массива $(2, 3)$. Растянуть — значит *использовать значение несколько раз*, а градиенты значения, использованного несколько раз, **складываются**. Поэтому обратная дорога растяжения — сумма по всему, что растянуто. `apply` делает это в одном месте, для всех операций, с помощью вашей `unbroadcast`; так что градиент внутри pull может иметь форму результата.
 
 # %%
 week02.broadcasting()
@@ -217,6 +217,7 @@ for shape, before, why in [
     ((3, 3), (3,), "go by places of axes, not by their lengths"),
     ((5, 1, 2), (1, 2), "take an axis that was 1 all along as it is"),
     ((0, 3), (3,), "be 0 where nothing was used"),
+    ((0, 3), (1, 3), "be 0 where nothing was used, and keep the axis"),
     ((2, 3, 2, 3, 2), (1, 3, 1), "work for any number of axes"),
 ]:
     grad = rng.normal(size=shape)
@@ -245,6 +246,10 @@ check.close(check.answer(unbroadcast, grad, (1, 1), call=call), [[grad.sum()]], 
 # %% mutant="unbroadcast" why="sums over the first axes only"
 # - return grad.sum(axis=stretched, keepdims=True)
 # + return grad
+
+# %% mutant="unbroadcast" why="takes an axis of no length for one that was not stretched"
+# - stretched = tuple(i for i, n in enumerate(shape) if n == 1)
+# + stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] > 1)
 
 # %% mutant="unbroadcast" why="means instead of sums"
 # - return grad.sum(axis=stretched, keepdims=True)
@@ -280,7 +285,7 @@ def unbroadcast(grad, shape):
 
 # %% [markdown]
 # ### Arithmetic
-# Seven operations carry most of deep learning. Their local derivatives are school mathematics; one has thorns. For $z = x^y$, element by element,
+# Seven operations carry most of deep learning. Their local derivatives are school mathematics, but for one that pricks. For $z = x^y$, element by element,
 #
 # $$\frac{\partial z}{\partial x} = y\,x^{y-1}, \qquad \frac{\partial z}{\partial y} = x^y \log x.$$
 #
@@ -292,7 +297,7 @@ def unbroadcast(grad, shape):
 
 # %% [markdown] lang="ru"
 # ### Арифметика
-# На семи операциях держится почти всё глубокое обучение. Их производные — школьная математика; с шипами лишь одна. Для $z = x^y$, поэлементно,
+# На семи операциях держится почти всё глубокое обучение. Их производные — школьная математика; подвох лишь в одной. Для $z = x^y$, поэлементно,
 #
 # $$\frac{\partial z}{\partial x} = y\,x^{y-1}, \qquad \frac{\partial z}{\partial y} = x^y \log x.$$
 #
@@ -423,7 +428,8 @@ def judge_operation(name, arrays, why, wanted=None):
     for i, (got, slope) in enumerate(zip(found[1], slopes, strict=True)):
         what = f"gradient {i + 1} of {call}"
         got = summed_to(got, arrays[i].shape)
-        check.close(got, slope, what, rtol=1e-9, atol=1e-12, why=why)
+        text = why if wanted is None else f"be right towards {'xy'[i]}: {why}"
+        check.close(got, slope, what, rtol=1e-9, atol=1e-12, why=text)
 
 
 for name in oracle:
@@ -452,15 +458,19 @@ judge_operation(
 judge_operation("log", [np.array([1e-300, 1e-9, 1e300])], "be right for small and large numbers")
 judge_operation("tanh", [np.array([-30.0, 0.0, 1e-9, 400.0])], "be right at 0 and far from it")
 judge_operation("exp", [np.array([-800.0, -30.0, 0.0, 50.0])], "be right at 0 and far from it")
-why = "be 0 towards x where y = 0"
+why = "where y = 0 the derivative towards x is 0, also where x is next to 0"
 judge_operation("power", [np.zeros(2), np.zeros(2)], why, [[0, 0], [0, 0]])
 judge_operation("power", [np.array([-3.0, 2.0]), np.zeros(2)], why, [[0, 0], [0, math.log(2)]])
-why = "be 0 towards y where x is 0 or negative"
+judge_operation("power", [np.array([1e-310]), np.zeros(1)], why, [[0], [math.log(1e-310)]])
+why = "the derivative towards y is 0 where x is 0 or negative"
 judge_operation("power", [np.array([0.0, 0.0]), np.array([2.0, 1.0])], why, [[0, 1], [0, 0]])
 judge_operation("power", [np.array([-3.0, -0.5]), np.array([2.0, 3.0])], why, [[-6, 0.75], [0, 0]])
-why = "be right for negative exponents"
+judge_operation("power", [np.array([0.0]), np.array([-1.0])], why, [[-math.inf], [0]])
+why = "exponents may be negative"
 judge_operation("power", [np.array([-2.0]), np.array([-1.0])], why, [[-0.25], [0]])
-judge_operation("power", [np.array([0.3, 4.0]), np.array([-2.5, -0.5])], why)
+judge_operation(
+    "power", [np.array([0.3, 4.0]), np.array([-2.5, -0.5])], "be right for negative exponents"
+)
 
 
 def pulled_late(operation, first, second, upstream):
@@ -515,6 +525,14 @@ for _ in range(4):
             got, slope, f"gradients of {call}", rtol=1e-7, atol=1e-10, why="agree with torch"
         )
 ### END HIDDEN TESTS
+
+# %% mutant="arithmetic" why="an infinite value times the logarithm of 1"
+# - slope_y = np.where(x > 0, z * np.log(x), 0.0)
+# + slope_y = z * np.log(np.where(x > 0, x, 1.0))
+
+# %% mutant="arithmetic" why="cares for x = y = 0 alone"
+# - slope_x = np.where(y == 0, 0.0, y * x ** (y - 1))
+# + slope_x = np.where((x == 0) & (y == 0), 0.0, y * x ** (y - 1))
 
 # %% mutant="arithmetic" why="the gradient that arrives is forgotten"
 # - return x * y, lambda g: (g * y, g * x)
@@ -938,6 +956,7 @@ judge_move("total", np.array([1e-9, 1.0, 1e9]), "be exact")
 for axis in (None, 0, 1, (0, 1)):
     tied = rng.integers(0, 2, size=(4, 5)).astype(float)
     judge_move("amax", tied, "share the gradient equally among the ties", axis=axis)
+judge_move("amax", np.array([[1.0, 1 + 1e-9], [2.0, 2.0]]), "tie equal numbers alone", axis=1)
 judge_move("amax", np.full((2, 3), -4.0), "share the gradient equally among all", axis=1)
 for before, after in [
     ((2, 6), (3, 4)),
@@ -969,6 +988,10 @@ for key, why in [
     judge_move("index", x, why, key=key)
 judge_move("index", x, "take the places where a mask is true", key=x > 0)
 ### END HIDDEN TESTS
+
+# %% mutant="moving" why="takes nearly equal numbers for ties"
+# - share = (x == best) / (x == best).sum(axis=axis, keepdims=True)
+# + share = np.isclose(x, best) / np.isclose(x, best).sum(axis=axis, keepdims=True)
 
 # %% mutant="moving" why="only the first winner gets the gradient"
 # - share = (x == best) / (x == best).sum(axis=axis, keepdims=True)
@@ -1087,7 +1110,7 @@ plots.show(
 #
 # {{task:backward}}
 #
-# Each node with parents is pulled exactly once. A leaf (a node without parents) gets its gradient **added** to `grad`, or set where `grad` is `None`: an array of its own. Inner nodes keep none, so that a second `backward` of the same graph adds the same once more. (PyTorch does it likewise: that is what `zero_grad` is for.)
+# The pull of each node with parents is called exactly once. A leaf (a node without parents; the root may be one) gets its gradient **added** to `grad`, or set where `grad` is `None`: an array of its own. Inner nodes keep none, so that a second `backward` of the same graph adds the same once more. (PyTorch does it likewise: that is what `zero_grad` is for.)
 
 # %% [markdown] lang="ru"
 # ## 3. Обратный путь по графу
@@ -1099,7 +1122,7 @@ plots.show(
 #
 # {{task:backward}}
 #
-# Каждый узел с родителями тянет ровно один раз. У листа (узла без родителей) градиент **прибавляется** к `grad` или записывается, если там `None`; массив у каждого листа свой. Внутренние узлы градиентов не хранят, поэтому второй `backward` того же графа прибавит ровно столько же. (Так же устроен PyTorch: для этого и нужен `zero_grad`.)
+# Pull каждого узла с родителями вызывается ровно один раз. У листа (узла без родителей; им может быть и корень) градиент **прибавляется** к `grad` или записывается, если там `None`; массив у каждого листа свой. Внутренние узлы градиентов не хранят, поэтому второй `backward` того же графа прибавит ровно столько же. (Так же устроен PyTorch: для этого и нужен `zero_grad`.)
 
 # %%
 plots.graph(
@@ -1206,6 +1229,17 @@ for times in (1, 2):
     why = "have arrays of their own, also where a pull gives one array to both parents"
     check.close(leaf_grad(x, "x"), [2 * times] * 2, "x.grad of (x + y) + x", why=why)
     check.close(leaf_grad(y, "y"), [times] * 2, "y.grad of (x + y) + x", why=why)
+for node, name in ((both, "x + y"), (once_more, "(x + y) + x, the root")):
+    check.that(leaf_grad(node, name) is None, f"keep no gradient in an inner node: {name}")
+x, y = Tensor(np.zeros(2)), Tensor(np.zeros(2))
+node = Tensor(np.zeros(2), (x, y), lambda g: (g, g))
+check.answer(backward, node, call="backward(x + y)", changes=True)
+x.grad[...] = 0
+why = "be an array of its own, also after a first backward"
+check.close(leaf_grad(y, "y"), [1, 1], "y.grad of x + y after x.grad was set to 0", why=why)
+x = Tensor(np.ones(2))
+check.answer(backward, x, np.zeros(2), call="backward(leaf, zeros)", changes=True)
+check.close(leaf_grad(x, "x"), [0, 0], "grad of a leaf for a seed of zeros", why="be the seed")
 shared = np.array([3.0, 4.0])
 x, y = Tensor(np.zeros(2)), Tensor(np.zeros(2))
 node = Tensor(np.zeros(2), (x, y), lambda g: (shared, shared))
@@ -1260,6 +1294,7 @@ check.close(
 check.equal(pulls[0], 120, "pulls through 40 diamonds of three nodes", why="pull each node once")
 node = x = Tensor(1.0)
 pulls[0], limit = 0, sys.getrecursionlimit()
+sys.setrecursionlimit(2999)
 for _ in range(20_000):
     node = counted(node, by=[1.0001])
 why = "be right without recursion"
@@ -1267,7 +1302,8 @@ check.answer(backward, node, call="backward through a chain of 20,000 nodes", ch
 check.close(leaf_grad(x, "x"), 1.0001**20_000, "x.grad through 20,000 nodes", rtol=1e-6, why=why)
 check.equal(pulls[0], 20_000, "pulls through a chain of 20,000 nodes", why="pull each node once")
 why = "be left as it was: keep a stack of your own"
-check.equal(sys.getrecursionlimit(), limit, "Python's limit of recursion", why=why)
+found, _ = sys.getrecursionlimit(), sys.setrecursionlimit(limit)
+check.equal(found, 2999, "Python's limit of recursion", why=why)
 
 # A short way and a long way to the same node, in both orders of the parents.
 for flip in (False, True):
@@ -1315,6 +1351,20 @@ for _ in range(6):
         pulls[0], 2 * len(reached - {0, 1, 2}), "pulls in a random graph", why="be one a node"
     )
 ### END HIDDEN TESTS
+
+# %% mutant="backward" why="keeps gradients in inner nodes, too"
+# - grad = grads.pop(id(node))
+# + grad = grads.pop(id(node))
+# + if node.parents:
+# +     node.grad = grad
+
+# %% mutant="backward" why="leaves share the array of a pull"
+# - node.grad = np.array(grad) if node.grad is None else node.grad + grad
+# + node.grad = grad if node.grad is None else node.grad + grad
+
+# %% mutant="backward" why="takes a seed of zeros for none"
+# - grads = {id(root): np.ones(root.data.shape) if seed is None else np.array(seed, dtype=float)}
+# + grads = {id(root): np.ones(root.data.shape) if seed is None or not np.any(seed) else np.array(seed, dtype=float)}
 
 # %% mutant="backward" why="the gradient of a leaf is replaced"
 # - node.grad = np.array(grad) if node.grad is None else node.grad + grad
@@ -1555,14 +1605,14 @@ PUSH = {
 # {{task:duals}}
 #
 # - `lift`: among the inputs, the duals of the **highest** level move; everything else, duals of lower levels too, is a constant, and its rule in `PUSH` must not be run (it may not exist there: $\log a$ for $a < 0$). The function and the rules are applied to plain values, or to duals of lower levels, which `lift` sees in its turn. The tangent gets the **shape** of the value, also where an input was stretched.
-# - `jvp`: call `function` once, with a dual of a new level. The result may not depend on it; then its speed is 0.
+# - `jvp`: call `function` once, with a dual of a new level. The result may not depend on it; then its speed is 0, in the shape of the result.
 # - `hvp`: `gradient` is a function that computes $\nabla f$ by operators and NumPy's functions; call it once.
 
 # %% [markdown] lang="ru"
 # {{task:duals}}
 #
 # - `lift`: среди входов движутся дуальные числа **наибольшего** уровня; всё прочее, включая дуальные меньших уровней, — постоянные, и их правила из `PUSH` выполнять нельзя (правила там может и не быть: $\log a$ при $a < 0$). Функция и правила применяются к обычным значениям или к дуальным меньших уровней — их, в свою очередь, снова увидит `lift`. У касательной (tangent) та же **форма**, что у значения, даже если вход был растянут.
-# - `jvp`: вызовите `function` один раз, с дуальным числом нового уровня. Результат может от него не зависеть; тогда скорость равна 0.
+# - `jvp`: вызовите `function` один раз, с дуальным числом нового уровня. Результат может от него не зависеть; тогда скорость — нули формы результата.
 # - `hvp`: `gradient` — функция, которая считает $\nabla f$ операторами и функциями NumPy; вызовите её один раз.
 
 
@@ -1609,6 +1659,11 @@ def hvp(gradient: Callable, x: np.ndarray, v: np.ndarray) -> np.ndarray:
 def speed(function: Callable, x, v):
     """The second part of your jvp: for derivatives within derivatives."""
     return jvp(function, x, v)[1]
+
+
+def value_alone(function: Callable, x, v):
+    """The first part of your jvp."""
+    return jvp(function, x, v)[0]
 
 
 def unfolded(x):
@@ -1732,6 +1787,21 @@ for name, function, want in [
     found = check.answer(jvp, function, 3.0, 1.0, call=f"jvp of {name}")
     check.close(found[1], want, f"the derivative of {name} towards x", why="keep all levels apart")
 
+found = check.answer(
+    jvp, lambda x: x * value_alone(lambda y: x * x, 5.0, 1.0), 3.0, 1.0, call="jvp of x * value"
+)
+why = "keep the outer level in the value of an inner jvp, too"
+check.close(found[1], 27, "the derivative of x * (value of an inner jvp, x * x)", why=why)
+ones = np.ones(3)
+found = check.answer(
+    jvp,
+    lambda x: x[0, 0] * speed(lambda y: (y + x).sum(), ones, ones),
+    np.arange(6.0).reshape(2, 3),
+    np.ones((2, 3)),
+    call="jvp of a stretched inner speed",
+)
+why = "stretch the tangent to the shape of a value that is a dual itself"
+check.close(found[1], 6, "the derivative of x[0, 0] * d(y + x).sum()/dy", why=why)
 factors, classes = rng.normal(size=(5, 3)), rng.normal(size=5)
 
 
@@ -1772,6 +1842,14 @@ check.close(found, want, "hvp of a matrix", rtol=1e-9, atol=1e-11, why="have the
 found = check.answer(hvp, lambda z: np.ones(3), x[0], v[0], call="hvp of a constant gradient")
 check.close(found, np.zeros(3), "hvp of a constant gradient", why="be 0")
 ### END HIDDEN TESTS
+
+# %% mutant="duals" why="strips the outer level off a result without the inner one"
+# - return y, np.zeros(np.shape(y))
+# + return getattr(y, "value", y), np.zeros(np.shape(y))
+
+# %% mutant="duals" why="the shape of a lower dual gets lost"
+# - tangent = np.zeros(np.shape(value))
+# + tangent = np.zeros(np.asarray(value).shape)
 
 # %% mutant="duals" why="forgets the product rule: one input moves at a time"
 # - tangent = tangent + PUSH[function][i](inputs[i].tangent, *values)
@@ -1951,7 +2029,7 @@ print(f"largest difference between torch.func and your hvp: {apart:.1e}")
 #
 # {{task:log1mexp}}
 #
-# Двенадцать верных знаков в `float64` для $x$ от $10^{-150}$ до $700$: у значения, первой и **второй** производной. Тип чисел сохраняется. Ради второй производной `backward` сам будет продифференцирован: берите в нём только сохранённое через `ctx.save_for_backward` и дифференцируемые операции.
+# Двенадцать верных знаков в `float64` для $x$ от $10^{-150}$ до $700$: у значения, первой и **второй** производной. Тип (dtype) сохраняется. Ради второй производной `backward` сам будет продифференцирован: берите в нём только сохранённое через `ctx.save_for_backward` и дифференцируемые операции.
 
 
 # %% solution="log1mexp"
@@ -2048,6 +2126,10 @@ class Memory:
         self.saved_tensors = tensors
 
 
+packed = []
+with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(1) or t, lambda t: t):
+    check.answer(log1mexp, torch.tensor([0.7, 3.0], requires_grad=True), call="log1mexp(x)")
+check.that(packed, "keep what backward needs by ctx.save_for_backward")
 memory, x, upstream = Memory(), torch.tensor([[0.3, 2.0, 5.0]]), torch.tensor([[7.0, -3.0, 2.0]])
 check.answer(Log1mExp.forward, memory, x, call="forward(ctx, x)", changes=True)
 found = check.answer(Log1mExp.backward, memory, upstream, call="backward(ctx, grad)", changes=True)
@@ -2091,6 +2173,12 @@ for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 found = check.answer(log1mexp, torch.tensor(2.0), call="log1mexp of one number")
 check.close(found, exact(np.array(2.0))[0], "log1mexp(tensor(2.))", rtol=1e-5, why="keep its shape")
 ### END HIDDEN TESTS
+
+# %% mutant="log1mexp" why="keeps x in an attribute of ctx"
+# - ctx.save_for_backward(x)
+# + ctx.x = x
+# - (x,) = ctx.saved_tensors
+# + x = ctx.x
 
 # %% mutant="log1mexp" why="the plain formula"
 # - near = torch.log(-torch.expm1(-x))
@@ -2214,7 +2302,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 6. Память в обмен на время: контрольные точки
-# Обратному пути нужны значения прямого, поэтому обучение хранит их **все**: память растёт с глубиной. А можно выбросить их и посчитать ещё раз (checkpointing, «контрольные точки»). Разрежьте $n$ слоёв на $k$ отрезков и храните $k$ входов этих отрезков; на обратном пути прогоняйте отрезки заново по одному и держите их значения только это время. Одновременно живут самое большее
+# Обратному пути нужны значения прямого, поэтому обучение хранит их **все**: память растёт с глубиной. А можно выбросить их и посчитать ещё раз (checkpointing, «контрольные точки»). Разрежьте $n$ слоёв на $k$ отрезков и храните $k$ входов этих отрезков; на обратном пути прогоняйте отрезки заново по одному и держите их значения только это время. Одновременно в памяти не больше
 #
 # $$k + \text{самый длинный отрезок} \;\approx\; k + \frac{n}{k}$$
 #
@@ -2259,7 +2347,10 @@ class Checkpoint(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, segment: Callable, x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-        """segment: a function of x. weights: the parameters that it uses and that need gradients."""
+        """segment: a function of x. weights: the parameters that it uses and that need gradients.
+
+        x may need none; it stays as it was.
+        """
         ### BEGIN SOLUTION
         ctx.segment, ctx.state = segment, torch.get_rng_state()
         ctx.save_for_backward(x, *weights)
@@ -2382,6 +2473,7 @@ for drop, lengths, needs in [
     why += ": dropout drops the same again" if drop else ""
     if needs:
         check.close(got[1], want[1], f"gradient of x by {call}", rtol=1e-9, atol=1e-12, why=why)
+    check.that(x.requires_grad == needs, f"leave requires_grad of x as it was: {call}")
     for a, b in zip(got[2], want[2], strict=True):
         check.close(a, b, f"gradient of a weight by {call}", rtol=1e-9, atol=1e-12, why=why)
     why = "leave the generator where it would be without checkpoints"
@@ -2459,6 +2551,10 @@ for got, slope in zip(found[1:], want, strict=True):
     )
 torch.set_rng_state(state)
 ### END HIDDEN TESTS
+
+# %% mutant="checkpoint" why="lets the caller's x need gradients"
+# - x = x.detach().requires_grad_()
+# + x = x.requires_grad_() if x.is_leaf else x.detach().requires_grad_()
 
 # %% mutant="checkpoint" why="dropout draws a new mask in the second run"
 # - torch.set_rng_state(ctx.state)
@@ -2634,7 +2730,7 @@ else:
 
 # %% solution="loss_scaler"
 class LossScaler:
-    """Keeps float16 gradients away from 0 and from infinity. `scale` is the factor S of now."""
+    """Keeps float16 gradients away from 0 and from infinity. `scale` is the present factor S."""
 
     def __init__(self, scale: float = 2.0**16, factor: float = 2.0, patience: int = 2000) -> None:
         ### BEGIN SOLUTION
@@ -2723,8 +2819,11 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
     scaler = LossScaler() if defaults else LossScaler(scale=scale, **options)
     scale = 2.0**16 if defaults else scale
     factor, patience = options.get("factor", 2.0), options.get("patience", 2000)
-    first, second = (torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((2, 3), 4))
-    idle = torch.tensor(1.0, requires_grad=True, dtype=torch.float64)
+    first, second = (
+        torch.tensor(rng.normal(size=s), dtype=torch.float32, requires_grad=True)
+        for s in ((2, 3), 4)
+    )
+    idle = torch.tensor(1.0, requires_grad=True)
     optimizer = Recorder([{"params": [first, idle]}, {"params": [second]}])
     good, steps = 0, 0
     what = f"LossScaler({', '.join(f'{k}={v}' for k, v in options.items())})"
@@ -2739,7 +2838,7 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
             rtol=1e-5,
             why="be the loss times the scale",
         )
-        true = [torch.tensor(rng.normal(size=s)) for s in ((2, 3), 4)]
+        true = [torch.tensor(rng.normal(size=s), dtype=torch.float32) for s in ((2, 3), 4)]
         first.grad, second.grad = (t * scale for t in true)
         if kind != "fine":
             place = first.grad if number % 2 else second.grad
@@ -2755,10 +2854,10 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
             if kind == "fine":
                 why = "be divided by the scale, once"
                 check.close(
-                    first.grad, true[0], f"gradients after {call}, unscale", rtol=1e-9, why=why
+                    first.grad, true[0], f"gradients after {call}, unscale", rtol=1e-6, why=why
                 )
                 check.close(
-                    second.grad, true[1], f"gradients after {call}, unscale", rtol=1e-9, why=why
+                    second.grad, true[1], f"gradients after {call}, unscale", rtol=1e-6, why=why
                 )
             first.grad, second.grad = first.grad / 2, second.grad / 2
             true = [t / 2 for t in true]
@@ -2783,11 +2882,11 @@ def scripted(script, unscale_first=(), scale=None, defaults=False, **options):
         if kind == "fine":
             for got, want in zip((optimizer.seen[-1][0], optimizer.seen[-1][2]), true, strict=True):
                 why = "be the true ones: divided by the scale once"
-                check.close(got, want, f"the gradients in {call}", rtol=1e-9, atol=1e-12, why=why)
+                check.close(got, want, f"the gradients in {call}", rtol=1e-6, atol=1e-12, why=why)
             check.that(first.grad is not None, "leave the gradients to zero_grad of the loop")
             why = "stay for the loop to look at: zero_grad is its business"
             check.close(
-                first.grad, true[0], f"the gradients after {call}", rtol=1e-9, atol=1e-12, why=why
+                first.grad, true[0], f"the gradients after {call}", rtol=1e-6, atol=1e-12, why=why
             )
         if good == patience:
             good, scale = 0, scale * factor
@@ -3011,20 +3110,20 @@ plots.show(
 #
 # {{task:init}}
 #
-# Normal numbers of mean 0, drawn from `generator`, or from torch's global one where there is none. In place, as the `_` says, also for a parameter that needs gradients; the weight is returned.
+# Normally distributed numbers of mean 0, drawn from `generator`, or from torch's global one where there is none. In place, as the `_` says, also for a parameter that needs gradients; the weight is returned.
 
 # %% [markdown] lang="ru"
 # ## 8. Какими должны быть веса в начале?
 # Нейрон складывает $n_{\text{in}}$ произведений. Если веса независимы и их среднее 0, складываются дисперсии: $\operatorname{Var}[y] = n_{\text{in}} \operatorname{Var}[w]\, \mathbb{E}[x^2]$. Каждый слой умножает сигнал на один и тот же множитель, а пятьдесят равных множителей — это степень: $0{,}9^{50} \approx 0{,}005$.
 #
-# - **Xavier** (Glorot, Bengio, 2010): множителю 1 на прямом пути нужно $\operatorname{Var}[w] = 1/n_{\text{in}}$, на обратном $1/n_{\text{out}}$; компромисс — $\dfrac{2}{n_{\text{in}} + n_{\text{out}}}$.
+# - **Xavier** (Glorot, Bengio, 2010): чтобы множитель на прямом пути был 1, нужно $\operatorname{Var}[w] = 1/n_{\text{in}}$, на обратном $1/n_{\text{out}}$; компромисс — $\dfrac{2}{n_{\text{in}} + n_{\text{out}}}$.
 # - **He** (He и др., 2015): ReLU отбрасывает половину квадрата, значит, нужно вдвое больше: $\operatorname{Var}[w] = \dfrac{2}{n_{\text{in}}}$.
 #
 # Здесь $n_{\text{in}}$ — сколько входов читает один выход, а $n_{\text{out}}$ — до скольких выходов дотягивается один вход. У полносвязных весов это число столбцов и число строк. У свёртки с $g$ группами форма $(f,\, c/g,\, k_h, k_w)$: выход читает $c/g$ каналов в $k_h k_w$ местах; вход доходит до $f/g$ фильтров **своей группы**, до каждого в $k_h k_w$ местах (при шаге 1, вдали от краёв).
 #
 # {{task:init}}
 #
-# Нормальные числа со средним 0 из генератора `generator`, а если его нет — из общего генератора torch. На месте, о чём говорит `_` в имени, в том числе для параметра, которому нужны градиенты; возвращается тот же тензор весов.
+# Нормально распределённые числа со средним 0 — из генератора `generator`, а если его нет — из общего генератора torch. На месте, о чём говорит `_` в имени, в том числе для параметра, которому нужны градиенты; возвращается тот же тензор весов.
 
 
 # %% solution="init"
@@ -3120,6 +3219,9 @@ for shape, groups in [((40, 30, 3, 5), 1), ((60, 10, 3, 2), 3), ((96, 1, 5, 7), 
     options = {"groups": groups} if groups > 1 else {}
     judge_start("xavier_", shape, variance, why, **options)
 for name in ("xavier_", "he_"):
+    given = starts[name](nn.Parameter(torch.zeros(3, 4)))
+    needs = check.attribute(given, "requires_grad", f"{name}(parameter)")
+    check.that(needs, f"return the parameter itself, which needs gradients: {name}")
     torch.manual_seed(int(rng.integers(1_000_000)))
     kept = torch.get_rng_state()
     drawn = [
@@ -3160,6 +3262,10 @@ for name, active in (("he_", torch.relu), ("xavier_", torch.nn.Identity())):
                details=f"its size is {size:.3g} times what it was")  # fmt: skip
 torch.set_rng_state(state)
 ### END HIDDEN TESTS
+
+# %% mutant="init" why="returns the numbers without the parameter"
+# - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
+# + return weight.data.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
 
 # %% mutant="init" why="fan-out for fan-in"
 # - return weight.normal_(0.0, math.sqrt(2 / weight[0].numel()), generator=generator)
@@ -3270,7 +3376,7 @@ plots.show(
 #
 # Во время обучения слой ведёт ещё и *скользящую* статистику (running statistics) — на тот день, когда примеры придут по одному: в режиме eval она заменяет $\mu, \sigma^2$. Три места, где ошибаются:
 #
-# - $\sigma^2$ делит на число значений $m$; **скользящая** дисперсия складывается из несмещённой, которая делит на $m - 1$;
+# - в $\sigma^2$ делят на число значений $m$; **скользящая** дисперсия складывается из несмещённой, где делят на $m - 1$;
 # - `momentum` — вес **нового** значения: $r \leftarrow (1 - \text{momentum})\, r + \text{momentum} \cdot \text{new}$;
 # - при обучении градиент идёт сквозь $\mu$ и $\sigma^2$, но никогда — в скользящую статистику.
 #
@@ -3563,7 +3669,7 @@ plots.show(
 # %% [markdown]
 # {{task:layer_norm}}
 #
-# `shape` are the lengths of the **last** axes; over all of these together are mean and (biased) variance taken. `weight` and `bias` have that shape. Without torch's normalisations here, too.
+# `shape` are the lengths of the **last** axes; mean and (biased) variance are taken over all of these together. `weight` and `bias` have that shape. Without torch's normalisations here, too.
 
 # %% [markdown] lang="ru"
 # {{task:layer_norm}}
@@ -3720,7 +3826,7 @@ class LayerNorm(nn.Module):
 #
 # {{task:residual}}
 #
-# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ of `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` and `nn.Linear(hidden, width)`, or modules like them. $W_2 = 0$ and $b_2 = 0$ at the start; the rest starts as PyTorch has it. The last axis of $x$ is the width.
+# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ of `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` and `nn.Linear(hidden, width)`, or modules like them, each with its `weight` and `bias`. $W_2 = 0$ and $b_2 = 0$ at the start; the rest starts as PyTorch has it. The last axis of $x$ is the width.
 
 # %% [markdown] lang="ru"
 # ## 10. Дорога мимо каждого слоя
@@ -3728,11 +3834,11 @@ class LayerNorm(nn.Module):
 #
 # $$y = x + f(x), \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\,\bigl(I + J_f\bigr).$$
 #
-# Теперь в произведении по всем слоям есть единица, которая не убывает. Но лишь там, где на дороге *ничего* не стоит: ReLU после сложения, как в первой версии, перекрывает дорогу всюду, где сумма отрицательна. Поэтому нормировка переехала внутрь $f$, в самое начало (*pre-norm*; Xiong и др., 2020), а последнее отображение в $f$ начинает с нулей: каждый блок вначале — **тождественное отображение**, и сеть, при всей своей глубине, начинает как неглубокая.
+# Теперь в произведении по всем слоям есть единица, которая не убывает. Но лишь там, где на дороге *ничего* не стоит: ReLU после сложения, как в первой версии, перекрывает дорогу всюду, где сумма отрицательна. Поэтому нормировка переехала внутрь $f$, в самое начало (*pre-norm*; Xiong и др., 2020), а последнее отображение в $f$ инициализируется нулями: каждый блок вначале — **тождественное отображение**, и сеть, при всей своей глубине, начинает как неглубокая.
 #
 # {{task:residual}}
 #
-# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ из `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` и `nn.Linear(hidden, width)` или подобных модулей. Вначале $W_2 = 0$ и $b_2 = 0$; остальное начинает так, как принято в PyTorch. Последняя ось $x$ — ширина.
+# $f(x) = W_2\, \mathrm{relu}(W_1\, \mathrm{LN}(x) + b_1) + b_2$ из `nn.LayerNorm(width)`, `nn.Linear(width, hidden)` и `nn.Linear(hidden, width)` или подобных модулей, у каждого свои `weight` и `bias`. Вначале $W_2 = 0$ и $b_2 = 0$; остальное инициализируется, как в PyTorch. Последняя ось $x$ — ширина.
 
 
 # %% solution="residual"
@@ -4008,7 +4114,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 11. Сигнал через пятьдесят слоёв
-# Всё на одной картинке. Двенадцать сетей из пятидесяти слоёв: четыре устройства слоя и три начала. Слева — насколько велики значения по дороге вверх, рядом — насколько велики градиенты по дороге вниз. Белое — хорошо: величина сохраняется. Затем два числа. *Likeness* — средний косинус между значениями разных примеров наверху: при 1,00 все картинки для последнего слоя одинаковы, что бы ни говорила величина. *Accuracy* — доля верных ответов на тестовых картинках после недолгого обучения каждой сети. Угадайте последний столбец, прежде чем смотреть.
+# Всё на одной картинке. Двенадцать сетей из пятидесяти слоёв: четыре устройства слоя и три инициализации. Слева — насколько велики значения по дороге вверх, рядом — насколько велики градиенты по дороге вниз. Белое — хорошо: величина сохраняется. Затем два числа. *Likeness* — средний косинус между значениями разных примеров наверху: при 1,00 все картинки для последнего слоя одинаковы, что бы ни говорила величина. *Accuracy* — доля верных ответов на тестовых картинках после недолгого обучения каждой сети. Угадайте последний столбец, прежде чем смотреть.
 
 
 # %%
@@ -4091,6 +4197,6 @@ plots.show(
 # That is why transformers, residual networks and diffusion models are built as they are. You have written each part of it, down to the engine that pulled the gradients back.
 
 # %% [markdown] lang="ru"
-# Читайте по строкам. *Plain* живёт и умирает вместе со своим началом, и даже с He, бледным на обеих картинках, почти не учится: примеры стали неразличимы. *Plain + norm* белее некуда — и ничуть не лучше: идеальная величина ещё не делает градиент полезным, об этом и говорили рассыпавшиеся градиенты. *Residual* сам по себе взрывается, едва блоки перестают быть малы: каждый прибавляет к дороге свою часть. *Pre-norm* гасит этот рост делением внутри $f$ и оставляет дорогу свободной: три начала — и все три сети обучаются.
+# Читайте по строкам. *Plain* целиком зависит от инициализации, и даже с He, бледным на обеих картинках, почти не учится: примеры стали неразличимы. *Plain + norm* белее некуда — и ничуть не лучше: идеальная величина ещё не делает градиент полезным, об этом и говорили рассыпавшиеся градиенты. *Residual* сам по себе взрывается, едва блоки перестают быть малы: каждый прибавляет к дороге свою часть. *Pre-norm* гасит этот рост делением внутри $f$ и оставляет дорогу свободной: три начала — и все три сети обучаются.
 #
 # Вот почему трансформеры, остаточные сети и диффузионные модели устроены именно так. Каждую часть этого вы написали сами, вплоть до движка, который тянул градиенты назад.
