@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from unittest import mock
 
@@ -41,6 +41,11 @@ def without_clipping() -> Iterator[None]:
             if hasattr(clip_grad, name):
                 stack.enter_context(mock.patch.object(clip_grad, name, refuse))
         yield
+
+
+def kinds(values: Iterable[Any]) -> list[str]:
+    """What each of some values is, in a word (`check.kind_of`)."""
+    return [check.kind_of(value) for value in values]
 
 
 _CELLS = ListedColormap(

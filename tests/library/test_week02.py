@@ -28,6 +28,10 @@ def test_torchs_clipping_is_refused_in_the_block_alone() -> None:
     assert float(clip_grad_norm_([weight], 1.0)) == 5
 
 
+def test_kinds() -> None:
+    assert week02.kinds((torch.ones(1), 2, [3])) == ["tensor", "int", "list"]
+
+
 def test_a_graph_is_printed_from_the_result_to_its_leaves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

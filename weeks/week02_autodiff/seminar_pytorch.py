@@ -9,7 +9,7 @@
 
 # %% [markdown] lang="ru"
 # # PyTorch изнутри: тензоры, графы, циклы
-# Вы запишете игру «Жизнь» несколькими тензорными операциями, рассмотрите граф, который PyTorch незаметно строит за вас, и напишете три вещи, нужные каждой следующей неделе: батчи из объектов разного размера, цикл обучения без ошибок и шаг обучения, который переживает первые итерации. В конце маленькая сеть выучит правило «Жизни» по случайным полям и сыграет фигуру, которой никогда не видела: чтобы всё испортить, хватило бы одной неверной клетки.
+# Вы запишете игру «Жизнь» несколькими тензорными операциями, рассмотрите граф, который PyTorch незаметно строит за вас, и напишете три вещи, нужные каждой следующей неделе: батчи из объектов разного размера, цикл обучения без ошибок и расписание, с которым сеть переживает первые итерации. В конце маленькая сеть выучит правило «Жизни» по случайным полям и сыграет фигуру, которой никогда не видела: чтобы всё испортить, хватило бы одной неверной клетки.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -66,7 +66,7 @@ settings = {
 # - мёртвая, у которой живых соседей ровно три, оживает;
 # - все остальные клетки мертвы.
 #
-# Два цикла по клеткам очевидны, но медленны: шаг цикла в Python стоит дороже, чем арифметика внутри него. В [PyTorch](glossary:pytorch) говорят, что происходит сразу со *всеми* клетками: сдвиньте всё поле в восьми направлениях и сложите. **Край мёртвый**: всё, что за полем, считается нулём, поле не замкнуто в кольцо.
+# Два цикла по клеткам очевидны, но медленны: шаг цикла в Python стоит дороже, чем арифметика внутри него. В [PyTorch](glossary:pytorch) говорят, что происходит сразу со *всеми* клетками: сдвиньте всё поле в восьми направлениях и сложите. **Край мёртвый**: всё, что за полем, считается нулём, поле не замкнуто в тор.
 
 
 # %%
@@ -396,7 +396,7 @@ print(
 #
 # - **`Dataset`** знает, сколько всего примеров, и делает пример по его номеру;
 # - **`collate`** собирает из списка примеров батч: короткие дополняются до самого длинного (**padding**), а **маска** говорит, какие места настоящие. Никогда не отличайте дополнение от данных по значению: ноль может быть измерением;
-# - **загрузчик** (loader) перемешивает *собственным* генератором: тогда опыт можно повторить, кто бы ещё ни брал тем временем случайные числа.
+# - **загрузчик** (loader) перемешивает *собственным* генератором: тогда эксперимент можно повторить, кто бы ещё ни брал тем временем случайные числа.
 #
 # Наши объекты разного размера — цифры в виде **облаков точек**. Пиксель с краской становится точкой (строка, столбец, краска), все три числа от 0 до 1; цифра — список своих точек.
 
@@ -526,10 +526,21 @@ judge_collate([4], (2,), torch.float64, "be no longer than the longest")
 judge_collate([3, 3, 3, 3, 3], (1,), torch.float32, "need no padding where all are of one length")
 judge_collate([1, 2, 4, 1, 1, 3], (2, 5), torch.float32, "keep the shape of what is at a place")
 judge_collate([2, 0, 3], (3,), torch.float32, "take a sequence of length 0, too")
+judge_collate([0, 0], (3,), torch.float32, "have no places where all sequences are of length 0")
+kinds = week02.kinds(collate([(torch.ones(2, 3), 1), (torch.ones(1, 3), 0)]))
+check.equal(kinds, ["tensor"] * 3, "kinds of (padded, mask, labels)", why="be tensors")
 call, zero = "collate of sequences of zeros", torch.zeros(2, 3)
 _, mask, _ = check.answer(collate, [(zero, 1), (zero[:1], 1)], call=call)
 check.equal(mask, np.array([[1, 1], [1, 0]]) > 0, call, why="not tell padding from data by value")
 
+twice = check.answer(len, Clouds(tiny, np.array([4, 4, 1])), call="len(Clouds(...))")
+check.equal(twice, 3, "len(Clouds(...)) where two labels are the same", why="count pictures")
+drawn = tiny.copy()
+made = Clouds(drawn, np.array([7, 0, 2]))
+drawn[1, 0, 1] = 6
+points, _ = check.answer(made.__getitem__, 1, call="Clouds(...)[1]")
+why = "be made when it is asked for"
+check.close(points, cloud(drawn[1]).numpy(), "a cloud of a picture that was changed", why=why)
 n = 11
 pictures_of = rng.integers(1, 9, size=(n, 3, 4)) * (rng.random((n, 3, 4)) < 0.5)
 pictures_of[:, 0, 0] = 1 + np.arange(n)
@@ -603,6 +614,25 @@ seen_in(second, 4, two, 1)
 late = check.plain(seen_in(first, 4, one, 2), "loader(dataset, 4, seed)")
 check.that(late == once[:2], "be undisturbed by other loaders")
 ### END HIDDEN TESTS
+
+# %% mutant="collate" why="labels in a list"
+# - return padded, mask, torch.tensor(labels)
+# + return padded, mask, labels
+
+# %% mutant="collate" why="one place at least"
+# - padded = first.new_zeros(len(sequences), int(lengths.max()), *first.shape[1:])
+# + padded = first.new_zeros(len(sequences), max(1, int(lengths.max())), *first.shape[1:])
+
+# %% mutant="collate" why="makes all clouds at once"
+# - self.pictures, self.labels = pictures, labels
+# + self.pictures, self.labels = pictures, labels
+# + self.clouds = [cloud(picture) for picture in pictures]
+# - return cloud(self.pictures[i]), int(self.labels[i])
+# + return self.clouds[i], int(self.labels[i])
+
+# %% mutant="collate" why="counts labels, not pictures"
+# - return len(self.pictures)
+# + return len(set(self.labels.tolist()))
 
 # %% mutant="collate" why="tells padding from data by its value"
 # - mask = torch.arange(padded.shape[1]) < lengths[:, None]
@@ -757,7 +787,7 @@ with torch.no_grad():
 #
 # PyTorch has no `fit`: the loop is yours, six lines of which each can go wrong in silence. In what order? Forward; loss; `zero_grad`; `backward`; whatever is to happen between gradient and step (section 5); `step`; then the scheduler. And afterwards: **what is the mean loss?** The last batch is smaller, so a mean of the batches' means counts its examples too much; weigh each by its size.
 #
-# A batch is `(*inputs, y)`: the model is called as `model(*inputs)`, the loss as `loss_fn(output, y)`, which is the mean over the batch of `len(y)` examples. `evaluate` is the same without learning: in eval mode, without gradients, and afterwards the model is in the mode in which it was.
+# A batch is `(*inputs, y)`: the model is called as `model(*inputs)`, the loss as `loss_fn(output, y)`, which is the mean over the batch of `len(y)` examples. `evaluate` is the same without learning: in eval mode, without gradients; afterwards `model.training` is what it was, and the gradients of the parameters are, too.
 
 # %% [markdown] lang="ru"
 # ## 4. Цикл без ошибок
@@ -765,7 +795,7 @@ with torch.no_grad():
 #
 # В PyTorch нет `fit`: цикл пишете вы, и каждая из его шести строк может незаметно сломаться. Порядок такой: прямой проход; потери; `zero_grad`; `backward`; то, что должно случиться между градиентом и шагом (раздел 5); `step`; затем планировщик. И в конце: **что такое средние потери?** Последний батч меньше, поэтому среднее от средних по батчам учитывает его примеры слишком сильно; взвесьте каждый батч его размером.
 #
-# Батч — это `(*inputs, y)`: модель вызывают как `model(*inputs)`, потери — как `loss_fn(output, y)`, это среднее по батчу из `len(y)` примеров. `evaluate` — то же самое без обучения: в режиме eval, без градиентов, а после вызова модель в том режиме, в каком была.
+# Батч — это `(*inputs, y)`: модель вызывают как `model(*inputs)`, потери — как `loss_fn(output, y)`, это среднее по батчу из `len(y)` примеров. `evaluate` — то же самое без обучения: в режиме eval, без градиентов; после вызова `model.training` такой же, каким был, и градиенты параметров тоже.
 
 
 # %% solution="train_epoch"
@@ -985,6 +1015,59 @@ judge_train([4, 3], "give the model all inputs of a batch", two=True)
 judge_train([4, 5, 2], "take a step a batch", hook=True)
 judge_train([5, 4, 2], "let the scheduler step after each step", halves=True)
 judge_train([7, 2, 5], "do all of this together", two=True, hook=True, halves=True)
+# What the losses above can't tell: which argument is which, and what counts an example.
+torch.manual_seed(int(rng.integers(1_000_000)))
+dense, x = nn.Linear(3, 4), torch.from_numpy(rng.normal(size=(6, 3))).float()
+y, why = torch.arange(6) % 4, "call loss_fn(output, y), in this order"
+want = F.cross_entropy(dense(x), y).item()
+call = "evaluate with classes and cross-entropy"
+given = check.answer(evaluate, dense, [(x, y)], F.cross_entropy, call=call, changes=True)
+check.close(given, want, call, rtol=1e-4, why=why)
+still = torch.optim.SGD(dense.parameters(), lr=0.0)
+call = "train_epoch with classes and cross-entropy"
+given = check.answer(train_epoch, dense, [(x, y)], F.cross_entropy, still, call=call, changes=True)
+check.close(given, want, call, rtol=1e-4, why=why)
+turned = [torch.from_numpy(rng.normal(size=(k, n, 3))).float() for k, n in ((5, 2), (2, 4))]
+wanted = [
+    torch.from_numpy((1 + 9 * i) * rng.normal(size=(x.shape[1], 4))).float()
+    for i, x in enumerate(turned)
+]
+losses = [F.mse_loss(dense(x).mean(dim=0), y).item() for x, y in zip(turned, wanted, strict=True)]
+
+
+def of_mean(output, y):
+    """The loss of a sequence's mean, where the first axis is time."""
+    return F.mse_loss(output.mean(dim=0), y)
+
+
+why = "weigh a batch by len(y)"
+want = float(np.average(losses, weights=[2, 4]))
+batches = list(zip(turned, wanted, strict=True))
+call = "evaluate, time before examples"
+given = check.answer(evaluate, dense, batches, of_mean, call=call, changes=True)
+check.close(given, want, call, rtol=1e-4, why=why)
+call = "train_epoch, time before examples"
+given = check.answer(train_epoch, dense, batches, of_mean, still, call=call, changes=True)
+check.close(given, want, call, rtol=1e-4, why=why)
+
+# A gradient that was there before is none of this batch's; evaluate leaves gradients and flags alone.
+weight = Slope([])
+sgd = torch.optim.SGD(weight.parameters(), lr=0.1)
+weight.weight.grad = torch.tensor(100.0)
+batches = [(torch.tensor([1.0]), torch.tensor([0.0]))]
+check.answer(train_epoch, weight, batches, F.mse_loss, sgd, call="train_epoch(...)", changes=True)
+why = "begin with zero_grad: what was there before is not of this batch"
+check.close(weight.weight, 0.8, "the weight after a step, with an old gradient before", why=why)
+frozen = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4))
+frozen[0].requires_grad_(False)
+frozen[1].weight.grad = torch.full((4, 4), 3.0)
+flags = [p.requires_grad for p in frozen.parameters()]
+call = "evaluate of a network with a frozen layer"
+check.answer(evaluate, frozen, [(x, y)], F.cross_entropy, call=call, changes=True)
+left = [p.requires_grad for p in frozen.parameters()]
+check.equal(left, flags, f"requires_grad after {call}", why="be as before")
+kept = frozen[1].weight.grad
+check.that(kept is not None and bool((kept == 3).all()), f"leave gradients as they were: {call}")
 for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], False, False)]:
     batches, events = made_batches(sizes, two), []
     torch.manual_seed(int(rng.integers(1_000_000)))
@@ -1010,6 +1093,34 @@ for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], F
     check.that(modes == {mode}, "leave the model in the mode in which it was")
     check.that(torch.is_grad_enabled(), "leave gradients switched on afterwards")
 ### END HIDDEN TESTS
+
+# %% mutant="train_epoch" why="the loss gets its arguments the wrong way round"
+# - loss = loss_fn(model(*inputs), y)
+# + loss = loss_fn(y, model(*inputs))
+
+# %% mutant="train_epoch" why="zeroes after the step alone"
+# - optimizer.zero_grad()
+# - loss.backward()
+# + loss.backward()
+# - optimizer.step()
+# + optimizer.step()
+# + optimizer.zero_grad()
+
+# %% mutant="train_epoch" why="evaluate freezes the model"
+# - model.eval()
+# + model.eval().requires_grad_(False)
+
+# %% mutant="train_epoch" why="evaluate thaws what was frozen"
+# - model.train(before)
+# + model.train(before).requires_grad_(True)
+
+# %% mutant="train_epoch" why="evaluate wipes the gradients"
+# - model.eval()
+# + model.eval().zero_grad()
+
+# %% mutant="train_epoch" why="weighs by the length of the first input"
+# - total, count = total + len(y) * loss.item(), count + len(y)
+# + total, count = total + len(inputs[0]) * loss.item(), count + len(inputs[0])
 
 # %% mutant="train_epoch" why="gradients pile up"
 # - optimizer.zero_grad()
@@ -1092,18 +1203,18 @@ for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], F
 # + total, count = total + len(y) * loss, count + len(y)
 
 
-# %% alternative="train_epoch" why="zero_grad after the step; losses in lists; inference mode"
+# %% alternative="train_epoch" why="zero_grad first, by the model; losses in lists; inference mode"
 def train_epoch(model, batches, loss_fn, optimizer, before_step=None, scheduler=None):
     losses, sizes = [], []
     model.train(True)
     for batch in batches:
+        model.zero_grad()
         y = batch[-1]
         loss = loss_fn(model(*batch[:-1]), y)
         loss.backward()
         if before_step:
             before_step()
         optimizer.step()
-        model.zero_grad()
         if scheduler:
             scheduler.step()
         losses.append(loss.detach())
@@ -1179,7 +1290,7 @@ print(
 #
 # **[Обрезка градиента](glossary:gradient-clipping)** (gradient clipping; Pascanu и др., [2013](https://arxiv.org/abs/1211.5063)). Возьмите все градиенты как один длинный вектор $g$. Если он длиннее $c$, укоротите его, сохранив направление: $g \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert}\right)$. Множитель один на все параметры: если резать каждый тензор отдельно, $g$ повернётся. Напишите её без `clip_grad_norm_` из torch: она здесь судья.
 #
-# **[Разогрев](glossary:warmup) (warm-up) и косинус** ([Loshchilov, Hutter, 2017](https://arxiv.org/abs/1608.03983)). Шаг обучения умножают на множитель, который за первые $W$ из $T$ шагов вырастает до 1, а затем по половине косинуса спускается до уровня $m$; $t = 0, 1, \dots$ — номер шага:
+# **[Разогрев](glossary:warmup) (warm-up) и косинус** ([Loshchilov, Hutter, 2017](https://arxiv.org/abs/1608.03983)). Шаг обучения (learning rate) умножают на множитель, который за первые $W$ из $T$ шагов вырастает до 1, а затем по половине косинуса спускается до уровня $m$; $t = 0, 1, \dots$ — номер итерации:
 #
 # $$f(t) = \begin{cases} \dfrac{t + 1}{W} & t < W \\[2mm] m + (1 - m)\, \dfrac{1 + \cos\left(\pi\, \frac{t - W}{T - W}\right)}{2} & W \le t \le T \\[2mm] m & t > T \end{cases}$$
 #
@@ -1192,7 +1303,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 
     Afterwards each p.grad is the clipped one; gradients that are all 0 stay 0. Parameters whose grad
     is None are left out; the parameters themselves do not change. max_norm may be inf: nothing is
-    clipped. Returns the common norm before.
+    clipped. Returns the common norm before, a float or a tensor of one number; 0 where there is no
+    gradient.
     """
     ### BEGIN SOLUTION
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -1268,6 +1380,9 @@ judge_clip([(2, 3), (4,)], 100.0, "stay as they are where they are short enough"
 judge_clip([(2, 3), ()], 0.3, "take a parameter that is one number, too")
 judge_clip([(2, 3), (4,)], 0.7, "take an iterator, such as model.parameters()", kind=iter)
 judge_clip([(3, 3), (2,)], 0.5, together, dtype=torch.float64)
+call = "clip_gradients where no parameter has a gradient"
+norm = check.answer(clip_gradients, [nn.Parameter(torch.ones(3))], 1.0, call=call, changes=True)
+check.close(norm, 0.0, call, why="return the norm of nothing, 0")
 still = nn.Parameter(torch.ones(3))
 still.grad, call = torch.zeros(3), "clip_gradients of gradients that are 0"
 norm = check.answer(clip_gradients, [still], 1.0, call=call, changes=True)
@@ -1292,12 +1407,20 @@ for warmup, total, floor in [(2, 9, 0.1), (5, 20, 0.5), (1, 3, 0.01), (0, 6, 0.2
     for t in range(total + 4):
         call = f"warmup_cosine({t}, {warmup}, {total}, floor={floor})"
         given = check.answer(warmup_cosine, t, warmup, total, call=call, floor=floor)
-        why = "fall to the floor and stay there"
+        why = (
+            "climb to 1 in the warm-up, whatever the floor"
+            if t < warmup
+            else ("fall from 1 to the floor and stay there")
+        )
         check.close(given, by_formula(t, warmup, total, floor), call, rtol=1e-6, atol=1e-9, why=why)
 call = "warmup_cosine(0, 0, 8)"
 given = check.answer(warmup_cosine, 0, 0, 8, call=call)
 check.close(given, 1.0, call, why="begin with the full rate where there is no warm-up")
 ### END HIDDEN TESTS
+
+# %% mutant="clip_and_warmup" why="stacks the norms: nothing to stack where no parameter has a gradient"
+# - norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
+# + norm = float(torch.stack([g.norm() for g in gradients]).norm())
 
 # %% mutant="clip_and_warmup" why="clips each tensor by itself"
 # - if norm > max_norm:
@@ -1461,7 +1584,7 @@ for name, (*_, dead) in results.items():
 # **A small zoo.** A [scheduler](glossary:scheduler) changes the rate of an optimiser each time its `step()` is called. [StepLR](glossary:steplr) and [ExponentialLR](glossary:exponentiallr) fall in stairs and smoothly; [ReduceLROnPlateau](glossary:reduceonplateau) looks at the validation loss and waits; [CosineAnnealingLR](glossary:cosineannealing) is what you wrote, without the warm-up. Two put others together: [ChainedScheduler](glossary:chainedscheduler) multiplies their factors, [SequentialLR](glossary:sequentiallr) takes one after the other.
 
 # %% [markdown] lang="ru"
-# Без инструментов сеть убивают первые же десятки шагов: почти все её ReLU уходят ниже нуля на любых входах (посмотрите на печать), и градиенту не через что пройти. Назад они не возвращаются. Смените зерно: порядок остальных кривых может измениться, мёртвая сеть останется мёртвой или почти мёртвой. Один запуск — это история, а не измерение. С меньшим шагом сеть тоже выживет, но учиться будет дольше. Об этом выборе и идёт речь, когда составляют расписание.
+# Без инструментов сеть убивают первые же десятки шагов: почти все её ReLU уходят ниже нуля на любых входах (посмотрите на вывод ячейки), и градиенту не через что пройти. Назад они не возвращаются. Смените зерно: порядок остальных кривых может измениться, мёртвая сеть останется мёртвой или почти мёртвой. Один запуск — это история, а не измерение. С меньшим шагом сеть тоже выживет, но учиться будет дольше. Об этом выборе и идёт речь, когда составляют расписание.
 #
 # **Небольшой зоопарк.** [Планировщик](glossary:scheduler) (scheduler) меняет шаг оптимизатора при каждом вызове `step()`. [StepLR](glossary:steplr) и [ExponentialLR](glossary:exponentiallr) снижают его ступенями и плавно; [ReduceLROnPlateau](glossary:reduceonplateau) смотрит на валидационные потери и ждёт; [CosineAnnealingLR](glossary:cosineannealing) — то, что вы написали, но без разогрева. Ещё два собирают другие: [ChainedScheduler](glossary:chainedscheduler) перемножает их множители, [SequentialLR](glossary:sequentiallr) берёт их по очереди.
 
