@@ -77,7 +77,7 @@ class Contract:
             raise CheckFailed(f"{path.name} is not there: run the training cell, which saves it")
         self._check_size(path.name, path.stat().st_size, "Make the network smaller")
         content = path.read_bytes()
-        # A safetensors file begins with eight bytes of a length, of which the first may be 0x80, too.
+        # A safetensors file begins with a length in eight bytes; the first may be 0x80, too.
         is_pickle = content[:1] == b"\x80" and content[8:9] != b"{"
         if is_pickle or content[:4] == b"PK\x03\x04":
             raise CheckFailed(

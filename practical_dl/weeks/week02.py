@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from unittest import mock
 
@@ -43,9 +43,9 @@ def without_clipping() -> Iterator[None]:
         yield
 
 
-def kinds(values: Iterable[Any]) -> list[str]:
-    """What each of some values is, in a word (`check.kind_of`)."""
-    return [check.kind_of(value) for value in values]
+def kinds(function: Callable[..., Any], *arguments: Any) -> list[str]:
+    """What each of the values that a function gives is, in a word (`check.kind_of`)."""
+    return [check.kind_of(value) for value in function(*arguments)]
 
 
 _CELLS = ListedColormap(

@@ -29,7 +29,7 @@ def test_torchs_clipping_is_refused_in_the_block_alone() -> None:
 
 
 def test_kinds() -> None:
-    assert week02.kinds((torch.ones(1), 2, [3])) == ["tensor", "int", "list"]
+    assert week02.kinds(lambda x: (torch.ones(1), x, [3]), 2) == ["tensor", "int", "list"]
 
 
 def test_a_graph_is_printed_from_the_result_to_its_leaves(

@@ -527,7 +527,8 @@ judge_collate([3, 3, 3, 3, 3], (1,), torch.float32, "need no padding where all a
 judge_collate([1, 2, 4, 1, 1, 3], (2, 5), torch.float32, "keep the shape of what is at a place")
 judge_collate([2, 0, 3], (3,), torch.float32, "take a sequence of length 0, too")
 judge_collate([0, 0], (3,), torch.float32, "have no places where all sequences are of length 0")
-kinds = week02.kinds(collate([(torch.ones(2, 3), 1), (torch.ones(1, 3), 0)]))
+pair = [(torch.ones(2, 3), 1), (torch.ones(1, 3), 0)]
+kinds = check.answer(week02.kinds, collate, pair, call="collate(examples)")
 check.equal(kinds, ["tensor"] * 3, "kinds of (padded, mask, labels)", why="be tensors")
 call, zero = "collate of sequences of zeros", torch.zeros(2, 3)
 _, mask, _ = check.answer(collate, [(zero, 1), (zero[:1], 1)], call=call)
