@@ -1507,6 +1507,8 @@ check.close(given, 1.0, call, why="begin with the full rate where there is no wa
 # %% alternative="clip_and_warmup" why="tensors; a new gradient in place of the old"
 def clip_gradients(parameters, max_norm):
     owners = [p for p in parameters if p.grad is not None]
+    if not owners:
+        return torch.zeros(())
     total = torch.stack([p.grad.norm() for p in owners]).norm()
     factor = torch.clamp(max_norm / (total + 1e-6), max=1.0)
     for p in owners:
