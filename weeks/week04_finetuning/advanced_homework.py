@@ -48,7 +48,7 @@ settings = {
 #
 # Omniglot (Lake et al., [2015](https://doi.org/10.1126/science.aab3050)): characters of many alphabets, each drawn by twenty people. No classifier can be trained for the test alphabets, as it has no outputs for them. What helps is a **distance**: is the drawing next to mine the same character? **Recall@k** is the share of examples that find one of their own class among their $k$ nearest others.
 #
-# Two traps. The nearest of all is the example itself: leave it out, *by its number*, since a copy of it elsewhere is a fair hit. And **ties**: a network that maps everything to one point has all distances 0, and a sloppy count gives it 100 %. So count against it: an example of another class that is *as near* comes first. With the set $N_i$ of others of the same class,
+# Two traps. The nearest of all is the example itself: leave it out, *by its number*, since a copy of it elsewhere is a fair hit. And **ties**: a network that maps everything to one point has all distances 0, and a sloppy count gives it 100 %. So count against it: an example of another class that is *as near* comes first. (A tie is an exact one: no tolerance.) With the set $N_i$ of others of the same class,
 #
 # $$\text{hit}_i = \Bigl[\, \bigl|\{ j : y_j \ne y_i,\; d_{ij} \le \min_{p \in N_i} d_{ip} \}\bigr| < k \,\Bigr].$$
 #
@@ -60,7 +60,7 @@ settings = {
 #
 # Omniglot (Lake и др., [2015](https://doi.org/10.1126/science.aab3050)): буквы многих алфавитов, каждую нарисовали двадцать человек. Классификатор для тестовых алфавитов не обучить: у него нет для них выходов. Помогает **расстояние**: та же ли буква на рисунке, ближайшем к моему? **Recall@k** — доля примеров, у которых среди $k$ ближайших других нашёлся пример их класса.
 #
-# Ловушек две. Ближе всех — сам пример: исключите его, причём *по номеру*, ведь его копия в другом месте — честное попадание. И **ничьи**: у сети, которая отображает всё в одну точку, все расстояния равны 0, и небрежный подсчёт даст ей 100 %. Поэтому считайте против неё: пример чужого класса на *том же* расстоянии идёт первым. Если $N_i$ — остальные примеры того же класса, то
+# Ловушек две. Ближе всех — сам пример: исключите его, причём *по номеру*, ведь его копия в другом месте — честное попадание. И **ничьи**: у сети, которая отображает всё в одну точку, все расстояния равны 0, и небрежный подсчёт даст ей 100 %. Поэтому засчитывайте ничью не в её пользу: пример чужого класса на *том же* расстоянии идёт первым. (Ничья — это точное равенство, без допуска.) Если $N_i$ — остальные примеры того же класса, то
 #
 # $$\text{hit}_i = \Bigl[\, \bigl|\{ j : y_j \ne y_i,\; d_{ij} \le \min_{p \in N_i} d_{ip} \}\bigr| < k \,\Bigr].$$
 #
@@ -72,8 +72,9 @@ def recall_at_k(x: torch.Tensor, y: torch.Tensor, k: int = 1) -> float:
     """Share of examples with one of their class among the k nearest others; ties count against it.
 
     x: (n, d) floats, Euclidean distance; y: (n,) whole numbers; k >= 1, n may be less than k.
-    At least one class has two members. x = [[0], [1], [3]], y = [0, 1, 0]: recall@1 is 0, for
-    0 has 1 nearer than 3; recall@2 is 1; the example of class 1 is alone and doesn't count.
+    At least one class has two members. Points may lie far from 0 and close to each other.
+    x = [[0], [1], [3]], y = [0, 1, 0]: recall@1 is 0, for 0 has 1 nearer than 3; recall@2 is 1;
+    the example of class 1 is alone and doesn't count.
     """
     ### BEGIN SOLUTION
     distance = torch.cdist(x, x)
@@ -118,13 +119,19 @@ def judge_recall(x, y, k, why, dtype=torch.float64):
     check.equal(check.kind_of(found), "float", f"the kind of {call}", why="be a float")
 
 
-near = "find the nearest others, whatever the classes are called"
+bent = np.array([[0.0, 0], [3, 3], [0, 5]]), np.array([0, 0, 1])
+judge_recall(*bent, 1, "take the Euclidean distance")
+flat = np.array([[0.0, 0], [3, 3], [0, 4]]), np.array([0, 0, 1])
+judge_recall(*flat, 1, "take the Euclidean distance")
+rays = np.array([[1.0, 0], [10, 0], [1, 1], [10, 7]]), np.array([0, 1, 0, 1])
+judge_recall(*rays, 1, "compare distances, not directions")
+spread = np.array([[0.0], [1], [2.5], [2.6], [10]]), np.array([0, 0, 1, 1, 0])
+judge_recall(*spread, 1, "be content with the nearest of the class, however far the others are")
 for n, d, classes in [(12, 2, 3), (30, 5, 6), (40, 1, 2), (60, 3, 20)]:
     for k in (1, 2, 5):
-        judge_recall(rng.normal(size=(n, d)), 7 * rng.integers(0, classes, size=n) - 3, k, near)
-        judge_recall(
-            rng.normal(size=(n, d)), rng.integers(0, classes, size=n), k, near, torch.float32
-        )
+        x, y = rng.normal(size=(n, d)), rng.integers(0, classes, size=n)
+        judge_recall(x, y, k, "find the nearest others", torch.float32)
+        judge_recall(x, 7 * y - 3, k, "hold whatever the classes are called")
 for _ in range(6):
     x, y = rng.integers(0, 3, size=(14, 2)).astype(float), rng.integers(0, 4, size=14)
     y[:2] = 1
@@ -138,6 +145,11 @@ judge_recall(rng.normal(size=(7, 2)), lonely, 1, "leave out examples that are al
 judge_recall(rng.normal(size=(7, 2)), lonely, 50, "give 1 where k is larger than the set")
 far = 1e4 + rng.normal(size=(40, 2))
 judge_recall(far, rng.integers(0, 8, size=40), 1, "be right for points far from 0, too")
+close = 1000 + np.array([[0.0], [0.01], [0.03], [0.04]])
+far = "be right for points far from 0, in float32, too"
+judge_recall(close, np.array([0, 0, 1, 1]), 1, far, torch.float32)
+almost = np.array([[0.0], [1], [-1 - 1e-12], [9]])
+judge_recall(almost, np.array([0, 0, 1, 1]), 1, "keep float64: what is almost a tie is none")
 x, y = rng.normal(size=(30, 2)), rng.integers(0, 10, size=30)
 call = "recall_at_k(x, y), no k"
 found = check.answer(recall_at_k, torch.tensor(x), torch.tensor(y), call=call)
@@ -175,6 +187,23 @@ check.close(found, recall_by_loops(x, y, 1), call, why="take k = 1 where none is
 # %% mutant="recall_at_k" why="cosine similarity"
 # - distance = torch.cdist(x, x)
 # + distance = -F.normalize(x, dim=1) @ F.normalize(x, dim=1).T
+
+# %% mutant="recall_at_k" why="the distance along the longest axis"
+# - distance = torch.cdist(x, x)
+# + distance = torch.cdist(x, x, p=math.inf)
+
+# %% mutant="recall_at_k" why="cuts float64 to float32"
+# - distance = torch.cdist(x, x)
+# + distance = torch.cdist(x.float(), x.float())
+
+# %% mutant="recall_at_k" why="the expanded square, which loses digits far from 0"
+# - distance = torch.cdist(x, x)
+# + length = (x**2).sum(dim=1)
+# + distance = length[:, None] + length - 2 * x @ x.T
+
+# %% mutant="recall_at_k" why="the farthest of the class"
+# - nearest = distance.masked_fill(~own, math.inf).amin(dim=1)
+# + nearest = distance.masked_fill(~own, -math.inf).amax(dim=1)
 
 # %% mutant="recall_at_k" why="the k nearest must all be of the class"
 # - nearest = distance.masked_fill(~own, math.inf).amin(dim=1)
@@ -229,7 +258,7 @@ print(
 #
 # $$\ell_a = \max\Bigl(0,\; m + \max_{p \ne a,\; y_p = y_a} \lVert e_a - e_p \rVert - \min_{y_n \ne y_a} \lVert e_a - e_n \rVert \Bigr).$$
 #
-# The loss is the mean over all anchors that have at least one positive and at least one negative; where no anchor has both, it is 0. The distance is not squared. Mind its **gradient where two embeddings coincide**: the root has an infinite slope at 0, infinity times 0 is NaN, and one NaN ends the training. There, take 0.
+# The loss is the mean over all anchors that have at least one positive and at least one negative; where no anchor has both, it is 0, and still part of the graph: `backward()` runs and gives zeros. The distance is not squared. Mind its **gradient where two embeddings coincide**: the root has an infinite slope at 0, infinity times 0 is NaN, and one NaN ends the training. Take 0 for the slope of that distance; the others keep theirs.
 
 # %% [markdown] lang="ru"
 # ## 2. Сблизить и развести
@@ -239,7 +268,7 @@ print(
 #
 # $$\ell_a = \max\Bigl(0,\; m + \max_{p \ne a,\; y_p = y_a} \lVert e_a - e_p \rVert - \min_{y_n \ne y_a} \lVert e_a - e_n \rVert \Bigr).$$
 #
-# Потери — среднее по якорям, у которых есть хотя бы один позитивный и хотя бы один негативный пример; если таких якорей нет, потери равны 0. Расстояние не в квадрате. Осторожно с **градиентом там, где два вектора совпали**: наклон корня в нуле бесконечен, бесконечность на ноль — NaN, а один NaN губит всё обучение. Возьмите там 0.
+# Потери — среднее по якорям, у которых есть хотя бы один позитивный и хотя бы один негативный пример; если таких якорей нет, потери равны 0, но остаются частью графа: `backward()` работает и даёт нули. Расстояние не в квадрате. Осторожно с **градиентом там, где два вектора совпали**: наклон корня в нуле бесконечен, бесконечность на ноль — NaN, а один NaN губит всё обучение. Наклон такого расстояния считайте равным 0, остальные не меняйте.
 
 
 # %% solution="batch_hard"
@@ -304,11 +333,11 @@ def judge_hard(n, d, labels, margin, why, dtype=torch.float64, near=None):
     tolerance = {"rtol": 1e-3, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-6}
     found = check.answer(batch_hard, e, labels, margin, call=call)
     check.close(found, value.item(), call, why=why, **tolerance)
-    kind = e.numpy().dtype
-    check.that(np.asarray(found).dtype == kind, f"give a tensor of {dtype} for {dtype}")
     (slope,) = check.gradient_of(lambda x: batch_hard(x, labels, margin), e, call=call)
     tolerance["atol"] = max(tolerance.get("atol", 0), 1e-7)
     check.close(slope, want, f"the gradient of {call}", why=why, **tolerance)
+    kind = e.numpy().dtype
+    check.that(np.asarray(found).dtype == kind, f"give a tensor of {dtype} for {dtype}")
 
 
 hardest = "take the farthest of the class and the nearest of the others, for each anchor"
@@ -326,6 +355,21 @@ judge_hard(15, 2, [0, 1, 2] * 5, 0.3, "cut each anchor's loss at 0, then take th
 judge_hard(7, 3, [0, 0, 1, 2, 3, 4, 5], 5.0, "leave out anchors without a positive")
 judge_hard(6, 3, [0, 1, 1, 1, 2, 2], 4.0, "leave out anchors without a positive")
 judge_hard(8, 2, [0, 0, 0, 1, 1, 1, 2, 2], 0.0, "take a margin of 0, too")
+three = torch.tensor([0, 0, 1])
+for places, margin, want, why in [
+    ([0.0, 1.0, 5000.0], 6000.0, 1001.5, "hold for large distances, too"),
+    ([0.0, 1e-4, 3e-4], 1e-3, 8.5e-4, "hold for small distances, too"),
+]:
+    line = torch.tensor(places, dtype=torch.float64)[:, None]
+    call = f"batch_hard of three points on a line, margin {margin}"
+    found = check.answer(batch_hard, line, three, margin, call=call)
+    check.close(found, want, call, rtol=1e-3, atol=0, why=why)
+call = "the gradient of batch_hard of two equal embeddings and a third"
+twins = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.1, 2.0]])
+(slope,) = check.gradient_of(lambda e: batch_hard(e, three), twins, call=call)
+want = [[0.5, 0.0], [0.5, 0.0], [-1.0, 0.0]]  # all of it from the distances to the negative
+why = "keep the gradient of all distances that are not 0"
+check.close(slope, want, call, rtol=1e-3, atol=1e-3, why=why)
 judge_hard(5, 2, [3] * 5, 1.0, "be 0, with a gradient of 0, where there is no negative")
 judge_hard(5, 2, range(5), 1.0, "be 0, with a gradient of 0, where there is no positive")
 e, labels = torch.tensor(rng.normal(size=(10, 2))), torch.arange(10) % 2
@@ -344,6 +388,29 @@ for copies in (torch.ones(6, 3), torch.tensor(rng.normal(size=(1, 3))).expand(6,
 # - apart = square > 0
 # - distance = torch.where(apart, square, 1).sqrt() * apart
 # + distance = square.sqrt()
+
+# %% mutant="batch_hard" why="NaN made 0 afterwards, and with it the rest of the gradient"
+# - square = ((embeddings[:, None] - embeddings) ** 2).sum(dim=2)
+# - apart = square > 0
+# - distance = torch.where(apart, square, 1).sqrt() * apart
+# + embeddings = embeddings * 1.0
+# + if embeddings.requires_grad:
+# +     embeddings.register_hook(torch.nan_to_num)
+# + square = ((embeddings[:, None] - embeddings) ** 2).sum(dim=2)
+# + apart = ~torch.eye(len(labels), dtype=torch.bool)
+# + distance = torch.where(apart, square, 1).sqrt() * apart
+
+# %% mutant="batch_hard" why="no distance below 0.001"
+# - distance = torch.where(apart, square, 1).sqrt() * apart
+# + distance = square.clamp(min=1e-6).sqrt()
+
+# %% mutant="batch_hard" why="1000 for infinity"
+# - nearest = distance.masked_fill(same, math.inf).amin(dim=1)
+# + nearest = (distance + 1000 * same).amin(dim=1)
+
+# %% mutant="batch_hard" why="a 0 without a graph"
+# - return 0 * embeddings.sum()
+# + return embeddings.new_zeros(())
 
 # %% mutant="batch_hard" why="squared distances"
 # - distance = torch.where(apart, square, 1).sqrt() * apart
@@ -490,7 +557,7 @@ for name in WAYS[:3]:
 # **The neighbours before and after.** Seven drawings at random: left of each row the drawing, then its five nearest others, by pixels and by your embedding. A green frame is the same character.
 
 # %% [markdown] lang="ru"
-# **Соседи до и после.** Семь случайных рисунков: в начале каждой строки сам рисунок, дальше пять его ближайших соседей — по пикселям и по вашему отображению. Зелёная рамка — та же буква.
+# **Соседи до и после.** Семь случайных рисунков: в начале каждой строки сам рисунок, дальше пять его ближайших соседей — по пикселям и по вашим эмбеддингам. Зелёная рамка — та же буква.
 
 
 # %%
@@ -531,7 +598,7 @@ plots.show(
 #
 # $$\ell_i = -\log \frac{\exp(s_{i,\,\text{partner}(i)} / \tau)}{\sum_{j \ne i} \exp(s_{ij} / \tau)}, \qquad \mathcal L = \frac{1}{2n} \sum_{i=1}^{2n} \ell_i.$$
 #
-# The view itself is left out of the sum; the partner is in it. Low temperatures ($\tau = 0.01$) must not overflow.
+# The view itself is left out of the sum; the partner is in it. The view itself means its number: another view that is equal to it stays in. At low temperatures ($\tau = 0.01$) nothing may overflow, and nothing vanish before its logarithm is taken.
 
 # %% [markdown] lang="ru"
 # ## 3. Совсем без меток
@@ -541,7 +608,7 @@ plots.show(
 #
 # $$\ell_i = -\log \frac{\exp(s_{i,\,\text{partner}(i)} / \tau)}{\sum_{j \ne i} \exp(s_{ij} / \tau)}, \qquad \mathcal L = \frac{1}{2n} \sum_{i=1}^{2n} \ell_i.$$
 #
-# Сам вид в сумму не входит, партнёр входит. При низкой температуре ($\tau = 0{,}01$) ничего не должно переполниться.
+# Сам вид в сумму не входит, партнёр входит. «Сам» — это по номеру: другой вид, равный ему, в сумме остаётся. При низкой температуре ($\tau = 0{,}01$) ничего не должно ни переполниться, ни обратиться в нуль до взятия логарифма.
 
 
 # %% solution="nt_xent"
@@ -605,6 +672,15 @@ judge_xent(5, 4, 1.0, "divide similarities by the temperature")
 judge_xent(5, 4, 0.07, "divide similarities by the temperature")
 judge_xent(8, 4, 0.01, "not overflow at a low temperature", dtype=torch.float32)
 judge_xent(8, 4, 0.001, "not overflow at a low temperature")
+a, b = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+call = "nt_xent of partners that are less alike than others, temperature 0.01"
+want = xent_by_loops(a.double(), b.double(), 0.01)
+why = "stay finite where a partner's share is too small for float32"
+check.close(check.answer(nt_xent, a, b, 0.01, call=call), want, call, rtol=1e-3, why=why)
+a = torch.tensor([[0.6, 0.8], [0.6, 0.8]])
+call = "nt_xent of four equal views"
+why = "leave out the view itself, and no other that is equal to it"
+check.close(check.answer(nt_xent, a, a.clone(), call=call), math.log(3), call, rtol=1e-3, why=why)
 judge_xent(4, 3, 0.5, "depend on directions alone", scale=50.0)
 judge_xent(4, 3, 0.5, "depend on directions alone", scale=0.01)
 judge_xent(9, 16, 0.2, right, dtype=torch.float32)
@@ -653,6 +729,20 @@ check.close(check.answer(nt_xent, a, b, call=call), want, call, why="take a temp
 # - return F.cross_entropy(similarity.masked_fill(itself, -math.inf), partner)
 # + e = similarity.exp().masked_fill(itself, 0)
 # + return -(e[torch.arange(len(z)), partner] / e.sum(dim=1)).log().mean()
+
+# %% mutant="nt_xent" why="the logarithm of a softmax that is 0"
+# - return F.cross_entropy(similarity.masked_fill(itself, -math.inf), partner)
+# + chances = similarity.masked_fill(itself, -math.inf).softmax(dim=1)
+# + return -chances[torch.arange(len(z)), partner].log().mean()
+
+# %% mutant="nt_xent" why="the same maximum for all views"
+# - return F.cross_entropy(similarity.masked_fill(itself, -math.inf), partner)
+# + e = (similarity - 1 / temperature).exp().masked_fill(itself, 0)
+# + return -(e[torch.arange(len(z)), partner] / e.sum(dim=1)).log().mean()
+
+# %% mutant="nt_xent" why="leaves out all views that are equal, not itself by number"
+# - itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+# + itself = (z @ z.T > 1 - 1e-6) & ~torch.eye(len(z), dtype=torch.bool).roll(len(a), 0)
 
 # %% mutant="nt_xent" why="no gradient through b"
 # - z = F.normalize(torch.cat([a, b]), dim=1)
@@ -818,6 +908,14 @@ judge_distillation(6, 5, "take T = 4 and alpha = 0.9 where none are given")
 judge_distillation(6, 5, "keep a temperature below 1, too", temperature=0.5, alpha=0.5)
 judge_distillation(7, 5, "do all of this in float32", dtype=torch.float32, temperature=3.0)
 judge_distillation(4, 6, "not overflow", scale=1000.0, temperature=2.0, alpha=0.7)
+s = torch.tensor([[0.0, 1.0], [1000.0, 999.0]])
+t, labels = s.flip(1), torch.tensor([1, 0])
+for temperature, alpha in [(1.0, 0.6), (4.0, 0.9)]:
+    call = f"distillation_loss of logits near 0 and near 1000, T = {temperature}"
+    found = check.answer(distillation_loss, s, t, labels, temperature, alpha, call=call)
+    want = by_sums(s, t, labels, temperature, alpha)
+    why = "treat each example by itself, however large the logits of another one are"
+    check.close(found, want, call, rtol=1e-3, why=why)
 s, t = (torch.tensor(rng.normal(size=(4, 5))) for _ in range(2))
 labels, found = torch.arange(4), []
 for temperature in (200.0, 400.0):
@@ -866,6 +964,11 @@ check.close(found[1], found[0], call, rtol=0.1, atol=1e-3, why="stay of the same
 # %% mutant="distillation_loss" why="the logarithm of a softmax that is 0"
 # - log_q = F.log_softmax(student / temperature, dim=1)
 # + log_q = F.softmax(student / temperature, dim=1).log()
+
+# %% mutant="distillation_loss" why="subtracts the maximum of the whole batch"
+# - log_q = F.log_softmax(student / temperature, dim=1)
+# + scaled = (student - student.max()) / temperature
+# + log_q = scaled - scaled.exp().sum(dim=1, keepdim=True).log()
 
 # %% mutant="distillation_loss" why="cross-entropy instead of the divergence"
 # - soft = F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
@@ -997,7 +1100,7 @@ plots.show(
 #
 # A transformer (week 08) reads a row of vectors, **tokens**. A [ViT](glossary:vit) (Dosovitskiy et al., [2021](https://arxiv.org/abs/2010.11929)) makes one of a picture: cut it into patches of $p \times q$ pixels, row by row; each patch, flattened, goes through the same linear layer; in front comes a **class token**, a learned vector in whose place the answer will stand; and to every token, the class token too, its **position** is added.
 #
-# All patches at once are a convolution whose stride is the size of its kernel. Write it *without* torch's convolutions: reshape, permute, one matrix product. A picture that doesn't divide into patches is refused.
+# All patches at once are a convolution whose stride is the size of its kernel. Write it *without* torch's convolutions: reshape, permute, one matrix product. For a picture that doesn't divide into patches, raise `ValueError`.
 
 # %% [markdown] lang="ru"
 # ## 5. Картинка как предложение
@@ -1005,7 +1108,7 @@ plots.show(
 #
 # Трансформер (неделя 08) читает ряд векторов — **токенов**. [ViT](glossary:vit) (Dosovitskiy и др., [2021](https://arxiv.org/abs/2010.11929)) делает такой ряд из картинки: режет её на фрагменты (patches) $p \times q$ пикселей, строка за строкой; каждый фрагмент, вытянутый в вектор, проходит один и тот же линейный слой; впереди ставится **токен класса** — обучаемый вектор, на месте которого потом окажется ответ; и к каждому токену, включая токен класса, прибавляется его **позиция**.
 #
-# Все фрагменты сразу — это свёртка, у которой шаг равен размеру ядра. Напишите её *без* свёрток torch: reshape, permute и одно матричное произведение. Картинку, которая не делится на фрагменты, отвергните.
+# Все фрагменты сразу — это свёртка, у которой шаг равен размеру ядра. Напишите её *без* свёрток torch: reshape, permute и одно матричное произведение. Если картинка не делится на фрагменты, вызовите `ValueError`.
 
 
 # %% solution="patch_tokens"
@@ -1070,6 +1173,22 @@ def judge_tokens(n, c, size, patch, d, why, dtype=torch.float64):
         check.close(g, v, f"the gradient of {call} by {name}", why="let gradients through", **small)
 
 
+x, weight = torch.zeros(2, 1, 2, 6), torch.ones(3, 1, 2, 3)
+none, given = torch.zeros(3), torch.tensor(rng.normal(size=(3, 3))).float()
+bias, token = torch.tensor(rng.uniform(1, 2, size=(2, 3))).float()
+for parts, want, why in [
+    ((none, none, given), given, "add its position to each token, the class token too"),
+    ((none, token, 0 * given), [token, none, none], "put the class token in front"),
+    ((bias, none, 0 * given), [none, bias, bias], "add the bias to what comes of patches, alone"),
+]:
+    call = "patch_tokens of black pictures"
+    want = np.array([[np.asarray(row) for row in want]] * 2)
+    check.close(check.answer(patch_tokens, x, weight, *parts, call=call), want, call, why=why)
+x, weight = (torch.tensor(rng.uniform(1, 2, size=(1, 1, 2, 3))).float() for _ in range(2))
+call, want = "patch_tokens of one patch of 2 x 3", [[[0.0], [float((x * weight).sum())]]]
+one = torch.zeros(1), torch.zeros(1), torch.zeros(2, 1)
+why = "multiply each pixel by the weight at its own place in the patch"
+check.close(check.answer(patch_tokens, x, weight, *one, call=call), want, call, rtol=1e-5, why=why)
 judge_tokens(1, 1, (2, 3), (2, 3), 2, "make one token of one patch, behind the class token")
 judge_tokens(1, 1, (4, 6), (2, 3), 3, "take patches row by row")
 judge_tokens(1, 1, (6, 2), (2, 2), 4, "take patches row by row")
@@ -1077,7 +1196,9 @@ judge_tokens(1, 3, (4, 8), (4, 2), 5, "read all channels of a patch")
 judge_tokens(3, 2, (4, 6), (2, 2), 7, "take each picture by itself")
 judge_tokens(2, 3, (9, 8), (3, 4), 6, "do all of this together")
 judge_tokens(2, 3, (8, 12), (4, 4), 6, "do all of this together", dtype=torch.float32)
-for size, patch in [((4, 6), (3, 3)), ((4, 6), (4, 4)), ((6, 4), (4, 4)), ((2, 2), (3, 1))]:
+sizes = [((4, 6), (3, 3)), ((4, 6), (4, 4)), ((6, 4), (4, 4)), ((2, 2), (3, 1))]
+sizes += [((6, 4), (4, 3)), ((2, 6), (4, 3))]  # the area of the patch divides the picture's
+for size, patch in sizes:
     x, weight = torch.ones(2, 3, *size), torch.ones(5, 3, *patch)
     count = 1 + (size[0] // patch[0]) * (size[1] // patch[1])
     call = f"patch_tokens of {size} in patches of {patch}"
@@ -1124,6 +1245,14 @@ for size, patch in [((4, 6), (3, 3)), ((4, 6), (4, 4)), ((6, 4), (4, 4)), ((2, 2
 # -     raise ValueError(f"a picture of {h} x {w} does not divide into patches of {p} x {q}")
 # + x = x[..., : h // p * p, : w // q * q]
 # + h, w = x.shape[2:]
+
+# %% mutant="patch_tokens" why="compares areas alone"
+# - if h % p or w % q:
+# + if h * w % (p * q):
+
+# %% mutant="patch_tokens" why="pixels of a patch column by column"
+# - patches = x.reshape(n, c, h // p, p, w // q, q).permute(0, 2, 4, 1, 3, 5)
+# + patches = x.reshape(n, c, h // p, p, w // q, q).permute(0, 2, 4, 1, 5, 3)
 
 # %% mutant="patch_tokens" why="looks at the height alone"
 # - if h % p or w % q:
@@ -1211,19 +1340,19 @@ print(f"without positions, sorted: largest difference {(sets[0] - sets[1]).abs()
 #
 # Nuclei of cells under a microscope, few of them outlined by hand: here 16 pictures. A U-Net (week 03) has an encoder, which makes the picture smaller and learns what to look for, and a decoder, which makes it large again. Why not borrow the encoder? EfficientNet-Lite0 has learnt edges, spots and textures on ImageNet. Two things are needed.
 #
-# **`maps_of`**: what *named layers inside* a model give, without changing its code: a forward hook on each, the call, and then *every hook comes off again*. Gradients pass, or the encoder could not be fine-tuned.
+# **`maps_of`**: what *named layers inside* a model give, without changing its code: a forward hook on each, the call, and then *every hook comes off again*. Gradients pass, or the encoder could not be fine-tuned. A map is the tensor that the layer gave; all names exist, each layer runs once, and no later one (such as a ReLU in place) overwrites its map.
 #
-# **`Decoder`**: takes maps from fine to coarse. Begin with the coarsest, $y$. For each finer map in turn: enlarge $y$ to its size (bilinear, `align_corners=False`), concatenate $y$ and then the map along channels, convolution 3 × 3 without bias to `width` channels, batch normalisation, ReLU. At the end a convolution 1 × 1 with bias makes one logit a pixel, at the size of the finest map.
+# **`Decoder`**: takes maps from fine to coarse. Begin with the coarsest, $y$. For each finer map in turn: enlarge $y$ to its size (bilinear, `align_corners=False`), concatenate $y$ and then the map along channels, convolution 3 × 3 without bias to `width` channels, batch normalisation, ReLU. At the end a convolution 1 × 1 with bias makes one logit a pixel, at the size of the finest map. All other settings are torch's defaults; what the layers are called, and in which order they are made, is up to you.
 
 # %% [markdown] lang="ru"
 # ## 6. Чужими глазами
 # {{task:segmenter}}
 #
-# Ядра клеток под микроскопом; обведено от руки немного — здесь 16 картинок. У U-Net (неделя 03) есть кодировщик, который уменьшает картинку и учится, на что смотреть, и декодер, который снова её увеличивает. Почему бы не взять кодировщик взаймы? EfficientNet-Lite0 выучил границы, пятна и текстуры на ImageNet. Нужны две вещи.
+# Ядра клеток под микроскопом; вручную размечено лишь немного картинок — здесь их 16. У U-Net (неделя 03) есть кодировщик, который уменьшает картинку и учится, на что смотреть, и декодер, который снова её увеличивает. Почему бы не взять кодировщик взаймы? EfficientNet-Lite0 выучил границы, пятна и текстуры на ImageNet. Нужны две вещи.
 #
-# **`maps_of`**: что дают *слои внутри* модели, названные по именам, — без изменения её кода: на каждый ставится forward hook, модель вызывается, и затем *все они снимаются*. Градиент проходит, иначе кодировщик нельзя было бы дообучить.
+# **`maps_of`**: что дают *слои внутри* модели, названные по именам, — без изменения её кода: на каждый ставится forward hook, модель вызывается, и затем *все они снимаются*. Градиент проходит, иначе кодировщик нельзя было бы дообучить. Карта — это тот самый тензор, который выдал слой; все имена существуют, каждый слой выполняется один раз, и никакой следующий (например, ReLU in-place) его карту не перезаписывает.
 #
-# **`Decoder`**: получает карты от мелкой сетки к грубой. Начните с самой грубой, $y$. Для каждой следующей, более подробной: увеличьте $y$ до её размера (билинейно, `align_corners=False`), соедините по каналам $y$ и затем карту, свёртка 3 × 3 без смещения в `width` каналов, батч-нормализация, ReLU. В конце свёртка 1 × 1 со смещением даёт один логит на пиксель, в размере самой подробной карты.
+# **`Decoder`**: получает карты от самой подробной к самой грубой. Начните с самой грубой, $y$. Для каждой следующей, более подробной: увеличьте $y$ до её размера (билинейно, `align_corners=False`), соедините по каналам $y$ и затем карту, свёртка 3 × 3 без смещения в `width` каналов, батч-нормализация, ReLU. В конце свёртка 1 × 1 со смещением даёт один логит на пиксель, в размере самой подробной карты. Остальные настройки — как в torch по умолчанию; имена слоёв и порядок, в котором они созданы, — любые.
 
 
 # %%
@@ -1245,8 +1374,8 @@ class Segmenter(nn.Module):
 def maps_of(model: nn.Module, layers: Sequence[str], x: torch.Tensor) -> list[torch.Tensor]:
     """What the named layers give when the model is called with x, in the order of layers.
 
-    Names as in model.named_modules(), such as "blocks.2". Afterwards the model has the hooks that it
-    had before, also when its call raises.
+    Names as in model.named_modules(), such as "blocks.2". Hooks that the model itself has run, too.
+    Afterwards it has the hooks that it had before, also when its call raises.
     """
     ### BEGIN SOLUTION
     found = {}
@@ -1362,6 +1491,12 @@ want = encoder.blocks[0](inner.sin()).detach()
 found = check.answer(maps_of, encoder, ["blocks.0"], x, call=call)
 check.close(found[0], want, call, rtol=1e-6, why="leave the mode as it is")
 check.that(not encoder.training, "leave the mode as it is")
+ran = []
+own_hook = encoder.register_forward_pre_hook(lambda module, inputs: ran.append(module))
+call = 'maps_of(model, ["stem"], x) of a model with a hook of its own'
+check.answer(maps_of, encoder, ["stem"], x, call=call)
+own_hook.remove()
+check.equal(len(ran), 1, f"runs of that hook in {call}", why="be one, as in any call of a model")
 small = torch.ones(1, 3, 5, 5, dtype=torch.float64)
 call, why = "maps_of of a model that raises", "let the error of the model through"
 check.raises(RuntimeError, lambda: maps_of(encoder, ["stem", "blocks.0"], small), call, why=why)
@@ -1400,7 +1535,17 @@ def judge_decoder(channels, sizes, why, width=None):
 
 
 judge_decoder([5], [(4, 6)], "have a head alone where there is one map", 8)
-judge_decoder([4, 6], [(8, 6), (4, 3)], "enlarge, concatenate, convolve, normalise, ReLU", 7)
+call = "shapes of weights of Decoder([4, 6], 7)"
+weights = check.parameters_of(Decoder([4, 6], 7), "Decoder([4, 6], 7)").values()
+shapes = [w.shape for w in weights]
+for shape, why in [
+    ((7, 10, 3, 3), "have a convolution 3 x 3 that reads both maps and has width outputs"),
+    ((1, 7, 1, 1), "have a convolution 1 x 1 from width channels to a logit"),
+]:
+    check.equal(shape in shapes, True, f"{call}, one of them", why=why)
+same = "convolve y and then the map without bias, batch-normalise, ReLU, where sizes are equal"
+judge_decoder([4, 6], [(5, 4), (5, 4)], same, 7)
+judge_decoder([4, 6], [(8, 6), (4, 3)], "enlarge bilinearly, without aligned corners", 7)
 judge_decoder([4, 6], [(7, 9), (4, 5)], "enlarge to the size of the finer map, also an odd one", 7)
 judge_decoder([3, 4, 6], [(16, 12), (8, 6), (4, 3)], "go through the maps from coarse to fine", 5)
 judge_decoder([2, 5, 3, 7], [(13, 11), (7, 6), (4, 3), (2, 2)], "do all of this together", 6)
@@ -1473,6 +1618,10 @@ check.same_network(
 # %% mutant="segmenter" why="switches to eval mode"
 # - model(x)
 # + model.eval()(x)
+
+# %% mutant="segmenter" why="forward itself, past the model's own hooks"
+# - model(x)
+# + model.forward(x)
 
 # %% mutant="segmenter" why="nearest neighbour"
 # - y = F.interpolate(y, size=more.shape[2:], mode="bilinear", align_corners=False)
