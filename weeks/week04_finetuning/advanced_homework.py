@@ -119,12 +119,12 @@ def judge_recall(x, y, k, why, dtype=torch.float64):
     check.equal(check.kind_of(found), "float", f"the kind of {call}", why="be a float")
 
 
+rays = np.array([[1.0, 0], [10, 0], [1, 1], [10, 7]]), np.array([0, 1, 0, 1])
+judge_recall(*rays, 1, "compare distances, not directions")
 bent = np.array([[0.0, 0], [3, 3], [0, 5]]), np.array([0, 0, 1])
 judge_recall(*bent, 1, "take the Euclidean distance")
 flat = np.array([[0.0, 0], [3, 3], [0, 4]]), np.array([0, 0, 1])
 judge_recall(*flat, 1, "take the Euclidean distance")
-rays = np.array([[1.0, 0], [10, 0], [1, 1], [10, 7]]), np.array([0, 1, 0, 1])
-judge_recall(*rays, 1, "compare distances, not directions")
 spread = np.array([[0.0], [1], [2.5], [2.6], [10]]), np.array([0, 0, 1, 1, 0])
 judge_recall(*spread, 1, "be content with the nearest of the class, however far the others are")
 for n, d, classes in [(12, 2, 3), (30, 5, 6), (40, 1, 2), (60, 3, 20)]:
@@ -1539,8 +1539,8 @@ call = "shapes of weights of Decoder([4, 6], 7)"
 weights = check.parameters_of(Decoder([4, 6], 7), "Decoder([4, 6], 7)").values()
 shapes = [w.shape for w in weights]
 for shape, why in [
-    ((7, 10, 3, 3), "have a convolution 3 x 3 that reads both maps and has width outputs"),
-    ((1, 7, 1, 1), "have a convolution 1 x 1 from width channels to a logit"),
+    ((7, 10, 3, 3), "register a convolution 3 x 3 from both maps to width channels"),
+    ((1, 7, 1, 1), "register a convolution 1 x 1 from width channels to a logit"),
 ]:
     check.equal(shape in shapes, True, f"{call}, one of them", why=why)
 same = "convolve y and then the map without bias, batch-normalise, ReLU, where sizes are equal"
