@@ -7,13 +7,13 @@
 # # Gradient descent and its descendants
 # You will write a classifier, then the optimisers that train almost every network today: SGD, momentum, Nesterov, Adagrad, RMSProp, Adam. Each is two to six lines long. The difference between them is what they **remember** about past gradients.
 #
-# Every optimiser is checked step by step: after each step your parameters must be where the formula puts them. In all tasks arguments stay as they were, and you compute in `float64`, as NumPy does by default; data and weights may come as whole numbers in sections 1 and 2. At the end you compare all of them on one plot: which learning rates work, and how wide the working range is.
+# Every optimiser is checked step by step: after each step your parameters must be where the formula puts them. In all tasks arguments stay as they were, and you compute in `float64`, as NumPy does by default; data and weights may come as whole numbers (`int64`) in sections 1 and 2. At the end you compare all of them on one plot: which learning rates work, and how wide the working range is.
 
 # %% [markdown] lang="ru"
 # # Градиентный спуск и его потомки
 # Вы напишете классификатор, а затем методы оптимизации, которыми сегодня обучают почти все сети: SGD, импульс, метод Нестерова, Adagrad, RMSProp, Adam. В каждом от двух до шести строк. Различаются они тем, что **помнят** о прошлых градиентах.
 #
-# Каждый метод проверяется по шагам: после каждого шага параметры должны оказаться там, куда их ставит формула. Во всех заданиях аргументы не меняются, а считаете вы в `float64`, как NumPy по умолчанию; в разделах 1 и 2 данные и веса могут быть и целыми числами. В конце все методы встретятся на одном графике: какие шаги обучения годятся и насколько широк рабочий диапазон.
+# Каждый метод проверяется по шагам: после каждого шага параметры должны оказаться там, куда их ставит формула. Во всех заданиях аргументы не меняются, а считаете вы в `float64`, как NumPy по умолчанию; в разделах 1 и 2 данные и веса могут быть и целыми числами (`int64`). В конце все методы встретятся на одном графике: какие шаги обучения годятся и насколько широк рабочий диапазон.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -203,7 +203,7 @@ plots.show("Six features as maps of the plane: two slopes, two valleys, a saddle
 #
 # $$L(w) = \frac1n \sum_{i=1}^n \log\left(1 + e^{-m_i}\right) + \frac{\lambda}{2} \|w\|^2, \qquad m_i = y_i\, w \cdot x_i$$
 #
-# Typed as it stands, $e^{-m}$ overflows for $m < -709$. `np.logaddexp(a, b)` computes $\log(e^a + e^b)$ safely. The penalty covers all of $w$, the intercept too.
+# Typed as it stands, $e^{-m}$ overflows for $m < -709$. `np.logaddexp(a, b)` computes $\log(e^a + e^b)$ safely. In the checks NumPy's warnings of an overflow or an invalid value count as errors. The penalty covers all of $w$, the intercept too.
 #
 # {{task:logistic_loss}}
 
@@ -213,7 +213,7 @@ plots.show("Six features as maps of the plane: two slopes, two valleys, a saddle
 #
 # $$L(w) = \frac1n \sum_{i=1}^n \log\left(1 + e^{-m_i}\right) + \frac{\lambda}{2} \|w\|^2, \qquad m_i = y_i\, w \cdot x_i$$
 #
-# Если набрать формулу как есть, при $m < -709$ экспонента $e^{-m}$ переполнится. `np.logaddexp(a, b)` безопасно вычисляет $\log(e^a + e^b)$. Штраф берётся со всего $w$, включая свободный член.
+# Если набрать формулу как есть, при $m < -709$ экспонента $e^{-m}$ переполнится. `np.logaddexp(a, b)` безопасно вычисляет $\log(e^a + e^b)$. В проверках предупреждения NumPy о переполнении или недопустимом значении считаются ошибками. Штраф берётся со всего $w$, включая свободный член.
 #
 # {{task:logistic_loss}}
 
@@ -379,7 +379,7 @@ plots.show("The logistic loss against the margin; typed naively it is infinite b
 #
 # $$\nabla L(w) = -\frac1n \sum_{i=1}^n \sigma(-m_i)\, y_i\, x_i + \lambda w$$
 #
-# The sigmoid must not overflow either. A hint: $\log \sigma(z) = -\log(1 + e^{-z})$, and that you can do already.
+# The sigmoid must not overflow either: a warning counts as an error here, too. A hint: $\log \sigma(z) = -\log(1 + e^{-z})$, and that you can do already.
 #
 # {{task:logistic_gradient}}
 
@@ -389,7 +389,7 @@ plots.show("The logistic loss against the margin; typed naively it is infinite b
 #
 # $$\nabla L(w) = -\frac1n \sum_{i=1}^n \sigma(-m_i)\, y_i\, x_i + \lambda w$$
 #
-# Сигмоида тоже не должна переполняться. Подсказка: $\log \sigma(z) = -\log(1 + e^{-z})$, а это вы уже умеете.
+# Сигмоида тоже не должна переполняться: предупреждение и здесь считается ошибкой. Подсказка: $\log \sigma(z) = -\log(1 + e^{-z})$, а это вы уже умеете.
 #
 # {{task:logistic_gradient}}
 
@@ -1004,10 +1004,24 @@ check.close(w, [0.44, -2.14], f"the new w of {call}", why="be w - lr v, with the
 ### BEGIN HIDDEN TESTS
 import torch
 
+
+def slope_of_4(point):
+    return np.full(np.shape(point), 4.0)
+
+
+call = "momentum([1], gradient, [-2], 0.1, 0.8)"
+for _ in range(2):
+    w, v = check.answer(momentum, np.ones(1), slope_of_4, np.array([-2.0]), 0.1, 0.8, call=call)
+    why = "start from the v that is given, of either sign, and from no other"
+    check.close(v, [2.4], f"the new v of {call}", why=why)
+    check.close(w, [0.76], f"the new w of {call}", why="be w - lr v, with the new v")
+call = "momentum(w, gradient, v, 0.1, 0.8), a gradient that depends on w"
+w, v = check.answer(momentum, np.ones(1), lambda p: 1.0 * p, np.array([2.0]), 0.1, 0.8, call=call)
+check.close(v, [2.6], f"the new v of {call}", why="take the gradient at w itself")
 call = "momentum(w, gradient, v, lr), beta left out"
-w, v = check.answer(momentum, np.ones(1), lambda point: point, np.array([2.0]), 0.1, call=call)
-check.close(v, [2.8], f"the new v of {call}", why="take 0.9 for beta")
-check.close(w, [0.72], f"the new w of {call}", why="take 0.9 for beta")
+w, v = check.answer(momentum, np.ones(1), slope_of_4, np.array([2.0]), 0.1, call=call)
+check.close(v, [5.8], f"the new v of {call}", why="take 0.9 for beta")
+check.close(w, [0.42], f"the new w of {call}", why="take 0.9 for beta")
 rng = check.rng("momentum")
 scale, shift = rng.uniform(0.5, 3.0, (3, 2)), rng.normal(size=(3, 2))
 calls = []
@@ -1078,6 +1092,13 @@ lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to momentum
 step = "momentum(w, gradient, ...)"
 check.answer(momentum, np.ones(2), lambda point: lent, np.ones(2), 0.1, call=step)
 check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
+call = "momentum(w, gradient, zeros, ...), kept while the gradient's array is used again"
+held = momentum(np.ones(2), lambda point: lent, np.zeros(2), 0.1)
+exact = check.plain(held, call)
+lent += 1.0
+why = "stay as it was: an array of its own, not the gradient's"
+for new, old, name in zip(check.plain(held, call), exact, "wv", strict=True):
+    check.equal(new, old, f"the new {name} of {call}", why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="momentum" why="an average in place of a sum: (1 - beta) g"
@@ -1120,6 +1141,14 @@ check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's o
 # + v = beta * (kept if np.shape(kept) == np.shape(v) else v) + gradient(w)
 # + momentum.kept = v
 # + return w - lr * v, v
+
+# %% mutant="momentum" why="at a standstill the velocity is the gradient's own array"
+# - v = beta * v + gradient(w)
+# + v = beta * v + gradient(w) if np.any(v) else gradient(w)
+
+# %% mutant="momentum" why="forgets a velocity that is negative"
+# - v = beta * v + gradient(w)
+# + v = (beta * v if np.any(v > 0) else 0) + gradient(w)
 
 # %% mutant="momentum" why="single precision"
 # - return w - lr * v, v
@@ -2383,7 +2412,7 @@ def svrg(w, gradient, batches, lr):
 # Both runs below use the same rate and the same kind of minibatches. An epoch of SVRG costs three times an epoch of SGD in gradients; so SGD gets three times as many epochs.
 
 # %% [markdown] lang="ru"
-# У обоих запусков ниже один и тот же шаг и одинаковые размеры минибатчей. По числу градиентов эпоха SVRG стоит втрое дороже эпохи SGD, поэтому SGD получает втрое больше эпох.
+# У обоих запусков ниже один и тот же шаг и одинаковые размеры минибатчей. По числу градиентов эпоха SVRG обходится втрое дороже эпохи SGD, поэтому SGD получает втрое больше эпох.
 
 
 # %%
@@ -2633,7 +2662,9 @@ for values, what in (([1.0, 1e-8], "one nearly flat axis"), ([2.0, -1.0], "a sad
 
 lent, call = np.array([3.0, -2.0]), "the array that gradient(w) gave to newton"
 step = "newton(w, gradient, ...)"
-check.answer(newton, np.ones(2), lambda point: lent, (), 0.1, lambda point: 2 * np.eye(2), call=step)
+check.answer(
+    newton, np.ones(2), lambda point: lent, (), 0.1, lambda point: 2 * np.eye(2), call=step
+)
 check.equal(lent, [3.0, -2.0], call, why="stay as it was: it may be somebody's own")
 ### END HIDDEN TESTS
 
@@ -2934,6 +2965,22 @@ check.close(
     variances, [2 / 3, 2e-8 / 3], f"the variances of {call}", rtol=1e-6, atol=0,
     why="be exact, a small one too",
 )  # fmt: skip
+one, call = np.array([[1.0], [4.0], [-2.0], [3.0]]), "pca of points with one coordinate"
+components, variances = check.answer(pca, one, 1, call=call)
+check.close(components, [[1.0]], f"the components of {call}", why="be the one axis there is")
+check.close(variances, [7.0], f"the variances of {call}", why="have n - 1 below")
+# Axes and variances of this cloud are known: orthogonal columns of mean 0, stretched and turned.
+axes, call = np.linalg.qr(rng.normal(size=(3, 3)))[0], "pca of a nearly round cloud"
+cloud = rng.normal(size=(200, 3))
+cloud = np.linalg.qr(cloud - cloud.mean(axis=0))[0]
+stretch = np.array([1.04, 1.02, 1.0])
+components, variances = check.answer(pca, cloud * stretch * 10 @ axes, 3, call=call)
+why = "be right where two variances are close"
+check.close(
+    variances, 100 * stretch**2 / 199, f"the variances of {call}", rtol=1e-6, atol=0, why=why
+)
+turned = components * np.sign((components * axes).sum(axis=1))[:, None]
+check.close(turned, axes, f"the components of {call}, up to sign", rtol=0, atol=1e-5, why=why)
 for steps, sign in ((40, 1.0), (41, -1.0)):
     call = f"power_iteration of [[-3, 0], [0, 1]], {steps} steps"
     got = check.answer(power_iteration, np.diag([-3.0, 1.0]), np.ones(2), steps, call=call)
@@ -3008,6 +3055,19 @@ for steps, sign in ((40, 1.0), (41, -1.0)):
 # + sigma = np.where(sigma < 1e-3 * sigma[0], 0, sigma)
 # + return rows[:k], sigma[:k] ** 2 / (len(x) - 1)
 
+# %% mutant="pca" why="no points with one coordinate"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
+# + sigma, rows = np.sqrt(np.maximum(values[::-1], 0) * (len(x) - 1)), vectors.T[::-1]
+
+# %% mutant="pca" why="power steps, too few where two variances are close"
+# - _, sigma, rows = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+# + sigma, rows, rest = np.zeros(k), np.zeros((k, x.shape[1])), x - x.mean(axis=0)
+# + for i in range(k):
+# +     rows[i] = power_iteration(rest.T @ rest, np.ones(x.shape[1]), 100)
+# +     sigma[i] = np.linalg.norm(rest @ rows[i])
+# +     rest = rest - np.outer(rest @ rows[i], rows[i])
+
 # %% mutant="pca" why="takes the sign of a negative eigenvalue off"
 # - v = matrix @ v
 # - v = v / np.linalg.norm(v)
@@ -3018,7 +3078,7 @@ for steps, sign in ((40, 1.0), (41, -1.0)):
 
 # %% alternative="pca" why="eigenvectors of the covariance matrix"
 def pca(x, k):
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(x, rowvar=False)))
     rows = vectors.T[::-1][:k]
     signs = [np.sign(max(row, key=abs)) for row in rows]
     return rows * np.array(signs)[:, None], values[::-1][:k]

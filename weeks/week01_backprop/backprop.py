@@ -57,7 +57,7 @@ settings = {
 # ## 1. Один нейрон
 # Для обучения нужно знать одно: как потери $L$ ответят на малое изменение каждого параметра. Разложите формулу на элементарные шаги — получится [вычислительный граф](glossary:Computation-graph) (computation graph), и [цепное правило](glossary:Chain-rule) (chain rule) даст ответ шаг за шагом. Возьмём один нейрон с квадратом ошибки:
 #
-# $$L = \bigl(\max(0,\; w x + b) - t\bigr)^2, \qquad x = 2,\; w = 1.5,\; b = -1,\; t = 0.5.$$
+# $$L = \bigl(\max(0,\; w x + b) - t\bigr)^2, \qquad x = 2;\; w = 1{,}5;\; b = -1;\; t = 0{,}5.$$
 #
 # Прямой проход считает значения слева направо. Обратный начинается с $\partial L/\partial L = 1$ и идёт назад: **каждый узел умножает пришедший к нему градиент на свою локальную производную**. Это и есть [обратное распространение](glossary:Backpropagation) (backpropagation; Румельхарт, Хинтон и Уильямс, 1986).
 
@@ -180,7 +180,7 @@ plots.show(
 # 3. `backward(grad_output)` receives $\partial L/\partial\,\text{output}$, writes the gradients of its parameters into `self.grads` and **returns** $\partial L/\partial\,\text{input}$. A gradient has the shape of the thing it belongs to.
 # 4. $L$ is the **mean** over the batch. The factor $1/n$ stands in the loss and nowhere else; layers sum over the batch.
 # 5. No function changes its arguments; only the training loop of section 9 does, which moves the parameters of its model.
-# 6. Compute in `float64`, as NumPy does by default; whole numbers may come in.
+# 6. Compute in `float64`, as NumPy does by default; whole numbers may come in, as `int64`.
 #
 # The checks that you see are public ones: passing them is no promise of full marks.
 
@@ -193,7 +193,7 @@ plots.show(
 # 3. `backward(grad_output)` получает $\partial L/\partial\,\text{выход}$, записывает градиенты своих параметров в `self.grads` и **возвращает** $\partial L/\partial\,\text{вход}$. Форма градиента — та же, что у самой величины.
 # 4. $L$ — **среднее** по батчу. Множитель $1/n$ стоит в функции потерь и больше нигде; слои по батчу суммируют.
 # 5. Ни одна функция не меняет своих аргументов; исключение — цикл обучения из раздела 9: он сдвигает параметры своей модели.
-# 6. Считайте в `float64`, как NumPy по умолчанию; на вход могут прийти и целые числа.
+# 6. Считайте в `float64`, как NumPy по умолчанию; на вход могут прийти и целые числа типа `int64`.
 #
 # Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл.
 
@@ -609,6 +609,13 @@ held = layer.forward(given)
 exact = check.plain(held, "Dense.forward(x)")
 layer.forward(-given)
 check.close(held, exact, "Dense.forward(x), kept", why="stay as it was at the next forward")
+layer, what = Dense(2, 3, rng), "the params of a Dense after another one was made"
+before = check.attribute(layer, "params", "Dense(2, 3, rng)")
+Dense(3, 1, rng)
+after = check.attribute(layer, "params", "Dense(2, 3, rng)")
+for name, array in before.items():
+    why = "stay as they were: each layer has params of its own"
+    check.equal(after[name], array, f"['{name}'] in {what}", why=why)
 first, second = Dense(3, 2, rng), Dense(3, 2, rng)
 given, upstream = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 4, 2))
 for layer, batch in ((first, given[0]), (second, given[1])):
@@ -779,6 +786,11 @@ for lines, length, what in ((weight.T, 400, "columns"), (weight, 150, "rows")):
 # + Dense.x = x
 # - self.grads["weight"] = self.x.T @ grad_output
 # + self.grads["weight"] = Dense.x.T @ grad_output
+
+# %% mutant="dense" why="all layers share one table of parameters"
+# - deviation = np.sqrt(2.0 / inputs)
+# + Dense.store = getattr(Dense, "store", {})
+# + self.params, deviation = Dense.store, np.sqrt(2.0 / inputs)
 
 # %% mutant="dense" why="scales the gradient that arrives in place"
 # - self.grads["weight"] = self.x.T @ grad_output
@@ -2215,7 +2227,7 @@ class Sequential(Layer):
 # Now the check of checks: a whole network on a batch of digits, every parameter nudged both ways, against a single backward pass. And the same network with a mistake in one layer, to know what a wrong gradient looks like: not absurd at all. Many of its numbers are right, those of the layer after the mistake; only the check tells you about the others.
 
 # %% [markdown] lang="ru"
-# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. И та же сеть с ошибкой в одном слое, чтобы знать, как выглядит неверный градиент: вовсе не нелепо. Многие его числа верны — градиенты слоя, который стоит после ошибки; об остальных вам скажет только проверка.
+# Теперь главная сверка: целая сеть на батче цифр, каждый параметр сдвинут в обе стороны — против одного обратного прохода. И та же сеть с ошибкой в одном слое, чтобы знать, как выглядит неверный градиент: вовсе не нелепым. Многие его числа верны — градиенты слоя, который стоит после ошибки; об остальных вам скажет только проверка.
 
 # %%
 def both_ways(net: Layer, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -2821,6 +2833,11 @@ for sizes in ([4, 3], [3, 6, 2], [2, 9, 8, 7, 6, 5], [3, 6, 6, 6, 2]):
             found, shapes, f"shapes of {call}.parameters()", why="be those of its Dense layers"
         )
         put(model, weights, biases)
+        written = check.plain(parts(model), call)[0]
+        check.that(
+            all(np.array_equal(one, two) for one, two in zip(written, weights, strict=True)),
+            f"have a Dense of its own for every layer, those of equal sizes too ({call})",
+        )
         model.eval()
         given, upstream = rng.normal(size=(30, sizes[0])), rng.normal(size=(30, sizes[-1]))
         expected, back, masks = given, upstream, []
@@ -2942,6 +2959,13 @@ check.that(np.mean(right) >= wanted, f"read at least {wanted:.1%} of unseen digi
 # %% mutant="mlp" why="ignores its argument p"
 # - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
 # + layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(0.5, rng)]
+
+# %% mutant="mlp" why="one Dense object for all layers of one size"
+# - layers = []
+# + layers, seen = [], {}
+# - layers += [Dense(inputs, outputs, rng), ReLU(), Dropout(dropout, rng)]
+# + dense = seen.setdefault((inputs, outputs), Dense(inputs, outputs, rng))
+# + layers += [dense, ReLU(), Dropout(dropout, rng)]
 
 # %% mutant="mlp" why="one ReLU object for all layers: it remembers only the last input"
 # - layers = []

@@ -34,14 +34,14 @@ from practical_dl import check, data, plots, progress, seed_everything
 # **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at the
 # picture of *your* result. The checks that you see are public ones: passing them is a good sign, not
 # a promise. Functions leave their arguments as they were and compute in `float64`, as NumPy does by
-# default; whole numbers may come in. This notebook carries no points, but the two others of the week
+# default; whole numbers may come in, as `int64` unless a task says otherwise. This notebook carries no points, but the two others of the week
 # lean on it. It needs NumPy and nothing else. The data are handwritten digits, 8 × 8 pixels (profile `full`: MNIST, 28 × 28).
 
 # %% [markdown] lang="ru"
 # **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на
 # картинку *вашего* результата. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия.
 # Функции не меняют своих аргументов и считают в `float64`, как NumPy по умолчанию; на вход могут прийти
-# и целые числа.
+# и целые числа — типа `int64`, если в задании не сказано иное.
 # Баллов за эту тетрадь нет, но две другие тетради недели на неё опираются. Нужен только NumPy.
 # Данные — рукописные цифры, 8 × 8 пикселей (профиль `full`: MNIST, 28 × 28).
 
@@ -76,12 +76,13 @@ plots.show("Two rows of handwritten digits from 0 to 9; some look alike, such as
 #
 # A picture is a point with one coordinate per pixel, so two pictures have a Euclidean distance. You
 # need it for *all* pairs of two sets at once. A loop over pairs is clear but slow; expand the square,
-# and the expensive part becomes one matrix product:
+# and the expensive part becomes one matrix product, with no loop over pairs or rows:
 #
 # $$\lVert a_i - b_j \rVert^2 = \lVert a_i \rVert^2 + \lVert b_j \rVert^2 - 2\, a_i^\top b_j$$
 #
 # The price: for nearly equal points two large numbers are subtracted, and rounding may leave
 # something like $-10^{-12}$, whose root is NaN. Distances must not be negative, so cut at zero.
+# Another trap: raw pictures are `uint8`, where 200² wraps round to 64. Turn them into `float64` first.
 
 # %% [markdown] lang="ru"
 # ## 1. Насколько далеки две картинки?
@@ -89,12 +90,13 @@ plots.show("Two rows of handwritten digits from 0 to 9; some look alike, such as
 #
 # Картинка — точка, у которой столько координат, сколько пикселей, поэтому между двумя картинками есть
 # евклидово расстояние. Нужно оно сразу для *всех* пар из двух наборов. Цикл по парам понятен, но
-# медленен; раскройте квадрат — и самая дорогая часть станет одним произведением матриц:
+# медленен; раскройте квадрат — и самая дорогая часть станет одним произведением матриц, без цикла по парам или строкам:
 #
 # $$\lVert a_i - b_j \rVert^2 = \lVert a_i \rVert^2 + \lVert b_j \rVert^2 - 2\, a_i^\top b_j$$
 #
 # Расплата: для почти равных точек вычитаются два больших числа, и округление может оставить что-то
 # вроде $-10^{-12}$, а корень из этого — NaN. Расстояние не бывает отрицательным: обрежьте нулём.
+# Ещё одна ловушка: исходные картинки хранятся в `uint8`, и там 200² превращается в 64. Сначала переведите их в `float64`.
 
 
 # %%
@@ -111,10 +113,11 @@ def distances_loop(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances between all rows of a and all rows of b, without a Python loop.
 
-    a: (n, d), b: (m, d) -> (n, m), every value >= 0 and none NaN.
+    a: (n, d), b: (m, d), numbers of any type -> (n, m), every value >= 0 and none NaN.
     Example: a = [[0, 0]], b = [[3, 4], [0, 1]] -> [[5, 1]].
     """
     ### BEGIN SOLUTION
+    a, b = np.array(a, dtype=float), np.array(b, dtype=float)
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return np.sqrt(np.maximum(squared, 0))
     ### END SOLUTION
@@ -136,11 +139,11 @@ found = check.answer(pairwise_distances, far, far, call=call)  # close together:
 check.that(
     not np.isnan(found).any(), "have no NaN: rounding leaves no negative number under the root"
 )
-many = rng.normal(size=(100, 3))
+many = rng.normal(size=(400, 3))
 lines = check.lines_run(lambda: pairwise_distances(many, many))
 check.that(
-    lines < 1000,
-    "run under 1000 lines of Python for 100 x 100 points: no loop",
+    lines < 100,
+    "run under 100 lines of Python for 400 x 400 points: no loop over pairs or rows",
     details=f"it ran {lines}",
 )
 ### BEGIN HIDDEN TESTS
@@ -154,6 +157,11 @@ whole, call = np.array([[1, -2], [4, 2], [0, 0]]), "pairwise_distances of whole 
 found = check.answer(pairwise_distances, whole, whole[1:], call=call)
 want = [[5, np.sqrt(5)], [0, np.sqrt(20)], [np.sqrt(20), 0]]
 check.close(found, want, call, atol=1e-7, why="agree with each pair taken alone")
+call = "pairwise_distances([[200, 0], [3, 250]], [[0, 0]]), both uint8"
+raw, zero = np.array([[200, 0], [3, 250]], dtype=np.uint8), np.zeros((1, 2), dtype=np.uint8)
+found = check.answer(pairwise_distances, raw, zero, call=call)
+why = "be the distance of the numbers themselves: nothing wraps round at 256"
+check.close(found, [[200], [np.hypot(3, 250)]], call, why=why)
 between = np.array([[np.linalg.norm(p - q) for q in far] for p in far])
 call = "pairwise_distances(x, x), x far from 0"
 found = check.answer(pairwise_distances, far, far, call=call)
@@ -198,7 +206,16 @@ check.close(
 # - return np.sqrt(np.maximum(squared, 0))
 # + return np.array([[np.sqrt(np.sum((p - q) ** 2)) for q in b] for p in a])
 
+# %% mutant="pairwise_distances" why="a loop over rows"
+# - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+# - return np.sqrt(np.maximum(squared, 0))
+# + return np.array([np.sqrt(((p - b) ** 2).sum(axis=1)) for p in a])
+
+# %% mutant="pairwise_distances" why="small whole numbers wrap round"
+# - a, b = np.array(a, dtype=float), np.array(b, dtype=float)
+
 # %% mutant="pairwise_distances" why="squares its argument in place"
+# - a, b = np.array(a, dtype=float), np.array(b, dtype=float)
 # - squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
 # + product = 2 * a @ b.T
 # + a[...] = a**2
@@ -211,7 +228,7 @@ check.close(
 
 # %% alternative="pairwise_distances" why="broadcasting: more memory, no cancellation"
 def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(a[:, None, :] - b[None, :, :], axis=2)
+    return np.linalg.norm(np.subtract(a[:, None, :], b[None, :, :], dtype=float), axis=2)
 
 
 # %%
@@ -436,7 +453,7 @@ plots.show(
 # {{task:kfold}}
 #
 # Выбирать $k$ на обучающих примерах нельзя: при $k = 1$ каждый сам себе сосед, и получится 100 %.
-# На тестовых — тоже: лучший из многих взглядов — уже не честная оценка.
+# На тестовых — тоже: лучший результат из многих попыток — уже не честная оценка.
 # [Перекрёстная проверка](glossary:Cross-validation) (cross-validation;
 # [Stone, 1974](https://doi.org/10.1111/j.2517-6161.1974.tb00994.x)) делит обучающий набор на части и
 # каждую один раз откладывает. Сначала перемешайте: данные часто лежат по порядку, а часть из одного
@@ -607,7 +624,8 @@ def cross_validate(
     """The accuracy of a model on each held-out part.
 
     predict(x_train, y_train, x_new) -> labels of x_new. x: (n, ...), y: (n,) labels;
-    splits: pairs (train, held) of index arrays -> (len(splits),) shares of right answers.
+    splits: pairs (train, held) of index arrays, together not always all n; predict gets the
+    examples in their own shape -> (len(splits),) shares of right answers.
     """
     ### BEGIN SOLUTION
     scores = []
@@ -670,6 +688,9 @@ for n, cuts, shape in [(11, [2, 7], (3,)), (30, [4, 9, 21], (2, 2))]:
     given.clear()
     scores = check.answer(cross_validate, threshold, x, y, splits, call=call)
     for (x_fit, y_fit, x_new), (fit, held) in zip(given, splits, strict=False):
+        for part, what in ((x_fit, "learns from"), (x_new, "is asked")):
+            what = f"the shape of an example that predict {what}"
+            check.equal(part.shape[1:], shape, what, why="be as in x, which is (n, ...)")
         why = "be the training rows with their labels, as the split says"
         check.equal(rows(x_fit, y_fit), rows(x[fit], y[fit]), "what predict learns from", why=why)
         check.equal(rows(x_new), rows(x[held]), "what predict is asked", why="be the held-out rows")
@@ -683,11 +704,25 @@ for n, cuts, shape in [(11, [2, 7], (3,)), (30, [4, 9, 21], (2, 2))]:
     )
     why = "be right to nine digits: compute in float64"
     check.close(scores, want, f"{call}, to nine digits", rtol=1e-9, atol=0, why=why)
+call = "cross_validate with a split that leaves some examples out"
+y, splits = np.array([0, 0, 0, 1, 1, 1]), [(np.array([0, 1]), np.array([2]))]
+scores = check.answer(cross_validate, majority, np.zeros((6, 2)), y, splits, call=call)
+check.close(scores, [1.0], call, why="fit on train as the split names it, not on all the others")
 ### END HIDDEN TESTS
 
 # %% mutant="cross_validate" why="lets the model see the held-out part"
 # - answers = predict(x[train], y[train], x[held])
 # + answers = predict(x, y, x[held])
+
+# %% mutant="cross_validate" why="trains on all that is not held out, whatever the split says"
+# - answers = predict(x[train], y[train], x[held])
+# + train = np.setdiff1d(np.arange(len(y)), held)
+# + answers = predict(x[train], y[train], x[held])
+
+# %% mutant="cross_validate" why="flattens the examples"
+# - answers = predict(x[train], y[train], x[held])
+# + x = x.reshape(len(x), -1)
+# + answers = predict(x[train], y[train], x[held])
 
 # %% mutant="cross_validate" why="scores on the training part"
 # - answers = predict(x[train], y[train], x[held])
@@ -765,7 +800,7 @@ print(f"within one standard deviation of it: k = {near}")
 # Сначала смотрите на планки погрешностей, потом на максимум: насколько можно судить по этим данным,
 # несколько значений $k$ одинаково хороши. Пунктир утверждает, что $k = 1$ безупречен: он измеряет
 # собственную память. Дальше берём $k = 3$: оно не хуже лучшего, а одну ошибочную метку два соседа
-# переголосуют. И только теперь смотрим на тестовый набор.
+# перевесят. И только теперь смотрим на тестовый набор.
 
 # %% [markdown]
 # ## 4. Which mistakes?
@@ -789,8 +824,8 @@ print(f"within one standard deviation of it: k = {near}")
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts of (true class, predicted class).
 
-    true, predicted: (n,) whole numbers in 0 .. classes - 1 -> (classes, classes) whole numbers,
-    row = true class, column = predicted class; classes that do not occur have zeros.
+    true, predicted: (n,) whole numbers in 0 .. classes - 1, of any integer type, such as uint8
+    -> (classes, classes) whole numbers, which can be large; row = true class, column = predicted class; classes that do not occur have zeros.
     Example: true [0, 1, 1], predicted [0, 0, 1], classes 2 -> [[1, 0], [1, 1]].
     """
     ### BEGIN SOLUTION
@@ -820,6 +855,14 @@ for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3), (1000, 3)]:
     matrix = check.answer(confusion_matrix, true, predicted, classes, call=call)
     why = "agree with counting one example at a time, also where a class does not occur"
     check.equal(matrix, want, call, why=why)
+call, want = "confusion_matrix of 300 equal pairs", np.array([[0, 0], [300, 0]])
+matrix = check.answer(confusion_matrix, np.ones(300, int), np.zeros(300, int), 2, call=call)
+check.equal(matrix, want, call, why="count on beyond 255")
+call, want = "confusion_matrix of labels that are uint8, 20 classes", np.zeros((20, 20), dtype=int)
+true, predicted = np.array([19, 14], dtype=np.uint8), np.array([3, 17], dtype=np.uint8)
+want[19, 3] = want[14, 17] = 1
+matrix = check.answer(confusion_matrix, true, predicted, 20, call=call)
+check.equal(matrix, want, call, why="count each pair in its place, whatever integers labels are")
 ### END HIDDEN TESTS
 
 # %% mutant="confusion_matrix" why="columns are the truth"
@@ -843,10 +886,16 @@ for n, classes in [(1, 1), (30, 2), (80, 5), (12, 9), (0, 3), (1000, 3)]:
 # - matrix = np.zeros((classes, classes), dtype=int)
 # + matrix = np.zeros((classes, classes), dtype=np.uint8)
 
+# %% mutant="confusion_matrix" why="one number for each pair, in the labels' own small type"
+# - np.add.at(matrix, (true, predicted), 1)
+# - return matrix
+# + pairs = np.bincount(true * classes + predicted, minlength=classes**2)
+# + return pairs.reshape(classes, classes)
+
 
 # %% alternative="confusion_matrix" why="one number for each pair, then bincount"
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    pairs = np.bincount(true * classes + predicted, minlength=classes**2)
+    pairs = np.bincount(true.astype(int) * classes + predicted, minlength=classes**2)
     return pairs.reshape(classes, classes)
 
 
@@ -973,6 +1022,13 @@ for classes in (1, 2, 5, 5, 8):
     for name, values, expected in zip(("precision", "recall", "F1"), scores, want, strict=True):
         why = "agree with counting hits, false alarms and misses of each class"
         check.close(values, expected, f"{name} of {call}", rtol=1e-6, why=why)
+matrix = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+call = "precision_recall_f1 where a class is neither true nor predicted"
+with np.errstate(divide="raise", invalid="raise"):
+    scores = check.answer(precision_recall_f1, matrix, call=call)
+exact = [[3 / 5, 4 / 5, 0], [3 / 4, 4 / 6, 0], [6 / 9, 8 / 11, 0]]
+for name, values, expected in zip(("precision", "recall", "F1"), scores, exact, strict=True):
+    check.close(values, expected, f"{name} of {call}", why="count 0 / 0 as 0 in all three")
 matrix, call = np.array([[7, 4], [3, 5]]), "precision_recall_f1, to nine digits"
 scores = check.answer(precision_recall_f1, matrix, call=call)
 exact = [[7 / 10, 5 / 9], [7 / 11, 5 / 8], [14 / 21, 10 / 17]]
@@ -1006,6 +1062,10 @@ check.close(
 # %% mutant="precision_recall_f1" why="0 / 0 counts as 1"
 # - recall = hits / np.maximum(true, 1)
 # + recall = np.where(true > 0, hits / np.maximum(true, 1), 1.0)
+
+# %% mutant="precision_recall_f1" why="F1 is 1 where there is nothing to find"
+# - f1 = 2 * hits / np.maximum(predicted + true, 1)
+# + f1 = np.where(predicted + true > 0, 2 * hits / np.maximum(predicted + true, 1), 1.0)
 
 # %% mutant="precision_recall_f1" why="divides the matrix in place"
 # - return precision, recall, f1
@@ -1101,7 +1161,7 @@ print("threshold 1/2: ", dict(zip(names, np.round(half, 3).tolist(), strict=True
 
 # %% [markdown] lang="ru"
 # ## 6. От оценок к вероятностям
-# Голоса — вероятность грубая. Сеть выдаёт по одному вещественному числу на класс —
+# Голоса — грубая оценка вероятности. Сеть выдаёт по одному вещественному числу на класс —
 # [логит](glossary:Logit) (logit), а [softmax](glossary:Softmax) превращает их в вероятности. Если
 # записать его как в учебнике, он сразу ломается: в двойной точности $e^{710}$ — бесконечность, в
 # одинарной, в которой работают сети, — уже $e^{89}$; а $\infty / \infty$ — это NaN.
@@ -1130,7 +1190,8 @@ with np.errstate(all="ignore"):  # NumPy would warn of each overflow
 # are then at most 0, and one of them is exactly 0, so the sum lies between 1 and $c$. And keep the
 # *logarithm*: a probability of $e^{-800}$ rounds to 0, but its logarithm is just $-800$
 # ([Goodfellow et al., 2016, §4.1](https://www.deeplearningbook.org/contents/numerical.html);
-# error analysis in [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)).
+# error analysis in [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)). In the checks
+# NumPy's warnings (overflow, division by 0, an invalid value) count as errors.
 #
 # $$\log p_j = (z_j - m) - \log \sum_i e^{z_i - m}, \qquad m = \max_i z_i$$
 
@@ -1139,10 +1200,11 @@ with np.errstate(all="ignore"):  # NumPy would warn of each overflow
 # {{task:log_softmax}}
 #
 # Если ко всем логитам прибавить константу, вероятности не изменятся, поэтому сначала вычтем наибольший:
-# тогда показатели не больше 0, один из них ровно 0, и сумма лежит между 1 и $c$. И будем хранить
+# тогда показатели степеней не больше 0, один из них ровно 0, и сумма лежит между 1 и $c$. И будем хранить
 # *логарифм*: вероятность $e^{-800}$ округляется до 0, а её логарифм — просто $-800$
 # ([Goodfellow et al., 2016, §4.1](https://www.deeplearningbook.org/contents/numerical.html);
-# анализ погрешности — [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)).
+# анализ погрешности — [Blanchard et al., 2021](https://doi.org/10.1093/imanum/draa038)). В проверках
+# предупреждения NumPy (переполнение, деление на 0, недопустимое значение) считаются ошибками.
 #
 # $$\log p_j = (z_j - m) - \log \sum_i e^{z_i - m}, \qquad m = \max_i z_i$$
 
@@ -1272,7 +1334,7 @@ plots.show(
 #
 # [Cross-entropy](glossary:Cross-entropy) asks one question of each example: how probable did you think
 # the true class was? Average $-\log$ of the answer. Guessing evenly among $c$ classes costs $\log c$;
-# a confident mistake costs as much as the logit gap.
+# a confident mistake costs as much as the logit gap. Here, too, a warning of NumPy counts as an error.
 #
 # $$L = -\frac{1}{n} \sum_{i=1}^{n} \log p_{i,\,y_i}$$
 
@@ -1283,7 +1345,7 @@ plots.show(
 # [Перекрёстная энтропия](glossary:Cross-entropy) (cross-entropy) задаёт каждому примеру один вопрос:
 # насколько вероятным вы считали истинный класс? От ответа берут логарифм со знаком минус и усредняют по
 # примерам. Равномерное угадывание среди $c$ классов стоит $\log c$, уверенная ошибка — столько, каков
-# разрыв логитов.
+# разрыв логитов. Предупреждение NumPy и здесь считается ошибкой.
 #
 # $$L = -\frac{1}{n} \sum_{i=1}^{n} \log p_{i,\,y_i}$$
 
@@ -1348,6 +1410,14 @@ for size in (1e4, 1e300):
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         got = check.answer(cross_entropy, logits, np.array([0, 0]), call=call)
     check.close(got, size / 2, call, why="cost 0 for the one, its logit gap for the other")
+for rows, labels, want, why in [
+    ([[1e4, 0.0], [0.0, 0.0]], [0, 1], np.log(2) / 2, "treat each row by its own largest logit"),
+    ([[-1e4, -1e4]], [0], np.log(2), "be log 2 for two equal logits, also far below 0"),
+]:
+    call = f"cross_entropy({rows}, {labels})"
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        got = check.answer(cross_entropy, np.array(rows), np.array(labels), call=call)
+    check.close(got, want, call, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="cross_entropy" why="sums instead of averaging"
@@ -1369,6 +1439,18 @@ for size in (1e4, 1e300):
 # %% mutant="cross_entropy" why="takes the logits for logarithms of probabilities"
 # - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
 # + chosen = logits[np.arange(len(labels)), labels]
+
+# %% mutant="cross_entropy" why="one shift for the whole batch"
+# - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+# + z = logits - logits.max()
+# + logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+# + chosen = logs[np.arange(len(labels)), labels]
+
+# %% mutant="cross_entropy" why="shifts by the largest absolute value"
+# - chosen = log_softmax(logits)[np.arange(len(labels)), labels]
+# + z = logits - np.abs(logits).max(axis=1, keepdims=True)
+# + logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+# + chosen = logs[np.arange(len(labels)), labels]
 
 # %% mutant="cross_entropy" why="counts in bits"
 # - return float(-chosen.mean())
@@ -1476,7 +1558,7 @@ plots.show(
 # ### Обратно по тем же рёбрам
 # {{task:neuron_gradients}}
 #
-# Насколько изменится конец, если чуть изменить вход? Идём назад, справа налево. У
+# Насколько изменится выход, если чуть изменить вход? Идём назад, справа налево. У
 # [обратного распространения](glossary:Backpropagation) (backpropagation) одно правило
 # ([Rumelhart et al., 1986](https://doi.org/10.1038/323533a0);
 # [Goodfellow et al., 2016, §6.5](https://www.deeplearningbook.org/contents/mlp.html)): градиент по входу
@@ -1545,6 +1627,12 @@ x, w, call = np.array([2, -1]), np.array([1, 3]), "neuron_gradients of whole num
 slopes = check.answer(neuron_gradients, x, w, 1, 2, call=call)
 for got, want, name in zip(slopes, slow(x, w, 1, 2), ("x", "w", "b"), strict=True):
     check.close(got, want, f"gradient by {name} of {call}", why="be the same formula")
+for far in (8.0, -8.0):
+    x, w, call = np.array([far]), np.ones(1), f"neuron_gradients([{far:g}], [1], 0)"
+    slopes = check.answer(neuron_gradients, x, w, 0.0, call=call)
+    for got, want, name in zip(slopes, slow(x, w, 0.0), ("x", "w", "b"), strict=True):
+        why = "be small where the neuron is sure, but cut off nowhere"
+        check.close(got, want, f"gradient by {name} of {call}", rtol=1e-6, atol=0, why=why)
 x, w, call = np.array([1 / 3]), np.array([1 / 7]), "neuron_gradients, to nine digits"
 slopes = check.answer(neuron_gradients, x, w, 1 / 9, call=call)
 for got, want, name in zip(slopes, slow(x, w, 1 / 9), ("x", "w", "b"), strict=True):
@@ -1585,6 +1673,10 @@ for got, want, name in zip(slopes, slow(x, w, 1 / 9), ("x", "w", "b"), strict=Tr
 # %% mutant="neuron_gradients" why="a factor of 2 where nothing arrives"
 # - grad_z = upstream * a * (1 - a)
 # + grad_z = (2 if upstream == 1 else upstream) * a * (1 - a)
+
+# %% mutant="neuron_gradients" why="an answer cut off near 0 and 1"
+# - a = 1 / (1 + np.exp(-(w @ x + b)))
+# + a = np.clip(1 / (1 + np.exp(-(w @ x + b))), 0.01, 0.99)
 
 # %% mutant="neuron_gradients" why="scales w in place"
 # - return grad_z * w, grad_z * x, grad_z
