@@ -1095,6 +1095,9 @@ for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], F
     check.that(torch.is_grad_enabled(), "leave gradients switched on afterwards")
 ### END HIDDEN TESTS
 
+# %% mutant="train_epoch" why="gradients pile up"
+# - optimizer.zero_grad()
+
 # %% mutant="train_epoch" why="the loss gets its arguments the wrong way round"
 # - loss = loss_fn(model(*inputs), y)
 # + loss = loss_fn(y, model(*inputs))
@@ -1122,9 +1125,6 @@ for sizes, two, mode in [([4], False, True), ([5, 5, 2], True, True), ([3, 6], F
 # %% mutant="train_epoch" why="weighs by the length of the first input"
 # - total, count = total + len(y) * loss.item(), count + len(y)
 # + total, count = total + len(inputs[0]) * loss.item(), count + len(inputs[0])
-
-# %% mutant="train_epoch" why="gradients pile up"
-# - optimizer.zero_grad()
 
 # %% mutant="train_epoch" why="a mean of the batches' means"
 # - total, count = total + len(y) * loss.item(), count + len(y)
