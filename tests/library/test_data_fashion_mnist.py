@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.sets import idx, packed
 
 from practical_dl import data
 from practical_dl.data import _idx, fashion_mnist
-
-
-def idx(array: np.ndarray) -> bytes:
-    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return head + array.tobytes()
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3), (4, 5, 6)])
@@ -36,13 +30,7 @@ def test_fashion_mnist_is_read_from_the_cache(
     rng = np.random.default_rng(0)
     shapes = (5, 28, 28), (5,), (3, 28, 28), (3,)
     arrays = [rng.integers(0, 10, shape).astype(np.uint8) for shape in shapes]
-    files = []
-    for file, array in zip(fashion_mnist.CARD.files, arrays, strict=True):
-        path = cache / f"{file.path}.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(idx(array)))
-        files.append(data.File(file.path, hashlib.sha256(idx(array)).hexdigest(), 0))
-    card = replace(fashion_mnist.CARD, files=files)
+    card = packed(fashion_mnist.CARD, arrays, cache)
     monkeypatch.setitem(data._cards, "fashion_mnist", {"small": card})
     found = data.load("fashion_mnist")
     got = [found.x_train, found.y_train, found.x_test, found.y_test]

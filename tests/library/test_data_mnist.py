@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import errno
-import gzip
-import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kit.mirror import write_half
+from kit.sets import packed
 
 from practical_dl import data
 from practical_dl.data import __main__ as command
 from practical_dl.data import mnist
-
-
-def idx(array: np.ndarray) -> bytes:
-    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return head + array.tobytes()
 
 
 @pytest.fixture
@@ -29,15 +22,7 @@ def small_mnist(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray
     arrays = [
         rng.integers(0, 256, shape).astype(np.uint8) for shape in ((5, 28, 28), 5, (3, 28, 28), 3)
     ]
-    files = []
-    for file, array in zip(mnist.CARD.files, arrays, strict=True):
-        content = idx(array)
-        path = cache / f"{file.path}.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(content))
-        digest = hashlib.sha256(content).hexdigest()
-        files.append(data.File(file.path, digest, 0))
-    monkeypatch.setitem(data._cards, "mnist", {"small": replace(mnist.CARD, files=files)})
+    monkeypatch.setitem(data._cards, "mnist", {"small": packed(mnist.CARD, arrays, cache)})
     return arrays
 
 

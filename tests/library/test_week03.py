@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,12 @@ from types import ModuleType
 import matplotlib
 import numpy as np
 import pytest
+from kit.exams import code_of, handed
 from kit.pictures import is_drawn
+from kit.sets import real
 
-from practical_dl import check, data
+from autograder import exams
+from practical_dl import check
 from practical_dl.weeks import week03
 
 matplotlib.use("agg")
@@ -94,27 +96,13 @@ FILE = Path(__file__).parents[2] / "weeks" / "week03_convnets" / "private.py"
 
 @pytest.fixture(scope="module")
 def private() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("private_of_week03", FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return exams.imported(FILE)
 
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {"labels": rng.integers(0, 10, size=2500), "public": rng.permutation(2500) < 500}
-
-
-def handed(answers: dict[str, np.ndarray], hidden: float, public: float) -> np.ndarray:
-    """Answers that are right on these shares of the hidden and of the public pictures."""
-    guess = (answers["labels"] + 1) % 10
-    for which, share in ((~answers["public"], hidden), (answers["public"], public)):
-        places = np.flatnonzero(which)
-        places = places[: round(share * len(places))]
-        guess[places] = answers["labels"][places]
-    return guess
 
 
 @pytest.mark.parametrize("profile", ["small", "full"])
@@ -197,8 +185,7 @@ def test_what_is_no_door(private: ModuleType, answers: dict[str, np.ndarray], co
 def test_the_notebook_itself_opens_no_door(
     private: ModuleType, answers: dict[str, np.ndarray]
 ) -> None:
-    notebook = (FILE.parent / "seminar_pytorch.py").read_text("utf-8")
-    code = "\n".join(line for line in notebook.split("\n") if not line.startswith("#"))
+    code = code_of((FILE.parent / "seminar_pytorch.py").read_text("utf-8"))
     assert private.mark_network(handed(answers, 0.75, 0.75), answers, "small", code)[2] == ""
 
 
@@ -220,14 +207,12 @@ def test_pictures_are_varied_a_little_each_in_its_own_way(private: ModuleType) -
 def test_the_exam_asks_hidden_pictures_among_public_ones(
     private: ModuleType, data_cache: Path
 ) -> None:
-    if not data.is_cached("cifar10"):
-        pytest.skip("CIFAR-10's pictures are not in the cache and nothing is fetched here")
+    test = real("cifar10")
     made = private.make("small", np.random.default_rng(0))
     inputs, answers = made["network"]
     assert set(made) == {"network"} and set(inputs) == {"pictures"}
     assert inputs["pictures"].shape == (2500, 32, 32, 3) and inputs["pictures"].dtype == np.uint8
     assert answers["public"].sum() == 500 and not answers["public"][:100].all()
-    test = data.load("cifar10", quiet=True)
     known = {
         picture.tobytes(): label for picture, label in zip(test.x_test, test.y_test, strict=True)
     }

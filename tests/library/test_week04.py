@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,11 @@ from types import ModuleType
 import matplotlib
 import numpy as np
 import pytest
+from kit.exams import code_of, handed
 from kit.pictures import is_drawn
+from kit.sets import real
 
-from practical_dl import data
+from autograder import exams
 from practical_dl.weeks import week04
 
 matplotlib.use("agg")
@@ -67,27 +68,13 @@ FILE = Path(__file__).parents[2] / "weeks" / "week04_finetuning" / "private.py"
 
 @pytest.fixture(scope="module")
 def private() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("private_of_week04", FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return exams.imported(FILE)
 
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {"labels": rng.integers(0, 5, size=250), "public": rng.permutation(250) < 50}
-
-
-def handed(answers: dict[str, np.ndarray], hidden: float, public: float) -> np.ndarray:
-    """Answers that are right on these shares of the hidden and of the public pictures."""
-    guess = (answers["labels"] + 1) % 5
-    for which, share in ((~answers["public"], hidden), (answers["public"], public)):
-        places = np.flatnonzero(which)
-        places = places[: round(share * len(places))]
-        guess[places] = answers["labels"][places]
-    return guess
 
 
 @pytest.mark.parametrize("accuracy", [0.2, 0.4, 0.6, 0.7, 0.9])
@@ -120,8 +107,7 @@ def test_doors_to_the_withheld_pictures(
     for code in ("x, y = data.withheld('flowers5')", "urllib.request.urlretrieve(a, 'b')"):
         share, _, flag = private.mark_network(good, answers, "small", code)
         assert share == 1 and "may fetch the withheld pictures" in flag
-    notebook = (FILE.parent / "seminar_pytorch.py").read_text("utf-8")
-    code = "\n".join(line for line in notebook.split("\n") if not line.startswith("#"))
+    code = code_of((FILE.parent / "seminar_pytorch.py").read_text("utf-8"))
     assert private.mark_network(good, answers, "small", code)[2] == ""
 
 
@@ -137,13 +123,11 @@ def test_pictures_are_varied_a_little_each_in_its_own_way(private: ModuleType) -
 def test_the_exam_asks_hidden_pictures_among_public_ones(
     private: ModuleType, data_cache: Path
 ) -> None:
-    if not data.is_cached("flowers5"):
-        pytest.skip("the flowers are not in the cache and nothing is fetched here")
+    test = real("flowers5")
     made = private.make("small", np.random.default_rng(0))
     inputs, answers = made["network"]
     assert inputs["pictures"].shape == (250, 128, 128, 3) and inputs["pictures"].dtype == np.uint8
     assert answers["public"].sum() == 50
-    test = data.load("flowers5", quiet=True)
     known = {p.tobytes(): label for p, label in zip(test.x_test, test.y_test, strict=True)}
     labels = [known.get(picture.tobytes()) for picture in inputs["pictures"]]
     assert np.array_equal([label is not None for label in labels], answers["public"])
