@@ -1198,6 +1198,12 @@ print(
 )
 
 # %% [markdown]
+# Both look at the same windows, and skip-gram factorises nearly the same table as PPMI ([Levy & Goldberg, 2014](https://papers.nips.cc/paper/5477-neural-word-embedding-as-implicit-matrix-factorization)). Here neither is plainly better: both know who belongs to which play, and each list has its odd words. What differs is the price. The table grows with the square of the vocabulary and is factorised as a whole; descent holds nothing but the vectors, sees one batch at a time, and can go on through billions of words. That is why it won.
+
+# %% [markdown] lang="ru"
+# Оба способа смотрят в одни и те же окна, и skip-gram раскладывает почти ту же таблицу, что PPMI ([Levy & Goldberg, 2014](https://papers.nips.cc/paper/5477-neural-word-embedding-as-implicit-matrix-factorization)). Здесь ни один не лучше явно: оба знают, кто из какой пьесы, и в каждом списке есть странные слова. Разница в цене. Таблица растёт как квадрат словаря, и раскладывать её надо целиком; спуск хранит одни векторы, видит по батчу за раз и может идти дальше через миллиарды слов. Поэтому он и победил.
+
+# %% [markdown]
 # ## 4. Words that nobody has seen
 # {{task:hashed_subwords}}
 #
