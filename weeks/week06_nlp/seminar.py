@@ -1559,7 +1559,7 @@ def nearest(
     """The k rows with the largest cosine to the query, the nearest first. query: (d,), vectors: (n, d).
 
     exclude: rows that are no answer -> (at most k,) whole numbers.
-    nearest([1, 1], [[9, 0], [1, 1], [0, 1], [2, 3]], k=2, exclude=[1]) -> [3, 0]
+    nearest([1, 1], [[8, 0], [1, 1], [0, 1], [2, 3]], k=2, exclude=[1]) -> [3, 0]
     """
     ### BEGIN SOLUTION
     lengths = np.linalg.norm(query) * np.linalg.norm(vectors, axis=1)
@@ -1571,8 +1571,8 @@ def nearest(
 
 
 # %% test="nearest" points=0.25 difficulty=2 minutes=10
-few, query = np.array([[9, 0], [1, 1], [0, 1], [2, 3]]), np.array([1, 1])
-call = "nearest([1, 1], [[9, 0], [1, 1], [0, 1], [2, 3]], k=2, exclude=[1])"
+few, query = np.array([[8, 0], [1, 1], [0, 1], [2, 3]]), np.array([1, 1])
+call = "nearest([1, 1], [[8, 0], [1, 1], [0, 1], [2, 3]], k=2, exclude=[1])"
 found = check.answer(nearest, query, few, k=2, exclude=[1], call=call)
 check.equal(found, np.array([3, 0]), call, why="go by cosine, ties by row, without row 1")
 ### BEGIN HIDDEN TESTS
@@ -1714,7 +1714,7 @@ def analogy(a: str, b: str, c: str, honest: bool) -> str:
 
 
 shares = {"the three words excluded": [], "nothing excluded": []}
-for relation, pairs in week06.analogies().items():
+for pairs in week06.analogies().values():
     pairs = pairs[:5] if profile == "small" else pairs
     asked_pairs = [(p, q) for p in pairs for q in pairs if p != q]
     for name, honest in zip(shares, (False, True), strict=True):
