@@ -1447,13 +1447,13 @@ plots.show(
 # ## 5. Phrases and neighbours
 # {{task:phrase_vector}}
 #
-# The simplest vector of a phrase, and a baseline hard to beat: the mean of its words' vectors, **each brought to length 1 first**, since the length of a word's vector says more of its frequency than of its meaning. Words without a row are left out, repeated ones count each time; where no word is known, the answer is zeros, not NaN.
+# The simplest vector of a phrase, and a baseline hard to beat: the mean of its words' vectors, **each brought to length 1 first**, since the length of a word's vector often says more of its frequency than of its meaning. Words without a row are left out, repeated ones count each time; where no word is known, the answer is zeros, not NaN.
 
 # %% [markdown] lang="ru"
 # ## 5. Фразы и соседи
 # {{task:phrase_vector}}
 #
-# Самый простой вектор фразы — и базовый уровень, который трудно превзойти: среднее векторов её слов, **сначала приведённых к длине 1**: длина вектора говорит больше о частоте слова, чем о его смысле. Слова без строки пропускаются, повторённое слово считается каждый раз; если не известно ни одно, ответ — нули, а не NaN.
+# Самый простой вектор фразы — и базовый уровень, который трудно превзойти: среднее векторов её слов, **сначала приведённых к длине 1**: длина вектора часто говорит больше о частоте слова, чем о его смысле. Слова без строки пропускаются, повторённое слово считается каждый раз; если не известно ни одно, ответ — нули, а не NaN.
 
 
 # %% solution="phrase_vector"
@@ -1695,11 +1695,11 @@ for phrase in [
 
 # %% [markdown]
 # ### Analogies, counted
-# *king − man + woman = queen* is the most quoted example of the field. It is told less often that the three words of the question are excluded from the answer, and that *king* itself would mostly win without that. So count: for six relations, all questions that ten pairs give, once with the three words excluded and once without.
+# *king − man + woman = queen* is the most quoted example of the field. It is told less often that the three words of the question are excluded from the answer, and that *king* itself often wins without that. So count: for six relations, every question that two pairs give, once with the three words excluded and once without.
 
 # %% [markdown] lang="ru"
 # ### Аналогии, посчитанные честно
-# *king − man + woman = queen* — самый известный пример во всей области. Реже рассказывают, что три слова из вопроса исключаются из ответа, а иначе чаще всего победило бы само *king*. Поэтому посчитаем: шесть отношений, все вопросы, которые дают десять пар, один раз с исключением трёх слов и один раз без.
+# *king − man + woman = queen* — самый известный пример во всей области. Реже рассказывают, что три слова из вопроса исключаются из ответа, а иначе часто побеждает само *king*. Поэтому посчитаем: шесть отношений, все вопросы, которые можно задать по двум парам, — один раз с исключением трёх слов и один раз без.
 
 # %%
 english_frequent = english_50[:20_000]
