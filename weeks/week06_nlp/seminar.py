@@ -708,31 +708,33 @@ plots.show(
 # ### Few numbers in place of many
 # {{task:svd_vectors}}
 #
-# A row of that table is already a vector of the word, but a long and sparse one. Keep the directions in which the table varies most: with the singular value decomposition $M = U S V^\top$, singular values falling, the vectors are the rows of the first $d$ columns of $U \sqrt S$. Each column's sign is free. *Truncated* means that the rest is dropped, and the noise with it: two words whose neighbours are alike, but not the same, come to lie together.
+# A row of that table is already a vector of the word, but a long and sparse one. Keep the directions in which the table varies most: with the singular value decomposition $M = U S V^\top$, singular values falling, the vectors are the rows of the first $d$ columns of $U \sqrt S$. The sign of a column is arbitrary, and another library or machine may choose another one; so turn each column such that **its entry of largest absolute value is positive**. *Truncated* means that the rest is dropped, and the noise with it: two words whose neighbours are alike, but not the same, come to lie together.
 
 # %% [markdown] lang="ru"
 # ### Мало чисел вместо многих
 # {{task:svd_vectors}}
 #
-# Строка этой таблицы — уже вектор слова, но длинный и разреженный. Оставим направления, в которых таблица меняется сильнее всего: если $M = U S V^\top$ — сингулярное разложение и сингулярные числа идут по убыванию, то векторы — строки первых $d$ столбцов матрицы $U \sqrt S$. Знак каждого столбца произволен. Разложение *усечённое*: остальное отбрасывается, а вместе с ним и шум, и слова с похожими, но не одинаковыми соседями оказываются рядом.
+# Строка этой таблицы — уже вектор слова, но длинный и разреженный. Оставим направления, в которых таблица меняется сильнее всего: если $M = U S V^\top$ — сингулярное разложение и сингулярные числа идут по убыванию, то векторы — строки первых $d$ столбцов матрицы $U \sqrt S$. Знак столбца произволен, и на другой машине или в другой библиотеке он может выйти другим; поэтому поверните каждый столбец так, чтобы **наибольшее по модулю число в нём было положительным**. Разложение *усечённое*: остальное отбрасывается, а вместе с ним и шум, и слова с похожими, но не одинаковыми соседями оказываются рядом.
 
 
 # %% solution="svd_vectors"
 def svd_vectors(matrix: np.ndarray, dim: int) -> np.ndarray:
-    """The first dim columns of U sqrt(S). matrix: (n, m), words by neighbours -> (n, dim).
+    """The first dim columns of U sqrt(S), signs made definite. matrix: (n, m) -> (n, dim).
 
-    1 <= dim <= min(n, m). svd_vectors([[9, 0], [0, 4]], 1) -> [[3], [0]] or [[-3], [0]]
+    1 <= dim <= min(n, m). svd_vectors([[-9, 0], [0, 4]], 1) -> [[3], [0]]
     """
     ### BEGIN SOLUTION
     u, s, _ = np.linalg.svd(np.asarray(matrix, dtype=float), full_matrices=False)
-    return u[:, :dim] * np.sqrt(s[:dim])
+    largest = np.abs(u).argmax(axis=0)
+    signs = np.sign(u[largest, np.arange(u.shape[1])])
+    return (signs * u)[:, :dim] * np.sqrt(s[:dim])
     ### END SOLUTION
 
 
 # %% test="svd_vectors" points=0.25 difficulty=1 minutes=5
-call = "svd_vectors([[9, 0, 0], [0, 4, 0]], 2)"
-found = check.array(check.answer(svd_vectors, np.array([[9, 0, 0], [0, 4, 0]]), 2, call=call), call)
-check.close(np.abs(found), [[3, 0], [0, 2]], f"|{call}|", why="be U times the root of S")
+call = "svd_vectors([[-9, 0, 0], [0, 4, 0]], 2)"
+found = check.answer(svd_vectors, np.array([[-9, 0, 0], [0, 4, 0]]), 2, call=call)
+check.close(found, [[3, 0], [0, 2]], call, why="be U times the root of S, the largest positive")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("svd_vectors")
 for n, m, dim in [(5, 7, 3), (7, 5, 2), (6, 4, 4), (4, 6, 1), (5, 3, 3), (1, 4, 1)]:
@@ -755,6 +757,8 @@ for n, m, dim in [(5, 7, 3), (7, 5, 2), (6, 4, 4), (4, 6, 1), (5, 3, 3), (1, 4, 
         atol=1e-10,
         why="belong to the first columns of U",
     )
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
+    check.that((largest > 0).all(), "have in each column a positive entry of largest absolute value")
 call, low = "svd_vectors of a matrix of rank 1", np.outer([1.0, 2.0, 2.0], [3.0, 4.0])
 found = check.array(check.answer(svd_vectors, low, 2, call=call), call)
 check.close(
@@ -767,20 +771,20 @@ check.close(
 ### END HIDDEN TESTS
 
 # %% mutant="svd_vectors" why="forgets the root"
-# - return u[:, :dim] * np.sqrt(s[:dim])
-# + return u[:, :dim] * s[:dim]
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return (signs * u)[:, :dim] * s[:dim]
 
 # %% mutant="svd_vectors" why="forgets the singular values"
-# - return u[:, :dim] * np.sqrt(s[:dim])
-# + return u[:, :dim]
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return (signs * u)[:, :dim]
 
 # %% mutant="svd_vectors" why="the smallest ones"
-# - return u[:, :dim] * np.sqrt(s[:dim])
-# + return u[:, -dim:] * np.sqrt(s[-dim:])
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return (signs * u)[:, -dim:] * np.sqrt(s[-dim:])
 
 # %% mutant="svd_vectors" why="rows of U"
-# - return u[:, :dim] * np.sqrt(s[:dim])
-# + return u[:dim].T * np.sqrt(s[:1])
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return (signs * u)[:dim].T * np.sqrt(s[:1])
 
 # %% mutant="svd_vectors" why="vectors of the neighbours"
 # - u, s, _ = np.linalg.svd(np.asarray(matrix, dtype=float), full_matrices=False)
@@ -790,12 +794,28 @@ check.close(
 # - u, s, _ = np.linalg.svd(np.asarray(matrix, dtype=float), full_matrices=False)
 # + u, s, _ = np.linalg.svd(matrix - np.mean(matrix, axis=0), full_matrices=False)
 
+# %% mutant="svd_vectors" why="signs as they come"
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return u[:, :dim] * np.sqrt(s[:dim])
+
+# %% mutant="svd_vectors" why="a positive sum in place of a positive largest entry"
+# - signs = np.sign(u[largest, np.arange(u.shape[1])])
+# + signs = np.sign(u.sum(axis=0))
+
+# %% mutant="svd_vectors" why="absolute values"
+# - return (signs * u)[:, :dim] * np.sqrt(s[:dim])
+# + return np.abs(u)[:, :dim] * np.sqrt(s[:dim])
+
 
 # %% alternative="svd_vectors" why="eigenvectors of M Mᵀ"
 def svd_vectors(matrix, dim):
     matrix = np.asarray(matrix, dtype=float)
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
-    return vectors[:, ::-1][:, :dim] * np.maximum(values[::-1][:dim], 0) ** 0.25
+    found = vectors[:, ::-1][:, :dim] * np.maximum(values[::-1][:dim], 0) ** 0.25
+    for column in found.T:
+        if column.max() < -column.min():
+            column *= -1
+    return found
 
 
 # %%
@@ -1601,9 +1621,9 @@ for k in (1, 3, 12):
     judge_nearest(query, table, f"nearest(query, vectors, k={k})", "go by cosine", k=k)
 for n, d in [(7, 3), (3, 7), (9, 9)]:
     table, query = rng.normal(size=(n, d)) * rng.uniform(0.1, 30, size=(n, 1)), rng.normal(size=d)
-    judge_nearest(
-        9 * query, table, "nearest(9 * query, vectors, k=2)", "not depend on lengths", k=2
-    )
+    for scale in (9, 0.01):
+        call = f"nearest({scale} * query, vectors, k=2)"
+        judge_nearest(scale * query, table, call, "not depend on lengths", k=2)
     judge_nearest(table[1], table, "nearest(vectors[1], vectors, k=2)", "find the row itself", k=2)
     why, call = "have no excluded row", "nearest(vectors[1], vectors, k=2, exclude=[1])"
     judge_nearest(table[1], table, call, why, k=2, exclude=[1])
