@@ -411,7 +411,7 @@ print(f"the first {settings['words']} cover {covered[settings['words'] - 1]:.0%}
 # The dashed line is exactly one over rank ([Zipf, 1935](https://en.wikipedia.org/wiki/Zipf%27s_law)). Two things follow for the rest of the week: a short list of words covers most of a text, and a large part of all words is seen once, so nothing can be learnt of them as wholes. Section 4 comes back to those.
 
 # %% [markdown] lang="ru"
-# Пунктир — ровно «единица, делённая на ранг» ([закон Ципфа](https://ru.wikipedia.org/wiki/Закон_Ципфа)). Из него следуют две вещи: короткий список слов покрывает почти весь текст, а огромная часть слов встречается всего раз, и о них как о целых ничему не научишься. К ним мы вернёмся в разделе 4.
+# Пунктир — ровно «единица, делённая на ранг» ([закон Ципфа](https://ru.wikipedia.org/wiki/Закон_Ципфа)). Из него следуют две вещи: короткий список слов покрывает большую часть текста, а огромная часть слов встречается всего раз, и о них как о целых ничему не научишься. К ним мы вернёмся в разделе 4.
 
 # %% [markdown]
 # ## 2. Who stands next to whom
@@ -2023,7 +2023,7 @@ figure = week06.two_languages(
 )
 plots.show(
     "Two clouds of words, English in blue and Russian in orange, joined by lines: before the rotation "
-    "the lines cross the whole picture, after it they are short, and topics lie together.",
+    "the lines cross the picture in all directions, after it they are shorter, and topics lie together.",
     figure,
 )
 
