@@ -288,8 +288,10 @@ check.equal(check.attribute(made, "counts", call), [0, 4, 2], f"{call}: counts",
 found = check.answer(made.encode, ["<pad>", "a", "<unk>"], call=f"{call}: encode")
 check.equal(found, [1, 2, 1], f"{call}: encode", why=why)
 empty, call = Vocabulary([]), "Vocabulary([])"
-check.equal(check.attribute(empty, "words", call), ["<pad>", "<unk>"], f"{call}.words")
-check.equal(check.answer(empty.encode, ["a"], call=f"{call}.encode"), [1], f"{call}.encode(['a'])")
+why = "know no words but the specials"
+check.equal(check.attribute(empty, "words", call), ["<pad>", "<unk>"], f"{call}.words", why=why)
+found = check.answer(empty.encode, ["a"], call=f"{call}.encode(['a'])")
+check.equal(found, [1], f"{call}.encode(['a'])", why=why)
 one, two = Vocabulary([["p", "q"]]), Vocabulary([["q"]])
 found = check.answer(one.encode, ["p", "q"], call="encode of a first vocabulary beside a second")
 check.equal(found, [2, 3], "encode of a first vocabulary beside a second", why="be its own")
@@ -480,6 +482,7 @@ check.close(
     check.answer(count_pairs, [], 2, call="count_pairs([], 2)"),
     np.zeros((2, 2)),
     "count_pairs([], 2)",
+    why="be a table of zeros for no sentences",
 )
 for window in (1, 2, 3, 5, 9):
     lengths = rng.integers(0, 9, size=6)
