@@ -158,20 +158,40 @@ def analogies() -> dict[str, list[tuple[str, str]]]:
 def words(
     points: np.ndarray, names: Sequence[str], colours: Sequence[int], title: str, ax: Axes
 ) -> Axes:
-    """Words at their places in the plane. points: (n, 2). colours: numbers in the palette."""
-    for (x, y), name, colour in zip(points, names, colours, strict=True):
-        ax.scatter(x, y, s=10, color=PALETTE[colour])
+    """Words at their places in the plane. points: (n, 2). colours: numbers in the palette.
+
+    A name stands where it covers the least of the names before it.
+    """
+    ax.scatter(*np.transpose(points), s=10, color=[PALETTE[colour] for colour in colours])
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.margins(x=0.14, y=0.06)
+    ax.grid(False)
+    ax.figure.draw_without_rendering()  # so that places in pixels are known
+    unit = ax.figure.dpi / 72  # pixels a point
+    taken: list[np.ndarray] = []  # boxes: left, bottom, right, top
+    for place, name, colour in zip(points, names, colours, strict=True):
+        x, y = ax.transData.transform(place) / unit
+        width, height = 4.9 * len(name), 9.0
+        sides = [(4, dy) for dy in (2, -9, 10, -17, 18)]
+        sides += [(-4 - width, dy) for dy in (2, -9, 10, -17, 18)]
+        boxes = [np.array([x + dx, y + dy, x + dx + width, y + dy + height]) for dx, dy in sides]
+        covered = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        best = int(np.argmin(covered))
+        taken.append(boxes[best])
         ax.annotate(
-            *(name, (x, y)),
-            xytext=(3, 2),
+            *(name, place),
+            xytext=sides[best],
             textcoords="offset points",
             fontsize=8.5,
             color=PALETTE[colour],
         )
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.margins(x=0.14, y=0.06)
-    ax.grid(False)
     return ax
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """The area that two boxes share."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    return float(np.prod(np.maximum(sides, 0)))
 
 
 def heat(matrix: np.ndarray, names: Sequence[str], title: str, ax: Axes) -> Axes:
@@ -224,7 +244,7 @@ def two_languages(
 
     before, after: (n, 2) of the English words. target: (n, 2), or one for each picture: (2, n, 2).
     """
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6.2))
+    figure, axes = plt.subplots(1, 2, figsize=(11.5, 6.2))
     targets = np.broadcast_to(target, (2, *np.shape(before)))
     for ax, points, theirs, title in zip(axes, (before, after), targets, titles, strict=True):
         for (x0, y0), (x1, y1) in zip(points, theirs, strict=True):
