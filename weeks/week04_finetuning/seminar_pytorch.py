@@ -2475,7 +2475,7 @@ class Transfer(nn.Module):
 
 
 project = week04.project(profile)
-milestones = ", ".join(f"{m:.0%}" for m in week04.MILESTONES[profile])
+milestones = ", ".join(f"{m:.0%}" for m in week04.SCALE.accuracies[profile])
 print(f"an accuracy of more than {milestones}: a quarter of a point each")
 
 
@@ -2580,7 +2580,8 @@ def network():
 
 # %% tags=["training"]
 trained = project.load(network())
-print(week04.scale(project.accuracy(trained, dataset.x_test, dataset.y_test), profile))
+on_test = project.accuracy(trained, dataset.x_test, dataset.y_test)
+print(week04.SCALE.table(on_test, profile))
 
 # %% [markdown]
 # ## 11. The report: four improvements
