@@ -25,6 +25,7 @@ _BESIDE_GRADING = (
     "autograder/changes.py",
     "autograder/cli.py",
     "autograder/demo.py",
+    "autograder/demo_networks.py",
     "autograder/doctor.py",
     "autograder/execution/runall.py",
     "autograder/plugin",

@@ -106,6 +106,15 @@ def defined(source: str) -> list[str]:
     return _DEFINITION.findall(source)
 
 
+def is_stub(ename: str, evalue: str) -> bool:
+    """Whether an error says that a task is not attempted.
+
+    A stub raises it with the task's name, a student perhaps without one; torch with a sentence:
+    that is an error like any other.
+    """
+    return ename == "NotImplementedError" and re.fullmatch(r"\w*", evalue) is not None
+
+
 def parsed(source: str) -> ast.Module:
     """A cell's code; nothing where it can't be parsed."""
     try:

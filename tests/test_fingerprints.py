@@ -22,7 +22,7 @@ TO_COME = [
     *(f"practical_dl/models/{name}.py" for name in ("__init__", "tiny_lm", "resnet")),
 ]
 # Of `autograder`: what no outcome depends on.
-TOOLS = {"__main__", "changes", "cli", "demo", "doctor", "authoring", "plugin"}
+TOOLS = {"__main__", "changes", "cli", "demo", "demo_networks", "doctor", "authoring", "plugin"}
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,6 @@ def test_each_room_knows_only_those_that_it_stands_on() -> None:
     wrong = {room: found[room] & KNOWS.keys() - KNOWS[room] for room in KNOWS}
     assert not any(wrong.values()), wrong
     # What all rooms share knows none of them, but for what a notebook may use.
-    shared = found.keys() - KNOWS.keys() - {"cli", "demo", "doctor", "__main__"}
+    shared = found.keys() - KNOWS.keys() - {"cli", "demo", "demo_networks", "doctor", "__main__"}
     knowing = {name: found[name] & KNOWS.keys() for name in shared}
     assert {name: rooms for name, rooms in knowing.items() if rooms} == {"settings": {"execution"}}

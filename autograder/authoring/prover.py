@@ -11,6 +11,7 @@ stdin: one JSON job (see `run`). stdout: one JSON event a line.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -27,6 +28,7 @@ from autograder.errors import CourseError
 
 def main() -> None:
     """Read the job, run it, print the events."""
+    _end_with_parent()
     job = json.load(sys.stdin)
     # Cells print to file descriptor 1: keep the real one for the events alone.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -39,6 +41,12 @@ def main() -> None:
         events.flush()
 
     run(job, emit)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed, where the system offers that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def run(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:

@@ -20,7 +20,7 @@ from autograder.execution.outputs import Outputs, Room, clean, error_output
 from autograder.execution.parent import preload
 from autograder.execution.sandbox import Limits, SandboxError
 from autograder.fingerprints import CORE, Library
-from autograder.notebook import HANDED_MIME, visible_lines, without_hidden
+from autograder.notebook import HANDED_MIME, is_stub, visible_lines, without_hidden
 
 TESTS = 0.25  # of the notebook's time, for its tests
 SOON = 1.0  # seconds: what has begun by then is cheaper to run again than to keep in a fork
@@ -421,10 +421,12 @@ class _Run:
         ended = {outcome.cell_id: outcome.status for outcome in self.outcomes}
         begun = [c for c in self._wanted.values() if c.task in self._begun]
         hopeful = [control for control in begun if ended.get(control.test) == "ok"]
-        settled: set[str] = set()
-        fork = self._ask({"what": "fork", "task": ""}) if hopeful else {"error": "not needed"}
+        if not hopeful:
+            return set()
+        fork = self._ask({"what": "fork", "task": ""})
         if "error" in fork:
-            return settled
+            return set()
+        settled = set()
         for control in hopeful:
             answer = self._try(control, "try", at="")
             how = answer.get("ended")
@@ -658,7 +660,7 @@ def _names(source: str) -> list[str]:
 
 def _told_early(reply: Reply) -> str:
     """How a test ended whose visible part tells it for sure, else ""."""
-    if reply.ename == "NotImplementedError":
+    if is_stub(reply.ename, reply.evalue):
         return "not attempted"
     return {"timeout": "late", "died": "died"}.get(reply.status, "")
 

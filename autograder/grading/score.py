@@ -112,7 +112,7 @@ def _failed(
     """
     if outcome.status != "error":
         return _stopped(task, outcome.status, outcome.seconds)
-    if outcome.ename == "NotImplementedError":
+    if nb_.is_stub(outcome.ename, outcome.evalue):
         return Verdict(task, 0.0, "not attempted", f"Not attempted: {task}.")
     message = _whole_message(cell, told) or f"Wrong: {outcome.evalue or outcome.ename}"
     return Verdict(task, 0.0, "wrong", message)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from practical_dl import check, plots
+from practical_dl.milestones import Milestones
 from practical_dl.network import Contract
 from practical_dl.plots import GRADIENT, VALUE
 
@@ -21,7 +22,6 @@ from practical_dl.plots import GRADIENT, VALUE
 
 PROJECT = Contract(shape=(3, 32, 32), classes=10)
 
-POINTS = (4, 2, 2, 2, 2, 2, 2)  # for each milestone reached: 16 in all
 _FULL = (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80)  # of the course's plan, on CIFAR-10 itself
 # Two networks that both data sets know: softmax regression on the pixels, and the notebook's
 # reference with time to learn. On CIFAR-10 about 39 % (a course at KTH reports 39.3 %) and the 93 %
@@ -38,24 +38,7 @@ def _scaled(threshold: float) -> float:
     return round(200 * (low_small + share * (high_small - low_small))) / 200
 
 
-MILESTONES = {"full": _FULL, "small": tuple(map(_scaled, _FULL))}
-
-
-def points(accuracy: float, profile: str) -> int:
-    """The points for an accuracy on pictures that the network has not seen: 0 to 16.
-
-    A milestone is reached by an accuracy above it.
-    """
-    return sum(p for p, m in zip(POINTS, MILESTONES[profile], strict=True) if accuracy > m)
-
-
-def scale(accuracy: float, profile: str) -> str:
-    """The milestones as a table, with those that an accuracy reaches."""
-    rows = [f"accuracy {accuracy:.2%}, profile {profile}"]
-    for milestone, worth in zip(MILESTONES[profile], POINTS, strict=True):
-        reached = "reached" if accuracy > milestone else "not yet"
-        rows.append(f"  more than {milestone:6.1%}: {worth} points, {reached}")
-    return "\n".join([*rows, f"  in all {points(accuracy, profile)} of {sum(POINTS)} points"])
+SCALE = Milestones((4, 2, 2, 2, 2, 2, 2), {"full": _FULL, "small": tuple(map(_scaled, _FULL))})
 
 
 # -- What tests share --------------------------------------------------------------------------

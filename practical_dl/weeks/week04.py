@@ -12,40 +12,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from practical_dl import plots
+from practical_dl.milestones import Milestones
 from practical_dl.network import Contract
 
 # -- The exam ----------------------------------------------------------------------------------
 
 SIDE = {"small": 128, "full": 224}  # of the photographs, in pixels
-POINTS = (0.25, 0.25, 0.25, 0.25)  # for each milestone reached: one point in all
 # Reference networks, three times each, on the withheld photographs of `small` (README): the
 # majority 20 %, softmax regression on the pixels, a linear probe with 5, 20 and 90 photographs of
 # each class, the last block fine-tuned. A milestone stands three standard errors or so below the
 # network that is meant to reach it.
-MILESTONES = {"small": (0.30, 0.50, 0.65, 0.75), "full": (0.30, 0.50, 0.65, 0.75)}
+SCALE = Milestones((0.25,) * 4, dict.fromkeys(("small", "full"), (0.30, 0.50, 0.65, 0.75)))
 
 
 def project(profile: str) -> Contract:
     """What a network of the exam must keep to."""
     side = SIDE[profile]
     return Contract(shape=(3, side, side), classes=5, megabytes=30)
-
-
-def points(accuracy: float, profile: str) -> float:
-    """The points for an accuracy on photographs that nobody has seen: 0 to 1.
-
-    A milestone is reached by an accuracy above it.
-    """
-    return sum(p for p, m in zip(POINTS, MILESTONES[profile], strict=True) if accuracy > m)
-
-
-def scale(accuracy: float, profile: str) -> str:
-    """The milestones as a table, with those that an accuracy reaches."""
-    rows = [f"accuracy {accuracy:.1%}, profile {profile}"]
-    for milestone, worth in zip(MILESTONES[profile], POINTS, strict=True):
-        reached = "reached" if accuracy > milestone else "not yet"
-        rows.append(f"  more than {milestone:4.0%}: {worth:g} points, {reached}")
-    return "\n".join([*rows, f"  in all {points(accuracy, profile):g} of {sum(POINTS):g} points"])
 
 
 # -- Drawings ----------------------------------------------------------------------------------

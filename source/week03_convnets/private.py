@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from practical_dl import data
+from practical_dl import data, milestones
 from practical_dl.weeks import week03
 
 HIDDEN, PUBLIC = 2_000, 500
@@ -77,32 +77,13 @@ def mark_network(
 ) -> tuple[float, str, str]:
     """(share of the points, a sentence for the student, a sentence for a person or "").
 
-    handed: class numbers (2500,). sources: the code of the notebook. Only pictures that nobody has
-    count. Nothing here takes points away on suspicion: the flag is for a person.
+    handed: class numbers (2500,). sources: the code of the notebook. Nothing here takes points
+    away on suspicion: the flag is for a person.
     """
-    labels, public = answers["labels"], answers["public"].astype(bool)
-    if handed.shape != labels.shape:
-        return 0.0, f"{labels.size} classes were asked for, {handed.size} were handed in.", ""
-    right = handed == labels
-    accuracy, on_public = float(right[~public].mean()), float(right[public].mean())
-    missing = [m for m in week03.MILESTONES[profile] if accuracy <= m]
-    message = f"Accuracy on {int((~public).sum())} private pictures: {accuracy:.1%}. "
-    message += (
-        f"The next milestone is {missing[0]:.1%}." if missing else "Every milestone is reached."
+    share, message, flag = week03.SCALE.mark(
+        handed, answers, profile, by_heart=LEARNED_BY_HEART, too_good=TOO_GOOD[profile]
     )
-    flags = []
-    if on_public - accuracy > LEARNED_BY_HEART:
-        message += (
-            f" On public test pictures it is {on_public:.1%}: your network has learned those by "
-            "heart, or it can't bear a picture that is shifted or brightened a little."
-        )
-        flags.append(
-            f"right on {on_public:.1%} of the public test pictures, on {accuracy:.1%} of the "
-            "private ones: it may have been trained on the test set"
-        )
-    if accuracy > TOO_GOOD[profile]:
-        flags.append(f"{accuracy:.1%} is more than a network trained on these data alone reaches")
-    if found := sorted({" ".join(m[0].split()) for m in _DOORS.finditer(sources)}):
-        flags.append(f"the code may load weights of others: {', '.join(found[:5])}")
-    share = week03.points(accuracy, profile) / sum(week03.POINTS)
-    return share, message, "; ".join(flags)
+    flags = [flag]
+    if words := milestones.found(_DOORS, sources):
+        flags.append(f"the code may load weights of others: {words}")
+    return share, message, "; ".join(filter(None, flags))

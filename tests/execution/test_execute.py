@@ -366,6 +366,30 @@ def test_of_a_hidden_error_kind_and_place_are_told() -> None:
     assert trial.trials["double"] == Trial("wrong", message="double(x)")
 
 
+SENTENCE = "raise NotImplementedError(\"'exp' not implemented for 'Long'\")"  # as torch says it
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("raise NotImplementedError('double')", "not attempted"),
+        ("raise NotImplementedError", "not attempted"),
+        (SENTENCE, "raised"),
+    ],
+)
+@pytest.mark.parametrize("when", ["", "if type(x) is not int: "])  # seen by students, or hidden
+def test_a_library_that_implements_no_such_thing_is_no_empty_task(
+    line: str, status: str, when: str
+) -> None:
+    result = looked_at(solution=f"def double(x):\n    {when}{line}\n    return 2 * x")
+    assert result.trials["double"].status == status
+
+
+def test_a_planted_mistake_that_raises_not_implemented_is_killed() -> None:
+    control = dataclasses.replace(CONTROL, source=f"def double(x):\n    {SENTENCE}")
+    assert looked_at(control=control).controls == {"double": "killed"}
+
+
 def test_hidden_tests_are_nowhere_while_outputs_are_made() -> None:
     """Neither in the history nor in memory nor in files, and outputs of later are not kept."""
     later = (

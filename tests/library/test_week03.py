@@ -24,30 +24,22 @@ matplotlib.use("agg")
 
 
 def test_points_of_full_are_those_of_the_plan() -> None:
-    given = [week03.points(a, "full") for a in (0.1, 0.2, 0.21, 0.51, 0.61, 0.66, 0.71, 0.76)]
+    given = [week03.SCALE.earned(a, "full") for a in (0.1, 0.2, 0.21, 0.51, 0.61, 0.66, 0.71, 0.76)]
     assert given == [0, 0, 4, 6, 8, 10, 12, 14]
-    assert week03.points(0.80, "full") == 14
-    assert week03.points(0.81, "full") == week03.points(1.0, "full") == 16
+    assert week03.SCALE.earned(0.80, "full") == 14
+    assert week03.SCALE.earned(0.81, "full") == week03.SCALE.earned(1.0, "full") == 16
 
 
 def test_the_scale_of_small_lies_between_its_anchors_as_that_of_full_does() -> None:
     (low, high), (low_small, high_small) = week03.ANCHORS["full"], week03.ANCHORS["small"]
-    full, small = week03.MILESTONES["full"], week03.MILESTONES["small"]
+    full, small = week03.SCALE.accuracies["full"], week03.SCALE.accuracies["small"]
     assert list(small) == sorted(small)
     for a, b in zip(full, small, strict=True):
         share, share_small = (a - low) / (high - low), (b - low_small) / (high_small - low_small)
         assert share_small == pytest.approx(share, abs=0.01)
     # Of 2,000 private pictures the reference got 74 to 75 %: three standard errors are 3 %.
     assert small[-1] + 0.03 < 0.74
-    assert week03.points(low_small, "small") == 4
-
-
-def test_a_table_of_the_scale() -> None:
-    table = week03.scale(0.62, "full").splitlines()
-    assert table[0] == "accuracy 62.00%, profile full"
-    assert table[1] == "  more than  20.0%: 4 points, reached"
-    assert table[4] == "  more than  65.0%: 2 points, not yet"
-    assert table[-1] == "  in all 8 of 16 points"
+    assert week03.SCALE.earned(low_small, "small") == 4
 
 
 def test_the_scale_is_read_without_torch() -> None:
@@ -112,7 +104,7 @@ def test_marks(
 ) -> None:
     given = handed(answers, accuracy, accuracy)
     share, message, flag = private.mark_network(given, answers, profile, "import torch")
-    assert share == week03.points(accuracy, profile) / 16
+    assert share == week03.SCALE.earned(accuracy, profile) / 16
     assert message.startswith(f"Accuracy on 2000 private pictures: {accuracy:.1%}. ")
     assert ("Every milestone is reached" in message) == (share == 1)
     assert flag == ""

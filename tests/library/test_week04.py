@@ -24,16 +24,9 @@ matplotlib.use("agg")
 
 @pytest.mark.parametrize("profile", ["small", "full"])
 def test_points(profile: str) -> None:
-    given = [week04.points(a, profile) for a in (0.2, 0.30, 0.31, 0.51, 0.66, 0.75, 0.76, 1.0)]
+    accuracies = (0.2, 0.30, 0.31, 0.51, 0.66, 0.75, 0.76, 1.0)
+    given = [week04.SCALE.earned(a, profile) for a in accuracies]
     assert given == [0, 0, 0.25, 0.5, 0.75, 0.75, 1, 1]
-
-
-def test_a_table_of_the_scale() -> None:
-    table = week04.scale(0.62, "small").splitlines()
-    assert table[0] == "accuracy 62.0%, profile small"
-    assert table[2] == "  more than  50%: 0.25 points, reached"
-    assert table[3] == "  more than  65%: 0.25 points, not yet"
-    assert table[-1] == "  in all 0.5 of 1 points"
 
 
 def test_the_contract_has_the_size_of_the_photographs() -> None:
@@ -81,7 +74,7 @@ def answers() -> dict[str, np.ndarray]:
 def test_marks(private: ModuleType, answers: dict[str, np.ndarray], accuracy: float) -> None:
     given = handed(answers, accuracy, accuracy)
     share, message, flag = private.mark_network(given, answers, "small", "import torch")
-    assert share == week04.points(accuracy, "small")
+    assert share == week04.SCALE.earned(accuracy, "small")
     assert message.startswith(f"Accuracy on 200 private pictures: {accuracy:.1%}. ")
     assert ("Every milestone is reached" in message) == (share == 1)
     assert flag == ""

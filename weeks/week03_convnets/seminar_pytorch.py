@@ -1415,8 +1415,8 @@ plots.show("Sixteen pictures that the small network is most sure about and gets 
 # %%
 for name, (low, high) in week03.ANCHORS.items():
     print(f"{name:5}: L = {low:.0%}, R = {high:.0%}")
-print(f"\npoints    {'  '.join(f'{p:+5d}' for p in week03.POINTS)}")
-for name, milestones in week03.MILESTONES.items():
+print(f"\npoints    {'  '.join(f'{p:+5d}' for p in week03.SCALE.points)}")
+for name, milestones in week03.SCALE.accuracies.items():
     print(f"{name:5}  >  {'  '.join(f'{m:5.1%}' for m in milestones)}")
 
 # %% [markdown]
@@ -1780,7 +1780,8 @@ def network():
 
 # %% tags=["training"]
 trained = week03.PROJECT.load(network()).to(device)
-print(week03.scale(week03.PROJECT.accuracy(trained, dataset.x_test, dataset.y_test), profile))
+on_test = week03.PROJECT.accuracy(trained, dataset.x_test, dataset.y_test)
+print(week03.SCALE.table(on_test, profile))
 
 # %% [markdown]
 # ## 9. The report

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from practical_dl import data
+from practical_dl import data, milestones
 from practical_dl.weeks import week04
 
 TWICE = 2
@@ -69,30 +69,11 @@ def mark_network(
 ) -> tuple[float, str, str]:
     """(share of the points, a sentence for the student, a sentence for a person or "").
 
-    handed: class numbers (250,). sources: the code of the notebook. Only photographs that nobody
-    has count. Nothing here takes points away on suspicion: the flag is for a person.
+    handed: class numbers (250,). sources: the code of the notebook. Nothing here takes points away
+    on suspicion: the flag is for a person.
     """
-    labels, public = answers["labels"], answers["public"].astype(bool)
-    if handed.shape != labels.shape:
-        return 0.0, f"{labels.size} classes were asked for, {handed.size} were handed in.", ""
-    right = handed == labels
-    accuracy, on_public = float(right[~public].mean()), float(right[public].mean())
-    missing = [m for m in week04.MILESTONES[profile] if accuracy <= m]
-    message = f"Accuracy on {int((~public).sum())} private pictures: {accuracy:.1%}. "
-    message += (
-        f"The next milestone is {missing[0]:.0%}." if missing else "Every milestone is reached."
-    )
-    flags = []
-    if on_public - accuracy > LEARNED_BY_HEART:
-        message += (
-            f" On public test pictures it is {on_public:.1%}: your network has learned those by "
-            "heart, or it can't bear a picture that is shifted or brightened a little."
-        )
-        flags.append(
-            f"right on {on_public:.1%} of the public test pictures, on {accuracy:.1%} of the "
-            "private ones: it may have been trained on the test set"
-        )
-    if found := sorted({" ".join(m[0].split()) for m in _DOORS.finditer(sources)}):
-        flags.append(f"the code may fetch the withheld pictures: {', '.join(found[:5])}")
-    share = week04.points(accuracy, profile) / sum(week04.POINTS)
-    return share, message, "; ".join(flags)
+    share, message, flag = week04.SCALE.mark(handed, answers, profile, by_heart=LEARNED_BY_HEART)
+    flags = [flag]
+    if words := milestones.found(_DOORS, sources):
+        flags.append(f"the code may fetch the withheld pictures: {words}")
+    return share, message, "; ".join(filter(None, flags))
