@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from practical_dl.data import Card, Dataset, File, Repository, register
+from practical_dl.data import Card, Dataset, File, Repository, cache, register
 
 CLASSES = ("unacceptable", "acceptable")
 _PARTS = ("in_domain_train", "in_domain_dev", "out_of_domain_dev")
@@ -28,10 +28,18 @@ def _build(files: dict[str, bytes]) -> list[bytes]:
     return [files[f"data/{part}.csv"] for part in _PARTS]
 
 
+def _get() -> list[Path]:
+    folder = cache.folder() / "text_ru"
+    with cache.errors("rucola", folder, CARD.size):
+        folder.mkdir(parents=True, exist_ok=True)  # `cache.build` makes one folder, not two
+    return cache.build("rucola", CARD.files, _REPOSITORY)
+
+
 def _file(part: str, sha256: str, size: int) -> File:
     return File(f"text_ru/rucola/{part}.csv", sha256, size, built=sha256)
 
 
+_REPOSITORY = Repository("RussianNLP/RuCoLA", "d86f3dc9bca7365e057fb66bc871ff8b066cae8e", _build)
 CARD = Card(
     title="RuCoLA, the sentences of linguists",
     licence="Apache 2.0 for the labels; the sentences stay with their authors",
@@ -48,6 +56,7 @@ CARD = Card(
             _PARTS[2], "d2059ce8fc973351d0cc69c6a141a8cdeab4cd0ad622f16da7b084dc91cabb24", 301_152
         ),
     ),
-    repository=Repository("RussianNLP/RuCoLA", "d86f3dc9bca7365e057fb66bc871ff8b066cae8e", _build),
+    repository=_REPOSITORY,
+    get=_get,
 )
 register("rucola", small=CARD, full=CARD)

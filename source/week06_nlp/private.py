@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from practical_dl import data
+from practical_dl import data, milestones
 from practical_dl.weeks import week06
 
 PUBLIC = 500
@@ -58,25 +58,16 @@ def mark_reader(
     handed: class numbers (2000,). Only sentences that nobody has count. Nothing here takes points
     away on suspicion.
     """
-    labels, public = answers["labels"], answers["public"].astype(bool)
-    if handed.shape != labels.shape:
-        return 0.0, f"{labels.size} classes were asked for, {handed.size} were handed in.", ""
-    right = handed == labels
-    accuracy, on_public = float(right[~public].mean()), float(right[public].mean())
-    missing = [m for m in week06.MILESTONES if accuracy <= m]
-    message = f"Accuracy on {int((~public).sum())} private sentences: {accuracy:.1%}. "
-    message += (
-        f"The next milestone is {missing[0]:.0%}." if missing else "Every milestone is reached."
+    share, message, flag = week06.SCALE.mark(
+        handed,
+        answers,
+        profile,
+        by_heart=LEARNED_BY_HEART,
+        too_good=TOO_GOOD,
+        what="sentences",
+        bears="sentences that are new",
     )
-    flags = []
-    if on_public - accuracy > LEARNED_BY_HEART:
-        message += f" On public test sentences it is {on_public:.1%}: those were learned by heart."
-        flags.append(
-            f"right on {on_public:.1%} of the public test sentences, on {accuracy:.1%} of the "
-            "private ones: it may have been trained on the test set"
-        )
-    if accuracy > TOO_GOOD:
-        flags.append(f"{accuracy:.1%} is more than a network trained on these data alone reaches")
-    if found := sorted({" ".join(m[0].split()) for m in _DOORS.finditer(sources)}):
-        flags.append(f"the code may load weights of others: {', '.join(found[:5])}")
-    return week06.points(accuracy) / sum(week06.POINTS), message, "; ".join(flags)
+    flags = [flag]
+    if words := milestones.found(_DOORS, sources):
+        flags.append(f"the code may load weights of others: {words}")
+    return share, message, "; ".join(filter(None, flags))

@@ -417,7 +417,9 @@ def decode(ids: Sequence[int], table: Table) -> bytes:
 
 # %% test="decode" points=0.25 difficulty=1 minutes=10
 check.equal(
-    check.answer(decode, [257, 99], {(97, 98): 256, (97, 256): 257}, call="decode([257, 99], table)"),
+    check.answer(
+        decode, [257, 99], {(97, 98): 256, (97, 256): 257}, call="decode([257, 99], table)"
+    ),
     b"aabc",
     "decode of the docstring's example",
 )
@@ -443,7 +445,9 @@ for size in (1, 9, 30):
     ids = rng.integers(0, 256 + size, size=12).tolist()
     want = b"".join(parts[i] for i in ids)
     call = f"decode of 12 random tokens, {size} pairs"
-    check.equal(check.answer(decode, ids, table, call=call), want, call, why="do all of this together")
+    check.equal(
+        check.answer(decode, ids, table, call=call), want, call, why="do all of this together"
+    )
 for left in (1, 3):
     call = f"decode([256], {{({left}, 2): 256}})"
     found = check.answer(decode, [256], {(left, 2): 256}, call=call)
@@ -520,12 +524,16 @@ def tokenizer(table: Table) -> Callable[[str], list[int]]:
 # %%
 for name in ("English", "Russian", "both"):
     table = table_of(name)
-    first = [decode([256 + i], table).decode(errors="replace") for i in (*range(6), *range(300, 304))]
+    first = [
+        decode([256 + i], table).decode(errors="replace") for i in (*range(6), *range(300, 304))
+    ]
     print(f"{name:8} {len(table)} tokens, such as {first}")
     for text in ("The film's ending is unbelievable!", "Достопримечательность 👍🏽"):
         ids = tokenizer(table)(text)
         pieces = [decode([i], table).decode(errors="replace") for i in ids]
-        print(f"   {len(ids):3} tokens, comes back: {decode(ids, table).decode() == text}  {'|'.join(pieces)}")
+        print(
+            f"   {len(ids):3} tokens, comes back: {decode(ids, table).decode() == text}  {'|'.join(pieces)}"
+        )
 
 # %% [markdown]
 # A sign � is half a letter: Cyrillic letters have two bytes, and the English table never learned to join them. How a long Russian word grows together is a tree; its levels are the numbers of the tokens, so what was learned first lies at the bottom.
@@ -535,14 +543,16 @@ for name in ("English", "Russian", "both"):
 
 # %%
 word = " непосредственно"
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
+heights = {"height_ratios": [4, 1]}
+figure, axes = plt.subplots(2, 1, figsize=(10, 5.6), gridspec_kw=heights)
 for ax, name in zip(axes, ("Russian", "English"), strict=True):
     ids = encode(word.encode(), table_of(name))
     week06.merge_tree(ids, table_of(name), ax)
     ax.set_title(f"learned from {name}: {len(ids)} tokens of {len(word.encode())} bytes")
+axes[1].set(ylim=(-1.1, 1), ylabel="")
 plots.show(
-    "How the bytes of the word «непосредственно» are joined: by the table that was learned from Russian into "
-    "a few large trees, by the English one hardly at all."
+    "How the bytes of the word «непосредственно» are joined: by the table that was learned from "
+    "Russian into a few trees of letters and syllables, by the English one not at all."
 )
 
 # %% [markdown]
@@ -614,10 +624,15 @@ for _ in range(4):
     pieces = [["ab", "—", "ёлка", "42", "!?", "it's"][i] for i in rng.integers(0, 6, size=12)]
     cut = int(rng.integers(1, 12))
     texts = [" ".join(pieces[:cut]), "  ".join(pieces[cut:]), "слово"]
-    words = 1 + sum(piece not in ("—", "!?") for piece in pieces)
+    count = 1 + sum(piece not in ("—", "!?") for piece in pieces)
     call = f"tokens_per_word({texts!r}, list)"
-    want = sum(map(len, texts)) / words
-    check.close(check.answer(tokens_per_word, texts, list, call=call), want, call, why="do all of this together")
+    want = sum(map(len, texts)) / count
+    check.close(
+        check.answer(tokens_per_word, texts, list, call=call),
+        want,
+        call,
+        why="do all of this together",
+    )
 ### END HIDDEN TESTS
 
 # %% mutant="tokens_per_word" why="forgets the normal form"
@@ -683,8 +698,8 @@ for name, (english, russian) in bill.items():
     print(f"{name:22} {english:7.2f}  {russian:7.2f}  {russian / english:6.2f} times as much")
 week06.tax(bill)
 plots.show(
-    "Tokens per word in English and Russian: Russian pays most with the English tokenizer, and about "
-    "as much as English only with the tokenizer that was learned from Russian."
+    "Tokens per word in English and Russian: with bytes Russian needs about twice as many, with the "
+    "English tokenizer five times, with that of both a third more; with the Russian one English pays."
 )
 
 # %% [markdown]
@@ -837,7 +852,9 @@ for padding in (0, 4):
     check.same_network(judged, slow, ids, call=call, why="do all of this together")
 judged = TextCNN(20, 6, 3).double().eval()
 got = check.answer(judged.forward, texts_of(3, 5), call="TextCNN(20, 6, 3).double()")
-check.equal(str(got.dtype), "float64", "the dtype of TextCNN(20).double()", why="compute in float64")
+check.equal(
+    str(got.dtype), "float64", "the dtype of TextCNN(20).double()", why="compute in float64"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="textcnn" why="the maximum over all windows"
@@ -951,6 +968,101 @@ plots.show(
 )
 
 # %% [markdown]
+# Now it learns: is a sentence for or against the film? How does a text get into a network that has no vocabulary? By **hashing**: a word's number is its checksum (CRC-32) modulo the number of rows. Nothing has to be saved, any word in any alphabet has a number, and a few words share one. Python's own `hash` won't do: it is salted anew in each process. Number 0 stays padding.
+
+# %% [markdown] lang="ru"
+# Теперь обучение: за фильм предложение или против? Как текст попадёт в сеть, у которой нет словаря? Через **хеширование**: номер слова — его контрольная сумма (CRC-32) по модулю числа строк. Хранить ничего не надо, номер есть у любого слова на любом алфавите, а у некоторых слов он общий. Питоновский `hash` не годится: в каждом процессе у него новая соль. Номер 0 остаётся дополнению.
+
+# %%
+ROWS = 2**14
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, in any alphabet; й and ё as one character each."""
+    return re.findall(r"\w+(?:['’-]\w+)*", unicodedata.normalize("NFC", text).lower())
+
+
+def hashed(texts: Sequence[str]) -> torch.Tensor:
+    """Word numbers (n, longest) from 1 to ROWS - 1, filled up with 0."""
+    pattern = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+    texts = [pattern.findall(unicodedata.normalize("NFC", text).lower()) for text in texts]
+    ids = torch.zeros(len(texts), max(map(len, texts), default=0), dtype=torch.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = torch.tensor([zlib.crc32(w.encode()) % (ROWS - 1) + 1 for w in text])
+    return ids
+
+
+print(hashed(["A dull film .", "Ёжик !", ""]))
+
+
+# %%
+class Reads(nn.Module):
+    """A network of word numbers that takes texts."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+        return self.network(hashed(texts).to(next(self.parameters()).device))
+
+
+def learn(model: nn.Module, epochs: int, seed: int = 0) -> list[float]:
+    """Train a reader; every tenth sentence is held out. -> its validation accuracies."""
+    torch.manual_seed(seed)
+    rng, chosen = np.random.default_rng(seed), np.arange(len(polarity.x_train))
+    train, valid = chosen[chosen % 10 > 0], chosen[chosen % 10 == 0]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    history = []
+    for _ in progress(range(epochs)):
+        model.train()
+        for batch in np.array_split(rng.permutation(train), len(train) // 64):
+            logits = model([polarity.x_train[i] for i in batch])
+            loss = F.cross_entropy(logits, torch.tensor(polarity.y_train[batch]).to(logits.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            said = model([polarity.x_train[i] for i in valid]).argmax(1).cpu().numpy()
+        history.append(float(np.mean(said == polarity.y_train[valid])))
+    return history
+
+
+# %% tags=["training"]
+torch.manual_seed(0)
+cnn = Reads(TextCNN(ROWS)).to(device)
+history = learn(cnn, settings["epochs"])
+found = Counter(
+    phrase
+    for text in polarity.x_train
+    for pair in pairwise(words(text))
+    for phrase in (pair[0], " ".join(pair))
+)
+phrases = [phrase for phrase, _ in found.most_common(4000)]
+with torch.no_grad():
+    logits = [cnn(phrases[i : i + 500]).cpu().numpy() for i in range(0, len(phrases), 500)]
+lean = np.diff(np.concatenate(logits), axis=1)[:, 0]
+order = np.argsort(lean)
+week06.phrases(
+    {
+        "negative": [(-lean[i], phrases[i]) for i in order[:12]],
+        "positive": [(lean[i], phrases[i]) for i in order[::-1][:12]],
+    }
+)
+print("validation after each epoch:", ", ".join(f"{a:.1%}" for a in history))
+plots.show(
+    "Words and pairs of words that move the trained network most towards negative, such as dull, and "
+    "towards positive, such as moving, as bars."
+)
+
+# %% [markdown]
+# The network was never told which words praise. But look closer: names and other words that no opinion lies in may stand among them. What was said of that one film, the network has learned by heart.
+
+# %% [markdown] lang="ru"
+# Никто не говорил сети, какие слова хвалят. Но присмотритесь: среди них попадаются названия фильмов и другие слова, в которых нет никакого мнения. Что говорили об этом одном фильме, сеть выучила наизусть.
+
+# %% [markdown]
 # ## 4. Measures that a majority can't fool
 # Three of four sentences in RuCoLA are acceptable to linguists. Who always says "acceptable" has 75 % accuracy and knows nothing. Two remedies: weigh the classes in training, and measure otherwise. [scikit-learn](glossary:scikit-learn) is the judge of all three tasks, and not used in them.
 #
@@ -1022,7 +1134,9 @@ for classes in (2, 4, 9):
 many = np.zeros(600, dtype=np.uint8)
 many[:4] = 1
 call = "class_weights of 600 labels, as bytes"
-check.close(check.answer(class_weights, many, 2, call=call), [600 / 1192, 75.0], call, why="not overflow")
+check.close(
+    check.answer(class_weights, many, 2, call=call), [600 / 1192, 75.0], call, why="not overflow"
+)
 ### END HIDDEN TESTS
 
 # %% mutant="class_weights" why="divides by all classes"
@@ -1205,7 +1319,10 @@ def pr_auc(positive: np.ndarray, scores: np.ndarray) -> float:
 # %% test="pr_auc" points=0.5 difficulty=3 minutes=20
 check.close(
     check.answer(
-        pr_auc, np.array([True, False, True]), np.array([0.9, 0.4, 0.4]), call="pr_auc of the docstring"
+        pr_auc,
+        np.array([True, False, True]),
+        np.array([0.9, 0.4, 0.4]),
+        call="pr_auc of the docstring",
     ),
     1 / 2 + 1 / 3,
     "pr_auc([True, False, True], [0.9, 0.4, 0.4])",
@@ -1243,7 +1360,9 @@ for positive, scores, why in [
         found = check.answer(pr_auc, positive.astype(kind), np.array(scores), call=call)
         check.close(found, slow_area(positive, np.array(scores)), call, why=why)
 call = "pr_auc([True, False, True], bytes [3, 0, 7])"
-found = check.answer(pr_auc, np.array([True, False, True]), np.array([3, 0, 7], np.uint8), call=call)
+found = check.answer(
+    pr_auc, np.array([True, False, True]), np.array([3, 0, 7], np.uint8), call=call
+)
 check.close(found, 1.0, call, why="take scores without a sign")
 for n in (7, 40):
     positive, scores = rng.uniform(size=n) < 0.4, rng.normal(size=n)
@@ -1318,15 +1437,19 @@ x_train, x_test = pieces.fit_transform(rucola.x_train), pieces.transform(rucola.
 truth, rare = rucola.y_test, rucola.y_test == 0
 judges = {"always acceptable": (np.ones_like(truth), np.zeros(len(truth)))}
 for name, chosen in {"unweighted": None, "with your weights": dict(enumerate(weights))}.items():
-    fitted = LogisticRegression(C=1.0, class_weight=chosen, max_iter=300).fit(x_train, rucola.y_train)
+    fitted = LogisticRegression(C=1.0, class_weight=chosen, max_iter=300).fit(
+        x_train, rucola.y_train
+    )
     judges[name] = fitted.predict(x_test), fitted.predict_proba(x_test)[:, 0]
 table = {
     name: [np.mean(said == truth), macro_f1(truth, said), pr_auc(rare, scores)]
     for name, (said, scores) in judges.items()
 }
-week06.chart(table, ["accuracy", "macro-F1", "PR-AUC of the rare class"], "RuCoLA: who knows Russian?")
+week06.chart(
+    table, ["accuracy", "macro-F1", "PR-AUC of the rare class"], "RuCoLA: who knows Russian?"
+)
 plots.show(
-    "Three judges by three measures: always saying acceptable has about the best accuracy, the lowest "
+    "Three judges by three measures: always saying acceptable has nearly the best accuracy, the lowest "
     "macro-F1 and the area of chance; class weights cost accuracy and raise macro-F1."
 )
 curves = {}
@@ -1335,15 +1458,15 @@ for name, (_, scores) in list(judges.items())[1:]:
     curves[f"{name}, area {pr_auc(rare, scores):.2f}"] = recall[:-1], precision[:-1]
 week06.precision_recall(curves, rare.mean())
 plots.show(
-    "Precision against recall for unacceptable sentences: both curves lie only a little above chance, "
-    "and weights hardly move them."
+    "Precision against recall for unacceptable sentences: both curves fall from above 0.8 towards the "
+    "line of chance, and weights hardly move them."
 )
 
 # %% [markdown]
-# Accuracy prefers the judge that knows nothing. Weights move the *threshold*, so macro-F1 rises; the order of the sentences, and with it the area, hardly changes. And the area is honest: pieces of words know next to nothing about grammar. That task waits for models that read the whole sentence.
+# Accuracy prefers the judge that knows nothing. Weights move the *threshold*, so macro-F1 rises; the order of the sentences, and with it the area, hardly changes. And the area is honest: better than chance, and far from 1. Pieces of words know little about grammar; that task waits for models that read the whole sentence.
 
 # %% [markdown] lang="ru"
-# Доля верных ответов предпочитает судью, который не знает ничего. Веса сдвигают *порог*, поэтому растёт macro-F1; порядок предложений, а с ним и площадь, почти не меняется. И площадь честна: куски слов почти ничего не знают о грамматике. Эта задача ждёт моделей, которые читают предложение целиком.
+# Доля верных ответов предпочитает судью, который не знает ничего. Веса сдвигают *порог*, поэтому растёт macro-F1; порядок предложений, а с ним и площадь, почти не меняется. И площадь честна: лучше случайной, но до 1 далеко. Куски слов мало знают о грамматике; эта задача ждёт моделей, которые читают предложение целиком.
 
 # %% [markdown]
 # ## 5. Search by words: BM25
@@ -1391,7 +1514,9 @@ def bm25(
 
 # %% test="bm25" points=0.75 difficulty=2 minutes=20
 check.close(
-    check.answer(bm25, ["a"], [["a", "c"], ["b", "d"]], call='bm25(["a"], [["a", "c"], ["b", "d"]])'),
+    check.answer(
+        bm25, ["a"], [["a", "c"], ["b", "d"]], call='bm25(["a"], [["a", "c"], ["b", "d"]])'
+    ),
     [np.log(2), 0],
     'bm25(["a"], [["a", "c"], ["b", "d"]])',
 )
@@ -1443,14 +1568,16 @@ documents = [["ab", "a", "b"], ["abc", "👍🏽"], ["b", "👍🏽", "👍🏽"
 want = slow_bm25(["ab", "👍🏽"], documents)
 found = check.answer(bm25, ["ab", "👍🏽"], documents, call=call)
 check.close(found, want, call, why="compare whole words")
-for n, words in ((5, 3), (12, 8)):
-    names = [f"w{i}" for i in range(words)]
+for n, size in ((5, 3), (12, 8)):
+    names = [f"w{i}" for i in range(size)]
     documents = [rng.choice(names, size=rng.integers(0, 15)).tolist() for _ in range(n)]
     query = rng.choice([*names, "none"], size=4).tolist()
     for options in ({}, {"k1": float(rng.uniform(0.3, 3)), "b": float(rng.uniform(0.1, 0.9))}):
         call = f"bm25 of {n} random documents, {options}"
         found = check.answer(bm25, query, documents, call=call, **options)
-        check.close(found, slow_bm25(query, documents, **options), call, why="do all of this together")
+        check.close(
+            found, slow_bm25(query, documents, **options), call, why="do all of this together"
+        )
 ### END HIDDEN TESTS
 
 # %% mutant="bm25" why="the logarithm without 1: frequent words count against"
@@ -1511,11 +1638,6 @@ def bm25(query, documents, k1=1.5, b=0.75):
 
 
 # %%
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, in any alphabet; й and ё as one character each."""
-    return re.findall(r"\w+(?:['’-]\w+)*", unicodedata.normalize("NFC", text).lower())
-
-
 def score_of(times: int, length: int, k1: float, b: float) -> float:
     """BM25 of a document with so many occurrences and words, among nine of 40 words."""
     others = [["b"] * 40] * 8
@@ -1592,7 +1714,9 @@ def slow_ivf(vectors, centroids, cells, query, k=10, probes=1):
     far = [sum((a - b) ** 2 for a, b in zip(c, query, strict=True)) for c in centroids.tolist()]
     chosen = sorted(range(len(far)), key=lambda i: (far[i], i))[:probes]
     met = [i for i, cell in enumerate(cells.tolist()) if cell in chosen]
-    away = {i: sum((a - b) ** 2 for a, b in zip(vectors[i].tolist(), query, strict=True)) for i in met}
+    away = {
+        i: sum((a - b) ** 2 for a, b in zip(vectors[i].tolist(), query, strict=True)) for i in met
+    }
     return sorted(met, key=lambda i: (away[i], i))[:k], len(centroids) + len(met)
 
 
@@ -1600,33 +1724,52 @@ def judge_ivf(call, why, *arguments, **options):
     """ivf_search gives the numbers and the work of the slow one."""
     want, effort = slow_ivf(*arguments, **options)
     answer = check.answer(ivf_search, *arguments, call=call, **options)
-    check.that(isinstance(answer, tuple | list) and len(answer) == 2, f"{call}: give numbers and work")
+    check.that(
+        isinstance(answer, tuple | list) and len(answer) == 2, f"{call}: give numbers and work"
+    )
     check.equal([int(i) for i in answer[0]], want, f"the numbers of {call}", why=why)
-    check.equal(int(answer[1]), effort, f"the work of {call}", why=f"count the distances, and {why}")
+    check.equal(
+        int(answer[1]), effort, f"the work of {call}", why=f"count the distances, and {why}"
+    )
 
 
 centroids = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 7.0], [9.0, 9.0]])
 vectors = rng.normal(size=(40, 2)) + centroids[np.arange(40) % 4]
 cells, query = np.arange(40) % 4, np.array([8.0, 1.5])
-judge_ivf("ivf_search with its defaults", "look into one cell for 10", vectors, centroids, cells, query)
+judge_ivf(
+    "ivf_search with its defaults", "look into one cell for 10", vectors, centroids, cells, query
+)
 for probes in (2, 3, 4, 9):
     why = "look into so many cells, those of the nearest centroids"
-    judge_ivf(f"ivf_search with probes={probes}", why, vectors, centroids, cells, query, probes=probes)
+    judge_ivf(
+        f"ivf_search with probes={probes}", why, vectors, centroids, cells, query, probes=probes
+    )
 for k in (1, 3, 25):
     judge_ivf(f"ivf_search with k={k}", "give at most k", vectors, centroids, cells, query, k=k)
 other = np.where(cells == 1, 2, cells)
-judge_ivf("ivf_search, nearest cell empty", "give nothing of an empty cell", vectors, centroids, other, query)
+judge_ivf(
+    "ivf_search, nearest cell empty",
+    "give nothing of an empty cell",
+    vectors,
+    centroids,
+    other,
+    query,
+)
 same = np.round(np.concatenate([vectors[:12], vectors[:12]]))
 judge_ivf(
     "ivf_search of equal vectors", "give the smaller number first",
     same, centroids, np.tile(np.arange(12) % 4, 2), query, k=9, probes=3,
 )  # fmt: skip
 why = "take the smaller number of equally near centroids"
-judge_ivf("ivf_search between two centroids", why, vectors, centroids, cells, np.array([4.5, 0.0]), 5)
+judge_ivf(
+    "ivf_search between two centroids", why, vectors, centroids, cells, np.array([4.5, 0.0]), 5
+)
 why = "take the Euclidean distance, not the product"
 judge_ivf("ivf_search of long vectors", why, vectors * 5, centroids * 5, cells, query, 7, 2)
 whole = np.rint(vectors * 10).astype(np.int64)
-judge_ivf("ivf_search of whole numbers", "take whole numbers", whole, centroids * 10, cells, query * 10)
+judge_ivf(
+    "ivf_search of whole numbers", "take whole numbers", whole, centroids * 10, cells, query * 10
+)
 for n, d, c in ((30, 3, 5), (60, 6, 9)):
     vectors, centroids, query = rng.normal(size=(n, d)), rng.normal(size=(c, d)), rng.normal(size=d)
     cells, probes, k = rng.integers(0, c, size=n), int(rng.integers(2, 5)), int(rng.integers(2, 9))
@@ -1717,7 +1860,9 @@ def lsh_search(
 # %% test="lsh_search" points=0.5 difficulty=3 minutes=25
 axes_planes = np.array([[[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]])
 check.equal(
-    check.answer(lsh_codes, np.array([[2.0, -3.0]]), axes_planes, call="lsh_codes of the docstring"),
+    check.answer(
+        lsh_codes, np.array([[2.0, -3.0]]), axes_planes, call="lsh_codes of the docstring"
+    ),
     np.array([[5]]),
     "lsh_codes([[2, -3]], planes)",
 )
@@ -1725,7 +1870,9 @@ found, work = check.answer(
     lsh_search, np.array([[1.0, 2.0], [3.0, 1.0], [-1.0, 1.0]]), np.array([[3], [3], [2]]),
     axes_planes, np.array([2.0, 1.5]), call="lsh_search of three vectors",
 )  # fmt: skip
-check.equal(list(found), [0, 1], "the numbers of lsh_search", why="give those with the query's code")
+check.equal(
+    list(found), [0, 1], "the numbers of lsh_search", why="give those with the query's code"
+)
 check.equal(work, 5, "the work of lsh_search", why="count three planes and two vectors")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("lsh_search")
@@ -1744,11 +1891,15 @@ def judge_lsh(call, why, vectors, planes, query, codes=None, **options):
     """lsh_search gives the numbers and the work of a slow one."""
     codes = slow_codes(vectors, planes) if codes is None else codes
     own, k = slow_codes(query[None], planes)[0], options.get("k", 10)
-    met = [i for i in range(len(vectors)) if any(a == b for a, b in zip(codes[i], own, strict=True))]
+    met = [
+        i for i in range(len(vectors)) if any(a == b for a, b in zip(codes[i], own, strict=True))
+    ]
     away = {i: float(np.sum((vectors[i] - query) ** 2)) for i in met}
     want = sorted(met, key=lambda i: (away[i], i))[:k]
     answer = check.answer(lsh_search, vectors, codes, planes, query, call=call, **options)
-    check.that(isinstance(answer, tuple | list) and len(answer) == 2, f"{call}: give numbers and work")
+    check.that(
+        isinstance(answer, tuple | list) and len(answer) == 2, f"{call}: give numbers and work"
+    )
     check.equal([int(i) for i in answer[0]], want, f"the numbers of {call}", why=why)
     work = planes.shape[0] * planes.shape[1] + len(met)
     check.equal(int(answer[1]), work, f"the work of {call}", why=f"count the products, and {why}")
@@ -1770,12 +1921,23 @@ for n, tables, h, d in ((9, 3, 4, 5), (4, 1, 30, 6), (6, 2, 11, 3)):
     check.equal(found, slow_codes(vectors, planes), call, why="do all of this together")
 vectors, query = rng.normal(size=(60, 3)), rng.normal(size=3)
 one, three = rng.normal(size=(1, 2, 3)), rng.normal(size=(3, 4, 3))
-judge_lsh("lsh_search with its defaults", "give at most 10 where k is left out", vectors, one, query)
-judge_lsh("lsh_search of one table", "give vectors with the query's code", vectors, one, query, k=50)
+judge_lsh(
+    "lsh_search with its defaults", "give at most 10 where k is left out", vectors, one, query
+)
+judge_lsh(
+    "lsh_search of one table", "give vectors with the query's code", vectors, one, query, k=50
+)
 why = "meet those that share the code in at least one table, each once"
 judge_lsh("lsh_search of three tables", why, vectors, three, query, k=50)
 judge_lsh("lsh_search with k=2", "give at most k", vectors, three, query, k=2)
-judge_lsh("lsh_search of equal vectors", "give the smaller number first", np.tile(vectors[:9], (3, 1)), three, query, k=12)
+judge_lsh(
+    "lsh_search of equal vectors",
+    "give the smaller number first",
+    np.tile(vectors[:9], (3, 1)),
+    three,
+    query,
+    k=12,
+)
 why = "compare codes of the same table"
 crossed = np.roll(slow_codes(vectors, three), 1, axis=1)
 judge_lsh("lsh_search with codes of their own", why, vectors, three, query, codes=crossed, k=40)
@@ -1784,7 +1946,11 @@ judge_lsh("lsh_search that meets nothing", why, vectors, three, query, codes=np.
 judge_lsh("lsh_search of long vectors", "take the Euclidean distance", 5 * vectors, one, query, k=7)
 for _ in range(3):
     tables, h, d = (int(v) for v in rng.integers(2, 6, size=3))
-    vectors, planes, query = rng.normal(size=(50, d)), rng.normal(size=(tables, h, d)), rng.normal(size=d)
+    vectors, planes, query = (
+        rng.normal(size=(50, d)),
+        rng.normal(size=(tables, h, d)),
+        rng.normal(size=d),
+    )
     call = f"lsh_search of 50 vectors, {tables} tables of {h} planes"
     judge_lsh(call, "do all of this together", vectors, planes, query, k=int(rng.integers(3, 20)))
 ### END HIDDEN TESTS
@@ -1861,7 +2027,9 @@ def sentence_vectors() -> tuple[np.ndarray, np.ndarray]:
     svd = TruncatedSVD(settings["dim"], random_state=0)
     known = svd.fit_transform(weigh.fit_transform(polarity.x_train))
     asked = svd.transform(weigh.transform(polarity.x_test[:100]))
-    return tuple(v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in (known, asked))
+    return tuple(
+        v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9) for v in (known, asked)
+    )
 
 
 @cache
@@ -1876,7 +2044,10 @@ def judged(search: Callable[[np.ndarray], tuple]) -> tuple[float, float]:
     known, asked = sentence_vectors()
     nearest = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :10]
     found = [search(query) for query in asked]
-    recall = [len(set(map(int, ids)) & set(map(int, true))) / 10 for (ids, _), true in zip(found, nearest, strict=True)]
+    recall = [
+        len(set(map(int, ids)) & set(map(int, true))) / 10
+        for (ids, _), true in zip(found, nearest, strict=True)
+    ]
     return float(np.mean([work for _, work in found])), float(np.mean(recall))
 
 
@@ -1899,7 +2070,7 @@ for name, points in curve.items():
 week06.recall_against_work(curve, len(known))
 plots.show(
     "Recall@10 against the number of distances per query: IVF reaches most of the neighbours with a "
-    "fraction of brute force's distances; LSH needs several times as many for the same recall."
+    "fraction of brute force's distances; LSH needs about twice as many or more for the same recall."
 )
 
 # %% [markdown]
@@ -1909,18 +2080,19 @@ plots.show(
 # Индекс, который учился на данных, обходит тот, что не учился. Правило у обоих одно: дороже всего последние проценты полноты. Faiss, Pinecone и Weaviate продают эту самую кривую, со множеством улучшений; **гибридный** поиск складывает оценки BM25 и векторов: редкие имена — дело слов, пересказы — дело векторов. А что находят ваши векторы?
 
 # %%
-for i in (3, 8):
-    ids, work = ivf_search(*sentence_vectors()[:1], *cells_of(64), sentence_vectors()[1][i], 2, 4)
-    print(f"query: {polarity.x_test[i]}   ({work} distances)")
+known, asked = sentence_vectors()
+near = np.argsort(-(asked @ known.T).max(1), kind="stable")
+for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
+    ids, work = ivf_search(known, *cells_of(64), asked[i], 2, 4)
+    print(f"query ({work} distances): {polarity.x_test[i]}")
     for j in ids:
-        print(f"   {polarity.x_train[j]}")
+        print(f"   {asked[i] @ known[j]:.2f}  {polarity.x_train[j]}")
 
 # %% [markdown]
 # ## 7. The exam: your own reader
 # Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on 8,162 sentences and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, three seeds each: the more frequent class 50 %, TextCNN about 75 %, and logistic regression on words, which you would do well to fear, 77 to 78 %.
 #
-# How does a text get into a network whose only file is its weights? By **hashing**: a word's number is its checksum (CRC-32) modulo the number of rows. No vocabulary has to be saved, any word in any alphabet has a number, and a few words share one. Python's own `hash` won't do: it is salted anew in each process. Number 0 stays padding.
-#
+# - Your `TextCNN` in `Reads` will do; so may a mean of the words' vectors, or an idea of your own. How many epochs are worth their time is yours to choose, too.
 # - `forward` takes any texts: empty ones, of any length, of any alphabet; the logits of a text don't depend on its neighbours.
 # - In the exam there are your imports, functions, classes and constants, the cell of `reader` and the file; nothing pretrained, no files opened.
 #
@@ -1930,28 +2102,11 @@ for i in (3, 8):
 # ## 7. Экзамен: ваш собственный читатель
 # За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на 8162 предложениях и сохранит `model.safetensors`. Потом её спросят о 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, по три запуска: более частый класс — 50 %, TextCNN — около 75 %, а логистическая регрессия на словах, которой стоит опасаться, — 77–78 %.
 #
-# Как текст попадёт в сеть, у которой нет ничего, кроме файла весов? Через **хеширование**: номер слова — его контрольная сумма (CRC-32) по модулю числа строк. Словарь не надо хранить, номер есть у любого слова на любом алфавите, а у некоторых слов он общий. Питоновский `hash` не годится: в каждом процессе у него новая соль. Номер 0 остаётся дополнению.
-#
+# - Подойдёт ваша `TextCNN` внутри `Reads`, или среднее векторов слов, или собственная идея. Сколько эпох стоят своего времени, решаете тоже вы.
 # - `forward` принимает любые тексты: пустые, любой длины, на любом алфавите; логиты текста не зависят от соседей.
 # - На экзамене есть ваши импорты, функции, классы и константы, ячейка `reader` и файл; ничего предобученного, никаких открытых файлов.
 #
 # {{task:reader}}
-
-# %%
-ROWS = 2**14
-
-
-def hashed(texts: Sequence[str]) -> torch.Tensor:
-    """Word numbers (n, longest) from 1 to ROWS - 1, filled up with 0."""
-    pattern = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-    texts = [pattern.findall(unicodedata.normalize("NFC", text).lower()) for text in texts]
-    ids = torch.zeros(len(texts), max(map(len, texts), default=0), dtype=torch.int64)
-    for row, text in zip(ids, texts, strict=True):
-        row[: len(text)] = torch.tensor([zlib.crc32(w.encode()) % (ROWS - 1) + 1 for w in text])
-    return ids
-
-
-print(hashed(["A dull film .", "Ёжик !", ""]))
 
 
 # %% solution="reader"
@@ -1965,42 +2120,25 @@ def reader() -> nn.Module:
     class Reader(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = TextCNN(ROWS, 32, 48, (1, 2, 3), 2, 0.5)
+            self.embed = nn.Embedding(ROWS, 64, padding_idx=0)
+            self.out = nn.Linear(64, 2)
+            nn.init.normal_(self.embed.weight, std=0.1)
 
         def forward(self, texts: Sequence[str]) -> torch.Tensor:
-            ids = hashed(texts)
-            return self.network(ids.to(next(self.parameters()).device))
+            ids = hashed(texts).to(self.out.weight.device)
+            x = F.dropout(self.embed(ids), 0.5, self.training) * (ids != 0)[..., None]
+            length = (ids != 0).sum(1, keepdim=True).clamp(min=1)
+            return self.out(x.sum(1) / length.sqrt())
 
     return Reader()
     ### END SOLUTION
 
 
 # %% tags=["training"]
-def learn(model: nn.Module, epochs: int, seed: int = 0) -> list[float]:
-    """Train a reader; every tenth sentence is held out. -> its validation accuracies."""
-    torch.manual_seed(seed)
-    rng, chosen = np.random.default_rng(seed), np.arange(len(polarity.x_train))
-    train, valid = chosen[chosen % 10 > 0], chosen[chosen % 10 == 0]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
-    history = []
-    for _ in progress(range(epochs)):
-        model.train()
-        for batch in np.array_split(rng.permutation(train), len(train) // 64):
-            logits = model([polarity.x_train[i] for i in batch])
-            loss = F.cross_entropy(logits, torch.tensor(polarity.y_train[batch]).to(logits.device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        model.eval()
-        with torch.no_grad():
-            said = model([polarity.x_train[i] for i in valid]).argmax(1).cpu().numpy()
-        history.append(float(np.mean(said == polarity.y_train[valid])))
-    return history
-
-
 seed_everything(0)
 trained = week06.READER.build(reader).to(device)
-print("validation:", ", ".join(f"{a:.1%}" for a in learn(trained, settings["epochs"])))
+history = learn(trained, 3)
+print("validation after each epoch:", ", ".join(f"{a:.1%}" for a in history))
 week06.READER.save(trained)
 
 # %% test="reader" points=0.5 difficulty=3 minutes=40 exam=true
@@ -2022,40 +2160,54 @@ week06.READER.check(loaded, check.rng("reader"))
 check.hand_in("reader", week06.READER.predict(loaded, check.private("reader")["sentences"]))
 ### END HIDDEN TESTS
 
-# %% mutant="reader" why="other widths than it was trained with"
-# - self.network = TextCNN(ROWS, 32, 48, (1, 2, 3), 2, 0.5)
-# + self.network = TextCNN(ROWS, 32, 48, (1, 2, 4), 2, 0.5)
+# %% mutant="reader" why="another width than it was trained with"
+# - self.embed = nn.Embedding(ROWS, 64, padding_idx=0)
+# + self.embed = nn.Embedding(ROWS, 48, padding_idx=0)
+# - self.out = nn.Linear(64, 2)
+# + self.out = nn.Linear(48, 2)
 
-# %% mutant="reader" why="other numbers for the words than in training"
-# - ids = hashed(texts)
-# + ids = hashed([text.replace("e", "E E") for text in texts])
-
-# %% mutant="reader" why="the words of a text from the end"
-# - ids = hashed(texts)
-# + ids = hashed([text[::-1] for text in texts])
+# %% mutant="reader" why="the words from their ends: other numbers than in training"
+# - ids = hashed(texts).to(self.out.weight.device)
+# + ids = hashed([text[::-1] for text in texts]).to(self.out.weight.device)
 
 # %% mutant="reader" why="positive before negative"
-# - return self.network(ids.to(next(self.parameters()).device))
-# + return self.network(ids.to(next(self.parameters()).device)).flip(1)
+# - return self.out(x.sum(1) / length.sqrt())
+# + return self.out(x.sum(1) / length.sqrt()).flip(1)
 
 # %% mutant="reader" why="the mean over the batch taken off"
-# - return self.network(ids.to(next(self.parameters()).device))
-# + logits = self.network(ids.to(next(self.parameters()).device))
-# + return logits - logits.mean(0)
+# - return self.out(x.sum(1) / length.sqrt())
+# + x = x.sum(1) / length.sqrt()
+# + return self.out(x - x.mean(0))
 
-# %% mutant="reader" why="Python's salted hash"
-# - ids = hashed(texts)
-# + ids = torch.stack([torch.tensor([hash(w) % ROWS for w in (t.split() + ["", "", ""] * 70)[:200]]) for t in texts])
+# %% mutant="reader" why="drops in eval mode, too"
+# - x = F.dropout(self.embed(ids), 0.5, self.training) * (ids != 0)[..., None]
+# + x = F.dropout(self.embed(ids), 0.5) * (ids != 0)[..., None]
+
+# %% mutant="reader" why="divides by the length of the batch: neighbours matter"
+# - return self.out(x.sum(1) / length.sqrt())
+# + return self.out(x.sum(1) / ids.shape[1])
+
+# %% mutant="reader" why="an empty text has no logits"
+# - length = (ids != 0).sum(1, keepdim=True).clamp(min=1)
+# + length = (ids != 0).sum(1, keepdim=True)
+
+# %% mutant="reader" why="logits of one number"
+# - return self.out(x.sum(1) / length.sqrt())
+# + return self.out(x.sum(1) / length.sqrt())[:, 1]
 
 
-# %% alternative="reader" why="a class of its own, the same numbers"
+# %% alternative="reader" why="a class of its own, text by text"
 class Film(nn.Module):
     def __init__(self):
         super().__init__()
-        self.network = TextCNN(ROWS)
+        self.embed, self.out = nn.Embedding(ROWS, 64), nn.Linear(64, 2)
+
+    def one(self, text):
+        ids = hashed([text])[0].to(self.embed.weight.device)
+        return self.embed(ids).sum(0) / max(1, len(ids)) ** 0.5
 
     def forward(self, texts):
-        return self.network(hashed(list(texts)).to(next(self.parameters()).device))
+        return self.out(torch.stack([self.one(text) for text in texts]))
 
 
 def reader():
@@ -2063,32 +2215,31 @@ def reader():
 
 
 # %% [markdown]
-# What has it learned? Ask it single words and pairs of words of the training sentences: which move its answer most?
+# How good is it, and what does it have to be compared with?
 
 # %% [markdown] lang="ru"
-# Чему она научилась? Спросим её об отдельных словах и парах слов из обучающих предложений: какие сильнее всего сдвигают ответ?
+# Насколько она хороша, и с чем её сравнивать?
 
 # %% tags=["training"]
 trained = week06.READER.load(reader()).to(device)
-public = week06.READER.predict(trained, polarity.x_test)
-print(week06.scale(float(np.mean(public == polarity.y_test))), "(public test sentences)")
-found = Counter(
-    phrase for text in polarity.x_train for pair in pairwise(words(text)) for phrase in (pair[0], " ".join(pair))
+public = float(np.mean(week06.READER.predict(trained, polarity.x_test) == polarity.y_test))
+print(week06.SCALE.table(public, profile), "\n(on the public test sentences)")
+counted = TfidfVectorizer(analyzer=words)
+linear = LogisticRegression(C=3, max_iter=300).fit(
+    counted.fit_transform(polarity.x_train), polarity.y_train
 )
-phrases = [phrase for phrase, count in found.most_common(4000)]
-with torch.no_grad():
-    logits = torch.cat([trained(phrases[i : i + 500]) for i in range(0, len(phrases), 500)]).cpu().numpy()
-lean = logits[:, 1] - logits[:, 0]
-order = np.argsort(lean)
-week06.phrases(
-    {
-        "negative": [(-lean[i], phrases[i]) for i in order[:12]],
-        "positive": [(lean[i], phrases[i]) for i in order[::-1][:12]],
-    }
-)
+scores = {
+    "the more frequent class": max(np.mean(polarity.y_test), 1 - np.mean(polarity.y_test)),
+    "TextCNN of section 3": np.mean(week06.READER.predict(cnn, polarity.x_test) == polarity.y_test),
+    "your reader": public,
+    "logistic regression on words": linear.score(
+        counted.transform(polarity.x_test), polarity.y_test
+    ),
+}
+week06.ladder(scores)
 plots.show(
-    "Words and pairs of words that move the trained reader most towards negative, such as words of "
-    "boredom and failure, and towards positive, such as words of praise."
+    "Bars of accuracy on the public test sentences: the more frequent class at one half, the TextCNN, "
+    "your reader and logistic regression on words side by side, above all milestones."
 )
 
 # %% [markdown]
