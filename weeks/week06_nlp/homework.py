@@ -536,10 +536,10 @@ for name in ("English", "Russian", "both"):
         )
 
 # %% [markdown]
-# A sign � is half a letter: Cyrillic letters have two bytes, and the English table never learned to join them. How a long Russian word grows together is a tree; its levels are the numbers of the tokens, so what was learned first lies at the bottom.
+# A sign � is half a letter: Cyrillic letters have two bytes, and the English table never learned to join them. The very first token that was learned from Russian is such a half: a space and the first byte of the most frequent letters. How a long Russian word grows together is a tree; its levels are the numbers of the tokens, so what was learned first lies at the bottom.
 
 # %% [markdown] lang="ru"
-# Знак � — это половина буквы: в кириллице буква занимает два байта, и английская таблица не научилась их склеивать. То, как срастается длинное русское слово, — дерево; высота узла — номер токена, так что внизу лежит выученное первым.
+# Знак � — это половина буквы: в кириллице буква занимает два байта, и английская таблица не научилась их склеивать. Самый первый токен, выученный по-русски, — как раз такая половина: пробел и первый байт самых частых букв. То, как срастается длинное русское слово, — дерево; высота узла — номер токена, так что внизу лежит выученное первым.
 
 # %%
 word = " непосредственно"
