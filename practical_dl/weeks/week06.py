@@ -104,8 +104,9 @@ class TextContract(network.Contract):
 
 READER = TextContract(shape=(1, 1, 1), classes=2, megabytes=10)
 
-# Accuracy on withheld sentences of reference models, three seeds each: the more frequent class
-# 50 %; TextCNN of the notebook 75 to 76 %; logistic regression on words 77.6 %, always.
+# Accuracy on the 1,500 withheld sentences of reference models, three seeds each: the more frequent
+# class 50.8 %; TextCNN of the notebook 72.5, 72.9, 73.8 %; a mean of words' vectors, the reference,
+# 74.9, 75.3, 75.3 %; logistic regression on words 77.1, 77.7, 77.9 %.
 _ACCURACIES = (0.60, 0.70, 0.73)
 SCALE = Milestones(points=(0.2, 0.15, 0.15), accuracies={"small": _ACCURACIES, "full": _ACCURACIES})
 
