@@ -530,7 +530,7 @@ for name in ("English", "Russian", "both"):
     print(f"{name:8} {len(table)} tokens, such as {first}")
     for text in ("The film's ending is unbelievable!", "Достопримечательность 👍🏽"):
         ids = tokenizer(table)(text)
-        pieces = [decode([i], table).decode(errors="replace") for i in ids]
+        pieces = [decode([i], table).decode(errors="replace") for i in ids[:20]]
         print(
             f"   {len(ids):3} tokens, comes back: {decode(ids, table).decode() == text}  {'|'.join(pieces)}"
         )
@@ -1052,8 +1052,8 @@ week06.phrases(
 )
 print("validation after each epoch:", ", ".join(f"{a:.1%}" for a in history))
 plots.show(
-    "Words and pairs of words that move the trained network most towards negative, such as dull, and "
-    "towards positive, such as moving, as bars."
+    "Words and pairs of words that move the trained network most towards negative, mostly words of "
+    "blame, and towards positive, mostly words of praise; a few names of films are among them."
 )
 
 # %% [markdown]
@@ -2066,7 +2066,8 @@ for tables in (1, 2, 4, 8, 16, 32):
 if faiss_points := week06.faiss_ivf(known, asked, centroids, cells, (1, 4, 16)):
     curve["Faiss, IVF"] = faiss_points
 for name, points in curve.items():
-    print(name, "; ".join(f"{label}: recall {r:.2f}, work {w:.0f}" for w, r, label in points))
+    print(f"{name:24}", ", ".join(f"{label}: {r:.2f} ({w:.0f})" for w, r, label in points))
+print(f"recall@10 (distances per query); brute force: 1 ({len(known)})")
 week06.recall_against_work(curve, len(known))
 plots.show(
     "Recall@10 against the number of distances per query: IVF reaches most of the neighbours with a "
@@ -2139,7 +2140,7 @@ seed_everything(0)
 trained = week06.READER.build(reader).to(device)
 history = learn(trained, 3)
 print("validation after each epoch:", ", ".join(f"{a:.1%}" for a in history))
-week06.READER.save(trained)
+print(f"saved: {week06.READER.save(trained).name}")
 
 # %% test="reader" points=0.5 difficulty=3 minutes=40 exam=true
 week06.READER.check(week06.READER.build(reader), check.rng("reader"))
