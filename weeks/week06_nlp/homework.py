@@ -1470,7 +1470,7 @@ plots.show(
 
 # %% [markdown]
 # ## 5. Search by words: BM25
-# Which reviews speak of a *haunted house*? **Sparse** search compares words. [BM25](glossary:bm25) (Robertson & Zaragoza, 2009) is its standard for thirty years: a word counts more if few documents have it, more if it occurs often, but less and less so, and less in a long document:
+# Which reviews speak of a *haunted house*? **Sparse** search compares words. [BM25](glossary:bm25) (Robertson & Zaragoza, 2009) has been its standard for thirty years: a word counts more if few documents have it, more if it occurs often, but less and less so, and less in a long document:
 #
 # $$\text{score}(q, d) = \sum_{t \in q} \ln\!\Bigl(1 + \frac{N - n_t + \tfrac12}{n_t + \tfrac12}\Bigr) \cdot \frac{f_{t,d}\,(k_1 + 1)}{f_{t,d} + k_1\bigl(1 - b + b\,|d| / \overline{|d|}\bigr)}.$$
 #
@@ -2075,10 +2075,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The index that learned from the data beats the one that did not. Both share a rule: the last few per cent of recall cost most. Products such as Faiss, Pinecone and Weaviate sell this curve, with many refinements; **hybrid** search adds the scores of BM25 and of vectors, for rare names are the business of words, and paraphrases that of vectors. What do your vectors find?
+# The index that learned from the data beats the one that did not. Both share a rule: the last few per cent of recall cost most. The library Faiss and vector databases such as Pinecone and Weaviate offer this curve, with many refinements; **hybrid** search adds the scores of BM25 and of vectors, for rare names are the business of words, and paraphrases that of vectors. What do your vectors find?
 
 # %% [markdown] lang="ru"
-# Индекс, который учился на данных, обходит тот, что не учился. Правило у обоих одно: дороже всего последние проценты полноты. Faiss, Pinecone и Weaviate продают эту самую кривую, со множеством улучшений; **гибридный** поиск складывает оценки BM25 и векторов: редкие имена — дело слов, пересказы — дело векторов. А что находят ваши векторы?
+# Индекс, который учился на данных, обходит тот, что не учился. Правило у обоих одно: дороже всего последние проценты полноты. Библиотека Faiss и векторные базы данных вроде Pinecone и Weaviate предлагают эту самую кривую, со множеством улучшений; **гибридный** поиск складывает оценки BM25 и векторов: редкие имена — дело слов, пересказы — дело векторов. А что находят ваши векторы?
 
 # %%
 known, asked = sentence_vectors()
@@ -2091,7 +2091,7 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 
 # %% [markdown]
 # ## 7. The exam: your own reader
-# Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on 8,162 sentences and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, on these 1,500, three seeds each: the more frequent class 51 %, the TextCNN of section 3 between 72 and 74 %, a mean of words' vectors 75 %, and logistic regression on words, which you would do well to fear, 77 to 78 %.
+# Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on nine tenths of 8,162 sentences, validates on the rest and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, on these 1,500, three seeds each: the more frequent class 51 %, the TextCNN of section 3 between 72 and 74 %, a mean of words' vectors 75 %, and logistic regression on words, which you would do well to fear, 77 to 78 %.
 #
 # - Your `TextCNN` in `Reads` is a start, a mean of the words' vectors another one. How many epochs are worth their time is yours to choose, too: watch the validation.
 # - `forward` takes any texts: empty ones, of any length, of any alphabet; the logits of a text don't depend on its neighbours.
@@ -2101,7 +2101,7 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 
 # %% [markdown] lang="ru"
 # ## 7. Экзамен: ваш собственный читатель
-# За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на 8162 предложениях и сохранит `model.safetensors`. Потом её спросят о 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: более частый класс — 51 %, TextCNN из раздела 3 — от 72 до 74 %, среднее векторов слов — 75 %, а логистическая регрессия на словах, которой стоит опасаться, — 77–78 %.
+# За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на девяти десятых из 8162 предложений, проверит на остальных и сохранит `model.safetensors`. Потом её спросят о 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: более частый класс — 51 %, TextCNN из раздела 3 — от 72 до 74 %, среднее векторов слов — 75 %, а логистическая регрессия на словах, которой стоит опасаться, — 77–78 %.
 #
 # - Начать можно с вашей `TextCNN` внутри `Reads` или со среднего векторов слов. Сколько эпох стоят своего времени, тоже решаете вы: следите за валидацией.
 # - `forward` принимает любые тексты: пустые, любой длины, на любом алфавите; логиты текста не зависят от соседей.
