@@ -189,6 +189,8 @@ for texts, merges, why in [
     (["ab! ab! ab", "!b !b"], 8, "never reach over the edge of a chunk"),
     (["ёж ёжик ежи", "Ёжик"], 9, "take the bytes of UTF-8, in any alphabet"),
     (["👍🏽👍🏽 👍🏽", "й й"], 12, "take emoji and combining marks as they are"),
+    (["и\u0306 и\u0306ш", "e\u0301 e\u0301"], 9, "leave combining marks in their form"),
+    (["  ab  ab  "], 9, "leave no space out, wherever it stands"),
     (["a  b\n\n\n\nc  d"], 9, "take white space as a chunk"),
     (["xyxyxyxyxyxyxyxy"], 9, "join what was joined before"),
     (["bd bd ac ac"], 2, "take the smallest of equally frequent pairs each time"),
@@ -249,6 +251,15 @@ for letters, merges in (("ab", 7), ("abc ", 15), ("ежик ё", 25), ("aж !", 
 # %% mutant="train_bpe" why="code points in the place of bytes"
 # - pieces = {word: list(word) for word in words}
 # + pieces = {word: list(map(ord, word.decode())) for word in words}
+
+# %% mutant="train_bpe" why="another form of combining marks"
+# - words = Counter(chunk for text in texts for chunk in chunks(text))
+# + texts = [unicodedata.normalize("NFC", text) for text in texts]
+# + words = Counter(chunk for text in texts for chunk in chunks(text))
+
+# %% mutant="train_bpe" why="words alone, without their spaces"
+# - words = Counter(chunk for text in texts for chunk in chunks(text))
+# + words = Counter(word.encode() for text in texts for word in text.split())
 
 
 # %% alternative="train_bpe" why="counts all anew each time"
@@ -328,6 +339,7 @@ def slow_encode(chunk, table):
 
 
 grown = {(97, 98): 256, (256, 256): 257, (99, 97): 258, (257, 97): 259, (98, 99): 260}
+chain = {(0, 1): 256} | {(254 + i, i): 255 + i for i in range(2, 60)}
 for chunk, table, why in [
     (b"", grown, "give no tokens for no bytes"),
     (b"z", grown, "leave a single byte alone"),
@@ -339,6 +351,8 @@ for chunk, table, why in [
     (b"cabcabab", grown, "join a pair everywhere in the chunk"),
     ("ёё".encode(), {(145, 209): 256, (209, 145): 257}, "take bytes, not letters"),
     (bytes([255, 0, 254, 255, 0]), {(255, 0): 256}, "take bytes that are no text"),
+    (bytes(range(60)), chain, "go on until the table knows no pair that is left"),
+    (b"abcab", {(97, 98): 300, (300, 99): 777}, "take the numbers from the table, gaps and all"),
 ]:
     want = slow_encode(chunk, table)
     call = f"encode({chunk!r}, {table})"
@@ -381,6 +395,14 @@ for letters in (b"ab", b"abc", b"\x00\xff\x80"):
 # - ids = replace(ids, best, table[best])
 # + ids = replace(ids, best, table.pop(best))
 
+# %% mutant="encode" why="gives up after nine rounds"
+# - while True:
+# + for _ in range(9):
+# - ids = replace(ids, best, table[best])
+# + ids = replace(ids, best, table[best])
+# + if _ == 8:
+# +     return ids
+
 
 # %% alternative="encode" why="all pairs of the table in their order"
 def encode(chunk, table):
@@ -403,7 +425,7 @@ def encode(chunk, table):
 
 # %% solution="decode"
 def decode(ids: Sequence[int], table: Table) -> bytes:
-    """The bytes of tokens. table: lists its pairs in the order of their numbers.
+    """The bytes of tokens. table: lists its pairs in the order of their numbers, which may have gaps.
 
     decode([257, 99], {(97, 98): 256, (97, 256): 257}) -> b"aabc"
     """
@@ -426,6 +448,7 @@ check.equal(
 ### BEGIN HIDDEN TESTS
 rng = check.rng("decode")
 grown = {(97, 98): 256, (256, 256): 257, (99, 97): 258, (257, 97): 259, (208, 185): 260}
+grown |= {(260, 97): 300, (300, 300): 999}
 for ids, want, why in [
     ([], b"", "give no bytes for no tokens"),
     ([0, 10, 255, 128], bytes([0, 10, 255, 128]), "give single bytes as they are"),
@@ -433,6 +456,7 @@ for ids, want, why in [
     ([259, 258, 98], b"ababa" + b"cab", "take tokens of tokens apart"),
     ([260, 260], "йй".encode(), "give the bytes of any alphabet"),
     ([208, 256], b"\xd0ab", "leave half a letter as it is"),
+    ([999, 300], "йaйaйa".encode(), "take the numbers from the table, gaps and all"),
 ]:
     call = f"decode({ids}, table)"
     check.equal(check.answer(decode, ids, dict(grown), call=call), want, call, why=why)
@@ -473,6 +497,10 @@ for left in (1, 3):
 # %% mutant="decode" why="a text for bytes"
 # - return b"".join(pieces[i] for i in ids)
 # + return b"".join(pieces[i] for i in ids).decode(errors="replace")
+
+# %% mutant="decode" why="numbers by their places: no gaps"
+# - pieces[number] = pieces[left] + pieces[right]
+# + pieces[len(pieces)] = pieces[left] + pieces[right]
 
 
 # %% alternative="decode" why="takes each token apart by recursion"
@@ -612,6 +640,8 @@ for texts, tokens, want, why in [
     (["it's «well»-done 3"], list, 18 / 3, "count what holds a letter or a digit, with its signs"),
     (["ёж и кит"], signs, 14 / 3, "ask the tokens of the text as it is"),
     (["👍🏽 да"], list, 5 / 1, "count no emoji as a word"),
+    (["  ", " ab "], list, 6 / 1, "count the tokens of white space, too"),
+    (["x² ﬁn"], list, 5 / 2, "take NFC, which keeps ² and ligatures"),
     (["и\u0306 e\u0301"], list, 3 / 2, "bring the text to NFC before the tokens"),
     (["ABC Def"], lambda t: [c for c in t if c.isupper()], 4 / 2, "leave capitals as they are"),
     (["a b c d"], lambda t: [1] * 9, 9 / 4, "ask for the tokens once a text"),
@@ -663,13 +693,21 @@ for _ in range(4):
 # - text = unicodedata.normalize("NFC", text)
 # + text = unicodedata.normalize("NFC", text).lower()
 
-# %% mutant="tokens_per_word" why="a compatible normal form, which splits nothing but changes signs"
+# %% mutant="tokens_per_word" why="letters and their marks apart (NFD)"
 # - text = unicodedata.normalize("NFC", text)
 # + text = unicodedata.normalize("NFD", text)
 
 # %% mutant="tokens_per_word" why="never less than one word"
 # - return total / words if words else 0.0
 # + return total / max(words, 1)
+
+# %% mutant="tokens_per_word" why="the compatible normal form, which changes ligatures"
+# - text = unicodedata.normalize("NFC", text)
+# + text = unicodedata.normalize("NFKC", text)
+
+# %% mutant="tokens_per_word" why="white space at the ends is cut off"
+# - text = unicodedata.normalize("NFC", text)
+# + text = unicodedata.normalize("NFC", text).strip()
 
 
 # %% alternative="tokens_per_word" why="a list of texts, then two sums"
@@ -1563,6 +1601,10 @@ for query, documents, options, why in [
     want = slow_bm25(query, documents, **options)
     found = check.answer(bm25, list(query), documents, call=call, **options)
     check.close(found, want, call, why=why)
+call = "bm25 of words in other cases"
+found = check.answer(bm25, ["AB", "Ёж"], [["ab", "x"], ["AB", "ёж"], ["Ёж"]], call=call)
+want = slow_bm25(["AB", "Ёж"], [["ab", "x"], ["AB", "ёж"], ["Ёж"]])
+check.close(found, want, call, why="take words as they are, also their capitals")
 call = 'bm25(["ab", "👍🏽"], ...), words of several signs'
 documents = [["ab", "a", "b"], ["abc", "👍🏽"], ["b", "👍🏽", "👍🏽", "x", "AB"]]
 want = slow_bm25(["ab", "👍🏽"], documents)
@@ -1619,6 +1661,10 @@ for n, size in ((5, 3), (12, 8)):
 # %% mutant="bm25" why="the mean length of documents that are not empty"
 # - norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-12)) if len(documents) else lengths
 # + norm = k1 * (1 - b + b * lengths / max(lengths[lengths > 0].mean() if lengths.any() else 1, 1e-12))
+
+# %% mutant="bm25" why="the query in lower case"
+# - for word in query:
+# + for word in map(str.lower, query):
 
 
 # %% alternative="bm25" why="document by document, a list"
