@@ -74,7 +74,9 @@ def test_the_small_network_learns_and_leaves_the_random_numbers() -> None:
     assert not model.training
     assert (model(x).argmax(1) == labels).all()
     again = week05.train_small(x, labels, 20)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
 
 
 def test_drawings_draw_something(published: list) -> None:
