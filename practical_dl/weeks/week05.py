@@ -124,8 +124,11 @@ def traces(model: Any) -> list[Any]:
 
 def asked(function: Any, model: Any, *arguments: Any, call: str, **options: Any) -> Any:
     """What a function of the student's says of a network, which it has to leave as it was."""
-    before = traces(model)
+    before, given_to = traces(model), [*arguments, *options.values()]
+    asking = [getattr(value, "requires_grad", None) for value in given_to]
     given = check.answer(function, model, *arguments, call=call, **options)
+    after = [getattr(value, "requires_grad", None) for value in given_to]
+    check.that(after == asking, f"{call}: leave its arguments as they were, requires_grad, too")
     check.that(
         traces(model) == before,
         f"{call}: leave the network as it was: its parts, their modes and hooks, gradients",
@@ -170,7 +173,6 @@ def overlaid(ax: plt.Axes, picture: Any, scores: Any, title: str = "") -> None:
 
 
 def league(
-    picture: Any,
     maps: Mapping[str, Any],
     control: Mapping[str, Any],
     columns: Sequence[str],
