@@ -110,6 +110,8 @@ def watch(model: Any) -> list[np.ndarray]:
 
 def traces(model: Any) -> list[Any]:
     """What a call may leave behind in a network: modes, kinds and hooks of parts, gradients."""
+    if not hasattr(model, "modules"):  # a plain function
+        return []
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     parts = [
         (type(part).__name__, part.training, *(len(getattr(part, name)) for name in hooks))
