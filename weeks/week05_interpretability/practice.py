@@ -5,7 +5,7 @@
 
 # %% [markdown]
 # # Why did the network say so? And can you trust the answer?
-# A network looks at a photograph and says "daisy". Which pixels made it say so? You write six methods that answer, each of which draws a beautiful map, and then you judge them by what can be measured and not by their looks: some of them draw the same beautiful map for a network that knows nothing. On the way the same gradients break the network, by a change that nobody sees, and at the end they paint: a photograph, your own if you like, in the style of a painting.
+# A network looks at a photograph and says "daisy". Which pixels made it say so? You write six methods that answer, each of which draws a map that looks like an answer, and then you judge them by what can be measured and not by their looks. Some lose to a rule that never saw the network. On the way the same gradients break the network, by a change that nobody sees, and at the end they paint: a photograph, your own if you like, in the style of a painting.
 #
 # Nine tasks, 8 points. The rules, once for all of them:
 #
@@ -17,7 +17,7 @@
 
 # %% [markdown] lang="ru"
 # # Почему сеть так ответила? И можно ли верить объяснению?
-# Сеть смотрит на фотографию и говорит: «ромашка». Из-за каких пикселей? Вы напишете шесть методов, которые отвечают на этот вопрос, и каждый рисует красивую карту. А потом вы будете судить о них не по красоте, а по тому, что можно измерить: некоторые рисуют такую же красивую карту для сети, которая ничего не знает. По дороге те же градиенты сломают сеть изменением, которого никто не заметит, а в конце займутся живописью: фотография, хоть ваша собственная, в стиле картины.
+# Сеть смотрит на фотографию и говорит: «ромашка». Из-за каких пикселей? Вы напишете шесть методов, которые отвечают на этот вопрос, и каждый рисует карту, похожую на ответ. А потом вы будете судить о них не по виду, а по тому, что можно измерить. Некоторые проиграют правилу, которое сети и не видело. По дороге те же градиенты сломают сеть изменением, которого никто не заметит, а в конце займутся живописью: фотография, хоть ваша собственная, в стиле картины.
 #
 # Девять задач, 8 баллов. Правила, общие для всех:
 #
@@ -94,7 +94,7 @@ def shown(x: torch.Tensor) -> np.ndarray:
 
 network = FromPixels(pretrained).to(device).eval().requires_grad_(False)
 names = class_names()
-DAISY, BEE = names.index("daisy"), names.index("bee")
+DAISY = names.index("daisy")
 daisies = as_tensor(flowers.x_test[flowers.y_test == 0])
 with torch.no_grad():
     sure = network(daisies).softmax(1)[:, DAISY]
@@ -665,6 +665,9 @@ for ax, (name, (*case, numbers)) in zip(axes, cases.items(), strict=True):
         print(f"{name}, {rule}:", *(f"{m} steps {v:.2%}" for m, v in zip(numbers, values, strict=True)))
     title = f"What is missing: {name}"
     plots.curves(drawn, title, "steps", "share of the difference", log_x=True, log_y=True, ax=ax)
+    ax.minorticks_off()
+    ax.set_xticks(numbers, [str(m) for m in numbers])
+axes[1].set_ylim(0.01, 1.5)
 plots.show(
     "The completeness error against the number of steps. For a smooth function midpoints win, with "
     "twice the slope of the ends; for the network the three rules wander down together."
@@ -924,10 +927,10 @@ def guided_backprop(model, x, target):
 
 
 # %% [markdown]
-# Edges, veins, petals: it looks as if the network had looked closely. So ask the question of Adebayo et al. (2018): what does the same method draw for a network that knows nothing? Ours has the very same weights, but **shuffled** within each layer.
+# Maps like these look as if the network had looked closely. So ask the question of Adebayo et al. (2018): what does the same method draw for a network that knows nothing? Ours has the very same weights, but **shuffled** within each layer.
 
 # %% [markdown] lang="ru"
-# Края, прожилки, лепестки: как будто сеть внимательно всматривалась. Зададим вопрос из статьи Adebayo et al. (2018): что тот же метод нарисует для сети, которая ничего не знает? У нашей те же самые веса, только **перемешанные** внутри каждого слоя.
+# По таким картам кажется, что сеть внимательно всматривалась. Зададим вопрос из статьи Adebayo et al. (2018): что тот же метод нарисует для сети, которая ничего не знает? У нашей те же самые веса, только **перемешанные** внутри каждого слоя.
 
 # %%
 shuffled, generator = copy.deepcopy(network), torch.Generator().manual_seed(0)
@@ -944,12 +947,12 @@ for which, net in nets.items():
 columns = {name: maps.cpu().numpy() for name, maps in columns.items()}
 week05.rows(shown(few), columns, "The same method asks a network that knows nothing")
 plots.show(
-    "Three daisies with saliency and guided maps of the trained and of the shuffled network. The "
-    "guided maps of the shuffled network, too, show outlines of the flowers."
+    "Three daisies with saliency and guided maps. The maps of the shuffled network are scattered "
+    "bright dots; some of its guided ones still gather near the flower."
 )
 
 # %% [markdown]
-# The shuffled network has no idea what a daisy is, and still guided backpropagation draws outlines: it restores edges from the ReLU pattern, whatever the network thinks. A sharp map is no proof. The table in section 8 gives this a number.
+# The shuffled network has no idea what a daisy is, and still its maps are not blank; some of the guided ones even gather near the flower. In plain stacks of convolutions and ReLU, such as VGG, Adebayo et al. found it far worse: guided maps hardly change when the weights become random, since they restore edges of the picture. Our network's linear layers between the ReLUs soften that. So it is not enough to look, and not enough to believe a paper on another network: section 8 measures it.
 #
 # ## 4. Grad-CAM: where, coarsely, but for this class
 # The last feature maps still know *where*, and already know *what*. Grad-CAM (Selvaraju et al., 2017) asks how much each map $A^k$ of a layer counts for class $t$: the **mean** of the logit's gradient over the map's places. Then it adds up the maps by these weights and keeps what speaks *for* the class:
@@ -961,7 +964,7 @@ plots.show(
 # {{task:grad_cam}}
 
 # %% [markdown] lang="ru"
-# Перемешанная сеть не знает, что такое ромашка, и всё равно guided backpropagation рисует контуры: края восстанавливаются из рисунка включённых ReLU, что бы сеть ни «думала». Чёткая карта — не доказательство. Таблица в разделе 8 выразит это числом.
+# Перемешанная сеть не знает, что такое ромашка, но карты у неё не пустые, а некоторые guided-карты даже собираются у цветка. Для простых цепочек из свёрток и ReLU, таких как VGG, в статье Adebayo et al. всё гораздо хуже: guided-карты почти не меняются, когда веса становятся случайными, потому что восстанавливают края картинки. В нашей сети это смягчают линейные слои между ReLU. Значит, мало посмотреть и мало поверить статье о другой сети: в разделе 8 мы это измерим.
 #
 # ## 4. Grad-CAM: грубо, зато где и для какого класса
 # Последние карты признаков ещё помнят, *где*, и уже знают, *что*. Grad-CAM (Selvaraju et al., 2017) спрашивает, насколько важна для класса $t$ каждая карта $A^k$ слоя: это **среднее** градиента логита по местам карты. Затем карты складывают с этими весами и оставляют то, что говорит *за* класс:
@@ -1191,32 +1194,29 @@ def grad_cam(model, layer, x, target):
 
 
 # %% [markdown]
-# Unlike the maps before, this one tells classes apart. Here is a flower with a guest: ask for the daisy, then for the bee. On the right: the layer matters. Far up the maps are coarse and know the class; far down they are fine and know edges.
+# Unlike the maps before, this one tells classes apart. Put a flower and a temple side by side (the network takes pictures of any size) and ask for one, then for the other. On the right: the layer matters. Far up the maps are coarse and know the class; far down they are fine and know edges.
 
 # %% [markdown] lang="ru"
-# В отличие от прежних карт эта различает классы. Вот цветок с гостьей: спросите про ромашку, потом про пчелу. Справа видно, что важен и слой: наверху карты грубые и знают класс, внизу мелкие и знают края.
+# В отличие от прежних карт эта различает классы. Поставьте рядом цветок и храм (сеть принимает картинки любого размера) и спросите сначала про одно, потом про другое. Справа видно, что важен и слой: наверху карты грубые и знают класс, внизу мелкие и знают края.
 
 # %%
+temple = as_tensor(week05.square(load_sample_image("china.jpg"), settings["side"])[None])
+both = torch.cat([daisies[1:2], temple], dim=3)
+both = F.interpolate(both, scale_factor=2, mode="bilinear", align_corners=False)
 with torch.no_grad():
-    flower_photos = as_tensor(flowers.x_train[flowers.y_train == 0])
-    beliefs = torch.cat([network(part).softmax(1) for part in flower_photos.split(30)])
-guest = int((beliefs[:, DAISY] * beliefs[:, BEE]).argmax())  # a daisy, and a bee
-visited = flower_photos[guest : guest + 1]
-print(f"daisy {beliefs[guest, DAISY]:.1%}, bee {beliefs[guest, BEE]:.1%}")
-figure, axes = plt.subplots(1, 5, figsize=(11, 2.7))
-axes[0].imshow(shown(visited)[0])
-axes[0].set_title("photograph", fontsize=10)
-axes[0].axis("off")
+    says = network(both)[0].softmax(0).topk(3)
+print("the network says:", *(f"{names[int(i)]} {p:.0%}" for p, i in zip(*says, strict=True)), sep="  ")
 body = network.net
-cases = [("daisy", body.act1, "top"), ("bee", body.act1, "top")]
-cases += [("bee", body.blocks[10], "block 10"), ("bee", body.blocks[4], "block 4")]
-for ax, (name, layer, where) in zip(axes[1:], cases, strict=True):
+cases = [("daisy", body.act1, "top"), ("bell cote", body.act1, "top")]
+cases += [("bell cote", body.blocks[10], "block 10"), ("bell cote", body.blocks[2], "block 2")]
+figure, axes = plt.subplots(2, 2, figsize=(10, 5.4))
+for ax, (name, layer, where) in zip(axes.flat, cases, strict=True):
     label = torch.tensor([names.index(name)], device=device)
-    heat = grad_cam(network, layer, visited, label)[0].cpu().numpy()
-    week05.overlaid(ax, shown(visited)[0], heat, f"{name}, {where}")
+    heat = grad_cam(network, layer, both, label)[0].cpu().numpy()
+    week05.overlaid(ax, shown(both)[0], heat, f"{name}: {where}")
 plots.show(
-    "A daisy with an insect, and Grad-CAM laid over it: for daisy, for bee, and for bee in two "
-    "lower layers, where the maps are finer and less about the class."
+    "A daisy and a temple side by side, with Grad-CAM laid over them: for daisy, for bell cote, and "
+    "for bell cote in two lower layers, where the maps are finer."
 )
 
 # %% [markdown]
@@ -2128,7 +2128,9 @@ plots.show(
 
 # %%
 sizes = np.array([0.25, 0.5, 1.0, 2.0])
-right = flower_photos[beliefs.argmax(1) == DAISY][: settings["attacked"]]
+right = as_tensor(flowers.x_train[flowers.y_train == 0][: 2 * settings["attacked"]])
+with torch.no_grad():
+    right = right[network(right).argmax(1) == DAISY][: settings["attacked"]]
 labels = torch.full((len(right),), DAISY, device=device)
 survived: dict[str, list[float]] = {"FGSM": [], "PGD, 5 steps": []}
 for size in sizes:
@@ -2149,17 +2151,17 @@ plots.show("Accuracy falls with the size of the change, faster for PGD than for 
 # ## 8. How to be wrong about a network
 # A map always looks like an explanation. Three ways to be fooled, each to be seen here:
 #
-# 1. **Saturation.** Walk from the blurred photograph to the sharp one. The probability rises early and then stays; where you stand at the end, its slope is nearly 0. "The gradient is small here" does not mean "this does not matter".
+# 1. **Saturation.** Walk from the blurred photograph to the sharp one. The probability rises steeply on the way and then stays; where you stand at the end, its slope is nearly 0. "The gradient is small here" does not mean "this does not matter".
 # 2. **Baselines.** What equals the baseline gets nothing, by the factor $x - x'$. Before a white baseline white petals cannot count, however much the network needs them.
-# 3. **A map that looks right.** Guided backpropagation drew flowers for a network that knows none. Whether a map depends on the network at all has to be measured.
+# 3. **A map that looks right.** A glow in the middle of a photograph is always plausible, also when a shuffled network drew it. Whether a map depends on the network at all has to be measured.
 
 # %% [markdown] lang="ru"
 # ## 8. Как обмануться насчёт сети
 # Карта всегда похожа на объяснение. Вот три способа обмануться, и каждый здесь видно:
 #
-# 1. **Насыщение.** Пройдём от размытой фотографии к резкой. Вероятность рано поднимается и дальше стоит; в конце пути её наклон почти нулевой. «Градиент здесь мал» не значит «это не важно».
+# 1. **Насыщение.** Пройдём от размытой фотографии к резкой. Вероятность круто поднимается по дороге и дальше стоит; в конце пути её наклон почти нулевой. «Градиент здесь мал» не значит «это не важно».
 # 2. **Точка отсчёта.** То, что с ней совпадает, не получит ничего — из-за множителя $x - x'$. На белом фоне отсчёта белые лепестки не в счёт, как бы они ни были нужны сети.
-# 3. **Карта, похожая на правду.** Guided backpropagation нарисовал цветы для сети, которая цветов не знает. Зависит ли карта от сети вообще, нужно измерять.
+# 3. **Карта, похожая на правду.** Пятно света посреди фотографии правдоподобно всегда, даже если его нарисовала перемешанная сеть. Зависит ли карта от сети вообще, нужно измерять.
 
 # %%
 alphas = torch.linspace(0, 1, 41, device=device)
@@ -2534,7 +2536,7 @@ plots.show(
 network._forward_pre_hooks.clear()
 
 # %% [markdown]
-# Read the table slowly. Only two methods promise to share out the difference, and only they can be held to it. The maps for the shuffled network stand beside the real ones: where they look alike, the picture explains itself and not the network. Watch the controls: where the centre does as well as a method, the curves have said nothing about that method. And a few photographs of one class are a small jury: in `full` there are more.
+# Read the table slowly. Only two methods promise to share out the difference, and only they can be held to it: KernelSHAP keeps to it by its constraint, integrated gradients as far as the few steps go. The maps for the shuffled network stand beside the real ones: where they look alike, the picture explains itself and not the network. Watch the controls: where the centre does as well as a method, the curves have said nothing about that method. And a few photographs of one class are a small jury: in `full` there are more.
 #
 # ## 9. The same gradient as a brush
 # One thing is left: to change the picture by its gradient until the *features* are as we like. Gatys et al. (2015) found what a style is to a network: which features appear **together**, no matter where. For feature maps $A$ of a layer that is the Gram matrix
@@ -2550,7 +2552,7 @@ network._forward_pre_hooks.clear()
 # {{task:style}}
 
 # %% [markdown] lang="ru"
-# Читайте таблицу не спеша. Разделить разницу обещают только два метода, и только с них это можно спросить. Карты для перемешанной сети стоят рядом с настоящими: где они похожи, картинка объясняет саму себя, а не сеть. Следите за контролями: если порядок от центра не хуже метода, кривые ничего об этом методе не сказали. И несколько фотографий одного класса — маленькое жюри: в `full` их больше.
+# Читайте таблицу не спеша. Разделить разницу обещают только два метода, и только с них это можно спросить: KernelSHAP соблюдает это благодаря условию, интегрированные градиенты — насколько хватает немногих шагов. Карты для перемешанной сети стоят рядом с настоящими: где они похожи, картинка объясняет саму себя, а не сеть. Следите за контролями: если порядок от центра не хуже метода, кривые ничего об этом методе не сказали. И несколько фотографий одного класса — маленькое жюри: в `full` их больше.
 #
 # ## 9. Тот же градиент как кисть
 # Осталось одно: менять картинку по её градиенту, пока её *признаки* не станут такими, как нам нравится. Gatys et al. (2015) нашли, что такое для сети стиль: какие признаки появляются **вместе**, неважно где. Для карт признаков $A$ одного слоя это матрица Грама
