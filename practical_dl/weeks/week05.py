@@ -104,7 +104,11 @@ def tiny_network(rng: np.random.Generator, channels: int, classes: int, six: boo
 def watch(model: Any) -> list[np.ndarray]:
     """A list to which the pictures come that a network is asked about, call after call."""
     seen: list[np.ndarray] = []
-    model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().cpu().numpy().copy()))
+
+    def note(_: Any, given: Any) -> None:
+        seen.append(given[0].detach().cpu().numpy().copy())
+
+    model.register_forward_pre_hook(note)
     return seen
 
 
