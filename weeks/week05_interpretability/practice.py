@@ -256,7 +256,8 @@ for options, count, sigma in [
     generator = torch.Generator().manual_seed(int(rng.integers(10**6)))
     got = week05.asked(smooth_grad, watched, big, target, call=call, generator=generator, **options)
     copies = np.concatenate(seen) if seen else np.zeros((0, *big.shape[1:]))
-    check.equal(len(copies), count, f"copies that the network sees in {call}")
+    why = "ask about just so many copies of the picture, and about nothing else"
+    check.equal(len(copies), count, f"copies that the network sees in {call}", why=why)
     noise = (copies - big.numpy()) / (0.75 * sigma)
     room = 7 / np.sqrt(noise.size)
     check.that(abs(noise.mean()) < room, f"{call}: have noise with the mean 0")
@@ -280,7 +281,8 @@ smooth_grad(watched, two, torch.tensor([1, 2]), samples=3)
 copies = np.concatenate([np.asarray(s) for s in seen])
 first = copies.mean((1, 2, 3)) < 25
 call = "smooth_grad(model, two pictures of other ranges, target, samples=3)"
-check.equal((int(first.sum()), int((~first).sum())), (3, 3), f"copies of each in {call}")
+counts, why = (int(first.sum()), int((~first).sum())), "make three copies of each picture"
+check.equal(counts, (3, 3), f"copies of each in {call}", why=why)
 noise = [copies[first] - big.numpy(), copies[~first] - 50 - 9 * big.numpy()]
 sizes = [n.std() for n in noise]
 check.close(sizes, [0.15 * 0.75, 9 * 0.15 * 0.75], call, rtol=0.06, why="use each picture's range")
@@ -1400,11 +1402,10 @@ check.close(got.sum(), a.sum() + pairs.sum(), call, why="add up to v(all) - v(no
 
 # %% alternative="shapley" why="a loop over sets, one question a coalition"
 def shapley(value, players):
-    from functools import lru_cache
     from itertools import combinations
     from math import factorial
 
-    @lru_cache(maxsize=None)
+    @cache
     def v(inside):
         z = np.zeros((1, players), bool)
         z[0, list(inside)] = True
@@ -1648,7 +1649,8 @@ for players, samples in [(4, 70), (6, 90), (2, 9)]:
     check.close(got.sum(), total, call, rtol=1e-8, atol=1e-9, why="add up to v(all) - v(nobody)")
     z = np.concatenate(asked)
     z = z[(z.sum(1) > 0) & (z.sum(1) < players)]
-    check.equal(len(z), samples, f"coalitions that {call} asks about, the two ends left out")
+    why = "ask about all that was drawn, without the two ends"
+    check.equal(len(z), samples, f"coalitions that {call} asks about", why=why)
     gain = listed_game(worth)(z) - worth[0]
     why = "be the regression on what was drawn, each with the same weight"
     check.close(got, least_squares(z, gain, total), call, rtol=1e-6, atol=1e-7, why=why)
@@ -1907,10 +1909,13 @@ def attacked_by_hand(model, x, y, eps, step, steps, way=1.0, start=None):
     return moved
 
 
-def judge_attack(attack, model, x, y, eps, length, count, why, said="", way=1.0, **options):
+def judge_attack(name, model, x, y, eps, length, count, why, said="", way=1.0, **options):
     want = attacked_by_hand(model, x, y, eps, length, count, way)
-    call = f"{attack.__name__}(model, x {tuple(x.shape)}, y, {eps}{said})"
-    got = week05.asked(attack, model, x, y, eps, call=call, **options)
+    call = f"{name}(model, x {tuple(x.shape)}, y, {eps}{said})"
+    if name == "fgsm":
+        got = week05.asked(fgsm, model, x, y, eps, call=call, **options)
+    else:
+        got = week05.asked(pgd, model, x, y, eps, call=call, **options)
     check.close(got, want, call, rtol=1e-7, atol=1e-9, why=why)
 
 
@@ -1920,32 +1925,32 @@ for six, shape in [(False, (1, 3, 7, 9)), (True, (4, 3, 8, 6)), (False, (2, 3, 6
     x[0, 0, 0, :3], x[-1, 2, 1, :3] = 0.0, 1.0
     y = torch.from_numpy(rng.permutation(4)[: len(x)])
     why = "go up the loss of each picture by eps, and stay from 0 to 1"
-    judge_attack(fgsm, model, x, y, 0.03, 0.03, 1, why)
-    judge_attack(fgsm, model, x, y, 0.4, 0.4, 1, "stay from 0 to 1 with a large eps, too")
+    judge_attack("fgsm", model, x, y, 0.03, 0.03, 1, why)
+    judge_attack("fgsm", model, x, y, 0.4, 0.4, 1, "stay from 0 to 1 with a large eps, too")
     why = "go down the loss of the class that is wanted"
-    judge_attack(fgsm, model, x, y, 0.03, 0.03, 1, why, ", targeted=True", -1.0, targeted=True)
+    judge_attack("fgsm", model, x, y, 0.03, 0.03, 1, why, ", targeted=True", -1.0, targeted=True)
     why = "take 10 steps of a quarter of eps where nothing else is said"
-    judge_attack(pgd, model, x, y, 0.04, 0.01, 10, why)
+    judge_attack("pgd", model, x, y, 0.04, 0.01, 10, why)
     why = "take steps of 2.5 * eps / steps where no step is given"
-    judge_attack(pgd, model, x, y, 0.04, 0.02, 5, why, ", steps=5", steps=5)
+    judge_attack("pgd", model, x, y, 0.04, 0.02, 5, why, ", steps=5", steps=5)
     why = "project onto the box around the original x"
     said = ", step=0.05, steps=4"
-    judge_attack(pgd, model, x, y, 0.08, 0.05, 4, why, said, step=0.05, steps=4)
+    judge_attack("pgd", model, x, y, 0.08, 0.05, 4, why, said, step=0.05, steps=4)
     why = "go down the loss of the class that is wanted"
     said = ", steps=3, targeted=True"
     options = {"steps": 3, "targeted": True}
-    judge_attack(pgd, model, x, y, 0.06, 0.05, 3, why, said, -1.0, **options)
-judge_attack(pgd, model, x, y, 0.1, 0.0, 3, "stay at x", ", step=0.0, steps=3", step=0.0, steps=3)
+    judge_attack("pgd", model, x, y, 0.06, 0.05, 3, why, said, -1.0, **options)
+judge_attack("pgd", model, x, y, 0.1, 0.0, 3, "stay at x", ", step=0.0, steps=3", step=0.0, steps=3)
 model.requires_grad_(False)
-judge_attack(fgsm, model, x, y, 0.03, 0.03, 1, "need no parameters' gradients")
-judge_attack(pgd, model, x, y, 0.04, 0.01, 10, "need no parameters' gradients")
+judge_attack("fgsm", model, x, y, 0.03, 0.03, 1, "need no parameters' gradients")
+judge_attack("pgd", model, x, y, 0.04, 0.01, 10, "need no parameters' gradients")
 model.requires_grad_(True)
 model.top[1].weight.grad = torch.ones_like(model.top[1].weight)
-judge_attack(fgsm, model, x, y, 0.03, 0.03, 1, "not depend on what lies in .grad")
-judge_attack(pgd, model, x, y, 0.04, 0.01, 10, "not depend on what lies in .grad")
+judge_attack("fgsm", model, x, y, 0.03, 0.03, 1, "not depend on what lies in .grad")
+judge_attack("pgd", model, x, y, 0.04, 0.01, 10, "not depend on what lies in .grad")
 model.features[3].train()
-for attack in (fgsm, pgd):
-    week05.asked(attack, model, x, y, 0.1, call=f"{attack.__name__} with a part in train mode")
+week05.asked(fgsm, model, x, y, 0.1, call="fgsm with a part in train mode")
+week05.asked(pgd, model, x, y, 0.1, call="pgd with a part in train mode")
 model.eval()
 
 x = torch.from_numpy(rng.uniform(0.3, 0.7, (2, 3, 20, 31)))
@@ -1982,16 +1987,16 @@ check.close(again, draws[0], f"{call}, g seeded alike", why="draw from the gener
 check.that(not np.allclose(*draws), f"{call}, twice: go on with the generator")
 same = bool((torch.get_rng_state() == state).all())
 check.that(same, f"{call}: leave torch's own generator alone")
-for attack in (fgsm, pgd):
-    leaf = x.clone().requires_grad_()
-    attack(model, leaf, y, 0.1)
-    name = attack.__name__
-    check.that(leaf.grad is None, f"{name}(model, x, y, eps): leave x.grad as it was")
+leaf = x.clone().requires_grad_()
+fgsm(model, leaf, y, 0.1)
+check.that(leaf.grad is None, "fgsm(model, x, y, eps): leave x.grad as it was")
+pgd(model, leaf, y, 0.1)
+check.that(leaf.grad is None, "pgd(model, x, y, eps): leave x.grad as it was")
 single = model.float()
-for attack in (fgsm, pgd):
-    name = attack.__name__
-    got = check.answer(attack, single, x.float(), y, 0.1, call=f"{name}(model, float32 pictures)")
-    check.that(got.dtype == np.float32, f"{name}(model, x, y, eps): have the dtype of x")
+got = check.answer(fgsm, single, x.float(), y, 0.1, call="fgsm(model, float32 pictures)")
+check.that(got.dtype == np.float32, "fgsm(model, x, y, eps): have the dtype of x")
+got = check.answer(pgd, single, x.float(), y, 0.1, call="pgd(model, float32 pictures)")
+check.that(got.dtype == np.float32, "pgd(model, x, y, eps): have the dtype of x")
 ### END HIDDEN TESTS
 
 # %% mutant="attacks" why="fgsm leaves the range of pixels"
@@ -2264,7 +2269,7 @@ rng = check.rng("perturbation_curve")
 
 def curve_by_hand(model, x, scores, target, fill, steps, insert):
     """Pixel by pixel."""
-    c, h, w = x.shape
+    _, h, w = x.shape
     places = sorted(np.ndindex(h, w), key=lambda p: -scores[p].item())
     chances = []
     for k in range(steps + 1):
@@ -2703,7 +2708,7 @@ def distance(x):
 first = float(distance(start))
 call = "transfer(the mean squared distance to a picture, start)"
 got = check.answer(transfer, distance, start, call=call)
-check.equal(got.shape, whole.shape, f"{call}: the shape")
+check.equal(got.shape, whole.shape, f"{call}: the shape", why="have the shape of start")
 check.that(got.min() >= 0 and got.max() <= 1, f"{call}: stay from 0 to 1")
 check.that(float(distance(torch.from_numpy(got))) < 0.1 * first, f"{call}: go down the loss")
 outside = (start + 3).clamp(2, 4)
@@ -2738,7 +2743,7 @@ check.that(got.min() >= 0 and got.max() <= 1, f"{call}: stay from 0 to 1")
 single = start.float().transpose(2, 3)
 call = "transfer(loss, a float32 picture that is turned, steps=5)"
 got = check.answer(transfer, lambda x: (x**2).mean(), single, call=call, steps=5)
-check.equal(got.shape, tuple(single.shape), f"{call}: the shape")
+check.equal(got.shape, tuple(single.shape), f"{call}: the shape", why="have the shape of start")
 check.that(got.dtype == np.float32, f"{call}: have the dtype of start")
 ### END HIDDEN TESTS
 
@@ -2813,7 +2818,7 @@ def gram(features):
 
 def style_loss(features, wanted):
     total = 0.0
-    for a, g in zip(features, wanted):
+    for a, g in zip(features, wanted, strict=True):
         total = total + (gram(a) - g).square().sum() / g.square().sum()
     return total / len(wanted)
 
@@ -2837,7 +2842,7 @@ def gram(features):
 
 
 def style_loss(features, wanted):
-    return sum(((gram(a) - g) ** 2).sum() / (g**2).sum() for a, g in zip(features, wanted)) / len(
+    return sum(((gram(a) - g) ** 2).sum() / (g**2).sum() for a, g in zip(features, wanted, strict=True)) / len(
         features
     )
 
