@@ -2466,6 +2466,21 @@ def heights(x: torch.Tensor, cover: torch.Tensor, scores: torch.Tensor) -> list[
 
 
 # %%
+def written(numbers: np.ndarray) -> list[str]:
+    """A row of the table."""
+    missing, alike, low, high, looked, seconds = numbers
+    forms = [
+        f"{missing:.1%}",
+        f"{alike:.2f}",
+        f"{low:.2f}",
+        f"{high:.2f}",
+        f"{looked:.0f}",
+        f"{seconds:.2f} s",
+    ]
+    return ["–" if np.isnan(n) else form for n, form in zip(numbers, forms, strict=True)]
+
+
+# %%
 judged, covers = daisies[: settings["judged"]], fill[: settings["judged"]]
 counted: list[int] = []
 network.register_forward_pre_hook(lambda _, given: counted.append(len(given[0])))
@@ -2494,23 +2509,6 @@ for i in progress(range(len(judged)), "photographs"):
         unknown = [np.nan] * 2
         rows[name].append([*unknown, *heights(x[0], cover[0], scores.to(device)), *unknown])
 table = {name: np.mean(values, axis=0) for name, values in rows.items()}
-
-
-# %%
-def written(numbers: np.ndarray) -> list[str]:
-    """A row of the table."""
-    missing, alike, low, high, looked, seconds = numbers
-    forms = [
-        f"{missing:.1%}",
-        f"{alike:.2f}",
-        f"{low:.2f}",
-        f"{high:.2f}",
-        f"{looked:.0f}",
-        f"{seconds:.2f} s",
-    ]
-    return ["–" if np.isnan(n) else form for n, form in zip(numbers, forms, strict=True)]
-
-
 columns = [
     "completeness\nerror",
     "like the\nshuffled",
