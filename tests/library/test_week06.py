@@ -1,11 +1,132 @@
-"""What week 06 draws, and its dictionary."""
+"""Week 06: the contract of a reader of texts, its exam, its dictionary, its drawings."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
+import torch
+from kit.exams import code_of, handed
+from kit.sets import real
+from torch import nn
 
+from autograder import exams
+from practical_dl.check import CheckFailed
 from practical_dl.weeks import week06
+
+
+class Counts(nn.Module):
+    """Counts a letter: a reader that keeps the contract, but for what a test makes of it."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.wrong = wrong
+        self.weight = nn.Parameter(torch.tensor([0.3, 1.0]))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, texts: list[str]) -> torch.Tensor:
+        logits = torch.tensor([[1.0, float(text.count("o"))] for text in texts]) * self.weight
+        if self.wrong == "neighbours":
+            logits = logits - logits.mean(0)
+        if self.wrong == "noise":
+            logits = logits + 9 * torch.rand_like(logits)
+        if self.wrong == "shape":
+            logits = logits[:, :1]
+        if self.wrong == "nan":
+            logits = logits / 0 * 0
+        if self.wrong == "changes":
+            self.calls += 1
+        if self.wrong == "opens":
+            open(__file__).close()
+        return logits
+
+
+def test_a_reader_that_keeps_the_contract_is_asked_for_its_classes(tmp_path: Path) -> None:
+    week06.READER.check(Counts(), np.random.default_rng(0))
+    texts = np.array(["", "foo", "oo", "ab"] * 100)
+    assert week06.READER.predict(Counts(), texts).tolist() == [0, 1, 1, 0] * 100
+    path = week06.READER.save(Counts(), tmp_path / "model.safetensors")
+    assert not week06.READER.load(Counts(), path).training
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("neighbours", "do not depend on the other texts"),
+        ("noise", "deterministic"),
+        ("shape", "logits"),
+        ("nan", "finite"),
+        ("changes", "leaves the network as it was"),
+        ("opens", "opens no files"),
+    ],
+)
+def test_a_reader_that_breaks_the_contract_is_told_how(wrong: str, says: str) -> None:
+    with pytest.raises(CheckFailed, match=says):
+        week06.READER.check(Counts(wrong), np.random.default_rng(0))
+
+
+def test_the_scale_pays_half_a_point_in_all() -> None:
+    earned = [week06.SCALE.earned(a, "small") for a in (0.5, 0.65, 0.72, 0.76)]
+    assert earned == pytest.approx([0, 0.2, 0.35, 0.5])
+
+
+def test_the_scale_is_read_without_torch() -> None:
+    code = "from practical_dl.weeks import week06; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+# -- What the exam asks, and how its answers count (weeks/week06_nlp/private.py) -----------------
+
+FILE = Path(__file__).parents[2] / "weeks" / "week06_nlp" / "private.py"
+
+
+@pytest.fixture(scope="module")
+def private() -> ModuleType:
+    return exams.imported(FILE)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"labels": rng.integers(0, 2, size=250), "public": rng.permutation(250) < 50}
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.65, 0.72, 0.8])
+def test_marks(private: ModuleType, answers: dict[str, np.ndarray], accuracy: float) -> None:
+    given = handed(answers, accuracy, accuracy)
+    share, message, flag = private.mark_reader(given, answers, "small", "import torch")
+    assert share == pytest.approx(2 * week06.SCALE.earned(accuracy, "small"))
+    assert message.startswith(f"Accuracy on 200 private sentences: {accuracy:.1%}. ")
+    assert flag == ""
+
+
+def test_what_a_person_is_told(private: ModuleType, answers: dict[str, np.ndarray]) -> None:
+    share, _, flag = private.mark_reader(handed(answers, 0.5, 1.0), answers, "small", "")
+    assert share == 0 and "public test sentences" in flag
+    good = handed(answers, 0.8, 0.8)
+    for code in ("data.withheld('sentence_polarity')", "import gensim"):
+        assert "may load weights of others" in private.mark_reader(good, answers, "small", code)[2]
+    code = code_of((FILE.parent / "homework.py").read_text("utf-8"))
+    assert private.mark_reader(good, answers, "small", code)[2] == ""
+
+
+def test_the_exam_asks_hidden_sentences_among_public_ones(private: ModuleType) -> None:
+    public = real("sentence_polarity")
+    inputs, answers = private.make("small", np.random.default_rng(0))["reader"]
+    assert inputs["sentences"].shape == answers["labels"].shape == (2000,)
+    known = dict(zip(public.x_test, public.y_test, strict=True))
+    labels = [known.get(sentence) for sentence in inputs["sentences"].tolist()]
+    assert [label is not None for label in labels] == answers["public"].tolist()
+    assert answers["public"].sum() == 500 and not {*inputs["sentences"]} & {*public.x_train}
+
+
+# -- The seminar: its dictionary and drawings --------------------------------------------------
 
 
 def test_the_dictionary_has_each_word_once_and_keeps_alphabets_apart() -> None:
