@@ -19,6 +19,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -1534,11 +1535,18 @@ def split(text: str, size: int = 5_000) -> tuple[list[list[int]], list[list[int]
 
 
 parts = {author: split(text) for author, text in works.items()}
-readers = {author: KneserNey(kept, 5, len(letters)) for author, (kept, _) in parts.items()}
+
+
+@cache
+def readers() -> dict[str, KneserNey]:
+    """A model of each author."""
+    return {author: KneserNey(kept, 5, len(letters)) for author, (kept, _) in parts.items()}
+
+
 matrix = np.zeros((6, 6))
 for i, (_, pieces) in enumerate(parts.values()):
     sample = [piece[:400] for piece in pieces]
-    for j, reader in enumerate(readers.values()):
+    for j, reader in enumerate(readers().values()):
         matrix[i, j] = perplexity(np.concatenate([judged(reader, piece, 4) for piece in sample]))
 week07.who(matrix, [author.capitalize() for author in works])
 plots.show(
@@ -1559,7 +1567,7 @@ print(f"{right} of 6 authors named; the second best model needs {gap.min():.2f} 
 title = "Капитанская дочка"
 assert library.works["pushkin"][title][:2_000] not in works["pushkin"]
 prose = [letters[c] for c in library.works["pushkin"][title] if c in letters][:4_000]
-read_by = {author: perplexity(judged(reader, prose, 4)) for author, reader in readers.items()}
+read_by = {author: perplexity(judged(reader, prose, 4)) for author, reader in readers().items()}
 for author, value in sorted(read_by.items(), key=lambda item: item[1]):
     print(f"{author:12} {value:6.2f}")
 
