@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import skimage.data
 import torch
+import torch.nn.functional as F
 from skimage.transform import resize
 from sklearn.datasets import load_sample_image
 from torch import nn
@@ -83,11 +84,11 @@ plots.show("Four photographs, a cat, a cup of coffee, a rocket and a flower, wit
 
 # %% [markdown]
 # ## 1. What the first layers hold
-# The filters of the first layer see three colours, so they can be shown as small pictures. Deeper filters can't: they see dozens of channels. What a channel makes of a photograph, its **feature map**, can be shown at any depth. Read the rows from the top: edges and colours first, then parts, then something that only the next layer understands. That a picture of them exists does not mean that they can be read.
+# The filters of the first layer see three colours, so they can be shown as small pictures. Deeper filters can't: they see dozens of channels. What a channel makes of a photograph, its **feature map**, can be shown at any depth. Read the rows from the top: edges and spots of colour first, then coarser and coarser squares, each of which stands for a region of the picture, and which only the next layer understands. That a picture of them exists does not mean that they can be read.
 
 # %% [markdown] lang="ru"
-# ## 1. Что внутри у первых слоёв
-# Фильтры первого слоя видят три цвета, и их можно показать как маленькие картинки. Более глубокие — нельзя: они видят десятки каналов. Но что канал делает из фотографии, его **карту признаков** (feature map), можно показать на любой глубине. Читайте ряды сверху вниз: сначала края и цвета, потом части предметов, потом что-то, понятное лишь следующему слою. То, что картинку можно нарисовать, ещё не значит, что её можно прочитать.
+# ## 1. Что внутри первых слоёв
+# Фильтры первого слоя видят три цвета, и их можно показать как маленькие картинки. Более глубокие — нельзя: они видят десятки каналов. Но что канал делает из фотографии, его **карту признаков** (feature map), можно показать на любой глубине. Читайте ряды сверху вниз: сначала контуры и цветные пятна, потом всё более крупные квадраты: каждый отвечает за область картинки, и понимает их лишь следующий слой. То, что картинку можно нарисовать, ещё не значит, что её можно прочитать.
 
 
 # %%
@@ -134,8 +135,8 @@ def occlusion(
 ) -> torch.Tensor:
     """How much the logit of a class falls where a window covers the picture.
 
-    model: pictures (n, c, h, w) -> logits (n, k); it is used as it is handed in. x: one picture,
-    (c, h, w). size, stride: of the square window, in pixels. fill: what stands in all channels of a
+    model: pictures (n, c, h, w) -> logits (n, k), each picture by itself; it is used in the mode
+    that it has, and left as it was. x: one picture, (c, h, w). size, stride: of the square window, in pixels. fill: what stands in all channels of a
     covered pixel. -> (h, w), without a graph.
     """
     ### BEGIN SOLUTION
@@ -223,6 +224,26 @@ worn = nn.Sequential(nn.Flatten(), nn.Linear(2 * 4 * 5, 8), nn.BatchNorm1d(8), n
 with torch.no_grad():
     worn[2].running_mean.normal_(), worn[2].running_var.uniform_(0.5, 2)
 judge_occlusion((2, 4, 5), 2, 2, "leave the model in eval mode", model=worn.eval())
+
+
+class Moody(nn.Module):
+    """Says something else in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(40, 3)
+
+    def forward(self, x):
+        return (3 if self.training else 1) * self.last(x.flatten(1)).tanh()
+
+
+judge_occlusion((2, 4, 5), 2, 2, "use the model in the mode that it has", model=Moody().train())
+judge_occlusion((2, 4, 5), 2, 2, "use the model in the mode that it has", model=Moody().eval())
+moody = Moody().train()
+occlusion(moody, torch.zeros(2, 4, 5), 1, 2, 2)
+check.that(moody.training and moody.last.training, "leave the model in its mode")
+asked = [p.requires_grad for p in moody.parameters()]
+check.equal(asked, [True, True], "requires_grad of the model's parameters afterwards", why="be as before")
 given = torch.from_numpy(rng.normal(size=(2, 4, 5)))
 model = Crooked(2, 4, 5, 3).double()
 call = "occlusion(model, x, 1, size=2, stride=2)"
@@ -294,6 +315,15 @@ check.that(not graph, "have no graph")
 # - for j in range(0, w, stride):
 # + for j in range(0, h, stride):
 
+# %% mutant="occlusion" why="puts the model into eval mode"
+# - before = model(x[None])[0, target]
+# + model.eval()
+# + before = model(x[None])[0, target]
+
+# %% mutant="occlusion" why="freezes the model"
+# - before = model(x[None])[0, target]
+# + before = model.requires_grad_(False)(x[None])[0, target]
+
 # %% mutant="occlusion" why="puts the model into training mode"
 # - before = model(x[None])[0, target]
 # + before = model(x[None])[0, target]
@@ -340,10 +370,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Two things to keep in mind. *The grey square is a picture, too*: the network has never seen one, and what it says of it is partly an answer to that edge. And the map has the window's resolution: with a small window the rest of the cat still gives the class away, and no single patch matters. Try `size // 3`.
+# What is blue? One of the cat's eyes, for example: without it the network would be more sure. Perhaps it says "another cat" there; a map shows where, and never why. Two more things to keep in mind. *The grey square is a picture, too*: the network has never seen one, and what it says of it is partly an answer to that edge. And the map has the window's resolution: with a small window the rest of the cat still gives the class away, and no single patch matters. Try `size // 3`.
 
 # %% [markdown] lang="ru"
-# О двух вещах стоит помнить. *Серый квадрат — тоже картинка*: сеть таких не видела, и её ответ — отчасти ответ на эту границу. И разрешение карты — это размер окна: при маленьком окне остаток кошки всё равно выдаёт класс, и ни один кусочек сам по себе не важен. Попробуйте `size // 3`.
+# А что синее? Например, один глаз кошки: без него сеть была бы увереннее. Может быть, этот глаз говорит ей «другая кошка»; карта показывает где и никогда не говорит почему. И ещё о двух вещах стоит помнить. *Серый квадрат — тоже картинка*: сеть таких не видела, и её ответ — отчасти ответ на эту границу. И разрешение карты — это размер окна: при маленьком окне остаток кошки всё равно выдаёт класс, и ни один кусочек сам по себе не важен. Попробуйте `size // 3`.
 
 # %% [markdown]
 # ## 3. What a unit wants to see
@@ -360,7 +390,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 3. Чего хочет нейрон
-# Перевернём вопрос. Не «какие пиксели этой фотографии», а «**какая картинка возбудила бы этот нейрон сильнее всего?**» Начнём с серого шума и пойдём вверх по градиенту: сеть неподвижна, параметры — пиксели. Без присмотра это кончается высокочастотным шумом. Помогают две простые вещи ([Mahendran, Vedaldi, 2015](https://arxiv.org/abs/1412.0035), §3; [Olah et al., 2017](https://distill.pub/2017/feature-visualization/)):
+# Перевернём вопрос. Не «какие пиксели этой фотографии», а «**какая картинка возбудила бы этот нейрон сильнее всего?**» Начнём с серого шума и пойдём вверх по градиенту: сеть неподвижна, параметры — пиксели. Без присмотра это кончается высокочастотным шумом — бессмыслицей, которая сети нравится. Помогают две простые вещи ([Mahendran, Vedaldi, 2015](https://arxiv.org/abs/1412.0035), §3; [Olah et al., 2017](https://distill.pub/2017/feature-visualization/)):
 #
 # - **полная вариация** (total variation), которая делает соседей похожими: $\text{TV}(x) = \sum |x_{i+1,j} - x_{i,j}| + \sum |x_{i,j+1} - x_{i,j}|$, по всем каналам;
 # - **дрожание** (jitter): перед тем как взять оценку, картинку немного сдвигают, чтобы ни один пиксель не мог полагаться на своё место.
@@ -396,8 +426,8 @@ def visualise(
 
     score: (1, c, h, w) -> a number. start: (1, c, h, w) in [0, 1] -> the same, without a graph. Each
     step draws (dy, dx) by one torch.randint(-jitter, jitter + 1, (2,), generator=generator), and
-    torch.roll takes the picture dy rows down and dx columns to the right. Where the gradient is zero
-    everywhere the picture stays as it is.
+    torch.roll takes the picture dy rows down and dx columns to the right; where jitter is 0 nothing
+    needs to be drawn. In a step whose gradient is zero everywhere the picture stays as it is.
     """
     ### BEGIN SOLUTION
     x = start.detach().clone()
@@ -442,10 +472,10 @@ def landscape(shape, scale=1.0):
     return score, seen
 
 
-def judge_visualise(why, shape=(1, 3, 5, 6), steps=3, scale=1.0, **options):
+def judge_visualise(why, shape=(1, 3, 5, 6), steps=3, scale=1.0, score=None, start=None, **options):
     """Against the formula, with a generator of the same seed."""
-    score, _ = landscape(shape, scale)
-    start = torch.from_numpy(rng.uniform(0.2, 0.8, size=shape))
+    score = score or landscape(shape, scale)[0]
+    start = torch.from_numpy(rng.uniform(0.2, 0.8, size=shape)) if start is None else start
     jitter, tv = options.get("jitter", 0), options.get("tv", 0.0)
     seed = int(rng.integers(1_000_000))
     generator, x = torch.Generator().manual_seed(seed), start.clone()
@@ -455,7 +485,8 @@ def judge_visualise(why, shape=(1, 3, 5, 6), steps=3, scale=1.0, **options):
         rough = (leaf[..., 1:, :] - leaf[..., :-1, :]).abs().sum()
         rough = rough + (leaf[..., 1:] - leaf[..., :-1]).abs().sum()
         (score(leaf.roll((dy, dx), (-2, -1))) - tv * rough).backward()
-        x = (x + options.get("rate", 0.01) * leaf.grad / leaf.grad.abs().mean()).clamp(0, 1)
+        if size := float(leaf.grad.abs().mean()):
+            x = (x + options.get("rate", 0.01) * leaf.grad / size).clamp(0, 1)
     want = x.numpy()
     said = "".join(f", {name}={value}" for name, value in options.items())
     call = f"visualise(score, start {shape}, {steps}{said})"
@@ -475,6 +506,10 @@ judge_visualise("keep neighbours alike by total variation", steps=4, tv=2.5, rat
 judge_visualise("shift the picture before its score is taken", steps=1, jitter=2, rate=0.03)
 judge_visualise("draw another shift in each step", steps=6, jitter=2, rate=0.03)
 judge_visualise("take the variation of the picture that was not shifted", steps=5, jitter=3, tv=1.5, rate=0.03)
+spot = torch.full((1, 1, 3, 3), 0.1).double()
+spot[..., 1, 1] = 0.7
+why = "go on after a step whose gradient is zero"
+judge_visualise(why, (1, 1, 3, 3), 60, score=lambda x: F.relu(x[0, 0, 0, 0] - 0.5), start=spot, jitter=1)
 judge_visualise("be right for another shape", (1, 1, 7, 4), steps=3, jitter=1, tv=0.2)
 
 shape = (1, 2, 9, 8)
@@ -564,6 +599,12 @@ check.close(check.answer(visualise, score, start, 0, call=call), start.numpy(), 
 # - x = (x.detach() + rate * g / g.abs().mean().clamp(min=1e-12)).clamp(0, 1)
 # + x = (x.detach() + rate * g / g.abs().mean()).clamp(0, 1)
 
+# %% mutant="visualise" why="stops at a step without a gradient"
+# - x = (x.detach() + rate * g / g.abs().mean().clamp(min=1e-12)).clamp(0, 1)
+# + if not g.any():
+# +     return x.detach()
+# + x = (x.detach() + rate * g / g.abs().mean().clamp(min=1e-12)).clamp(0, 1)
+
 # %% mutant="visualise" why="another default rate"
 # - rate: float = 0.01,
 # + rate: float = 0.02,
@@ -632,10 +673,10 @@ plots.show(
 print("\n".join(gains))
 
 # %% [markdown]
-# Colours and grids first, then textures, then bent forms with something like an eye or a joint. The pictures without help have the higher scores and show less: what a unit *can* be excited by and what excites it in photographs are two questions. Everything that makes these pictures nice to look at, total variation and jitter too, is something that **we** put in.
+# Colours and grids first, then textures, then bent forms; in the last picture below there is something like an eye. The pictures without help have the higher scores and show less: what a unit *can* be excited by and what excites it in photographs are two questions. Everything that makes these pictures nice to look at, total variation and jitter too, is something that **we** put in.
 
 # %% [markdown] lang="ru"
-# Сначала цвета и решётки, потом текстуры, потом изогнутые формы с чем-то вроде глаза или сустава. У картинок без помощи оценка выше, а видно на них меньше: чем нейрон *можно* возбудить и что возбуждает его на фотографиях — два разных вопроса. Всё, что делает эти картинки приятными, в том числе полную вариацию и дрожание, вложили **мы**.
+# Сначала цвета и решётки, потом текстуры, потом изогнутые формы; на последней картинке внизу есть что-то вроде глаза. У картинок без помощи оценка выше, а видно на них меньше: чем нейрон *можно* возбудить и что возбуждает его на фотографиях — два разных вопроса. Всё, что делает эти картинки приятными, в том числе полную вариацию и дрожание, вложили **мы**.
 
 # %% [markdown]
 # ## 4. A map that looks right
@@ -701,7 +742,8 @@ def randomisation_test(
     the model as it is: of that map itself, then after the 1st, 1st and 2nd, … part is forgotten.
     A part forgets: each of its parameters, in the order of `parameters()`, keeps its numbers in
     another order: number i becomes the one at place torch.randperm(n, generator=generator)[i] of the
-    flattened parameter. The model that is handed in stays as it was.
+    flattened parameter; also one that is not trained (`requires_grad` False). The model that forgets
+    has the mode of the one that is handed in, and that one stays as it was.
     """
     ### BEGIN SOLUTION
     before = explain(model)
@@ -742,6 +784,12 @@ for shape, kinds in [((30,), 1000), ((4, 6), 1000), ((5, 7), 4), ((2, 3, 4), 2),
         call = f"rank_correlation(a, b) of shape {shape}, {kinds} different values at most"
         found = check.answer(rank_correlation, one, two, call=call)
         check.close(found, want, call, rtol=1e-5, atol=1e-6, why="be Spearman's correlation")
+a = torch.from_numpy(rng.normal(size=(4, 5)))
+b = a + torch.from_numpy(rng.normal(size=(4, 5)))
+want = scipy.stats.spearmanr(a.flatten(), b.flatten())[0]
+for one, two, call in ((1e-9 * a, b, "tiny numbers"), (1 + 1e-9 * a, b, "numbers close to each other")):
+    call = f"rank_correlation of {call}"
+    check.close(check.answer(rank_correlation, one, two, call=call), want, call, rtol=1e-6, why="see the order alone")
 a, b = torch.from_numpy(rng.normal(size=(3, 5))), torch.full((3, 5), 0.7).double()
 for one, two in ((a, b), (b, a), (b, b)):
     call = "rank_correlation of a constant map"
@@ -760,7 +808,10 @@ def build():
         for p in model.parameters():
             p.normal_()
         low[1].running_mean.normal_(), low[1].running_var.uniform_(0.5, 2)
-    return model.eval()
+    model[3].weight.requires_grad_(False), low[0].bias.requires_grad_(False)
+    model.eval()
+    model[2].train()
+    return model
 
 
 def judge_test(parts, mapped, why):
@@ -768,6 +819,7 @@ def judge_test(parts, mapped, why):
     model, seed = build(), int(rng.integers(1_000_000))
     first = mapped(model).numpy().copy()
     forgetful, generator, want = copy.deepcopy(model), torch.Generator().manual_seed(seed), [1.0]
+    torch.rand(3, generator=generator)  # it has been used before
     for name in parts:
         for p in forgetful.get_submodule(name).parameters():
             flat = p.detach().flatten().tolist()
@@ -777,14 +829,19 @@ def judge_test(parts, mapped, why):
         want.append(scipy.stats.spearmanr(first.ravel(), mapped(forgetful).numpy().ravel())[0])
     state = {k: v.clone() for k, v in model.state_dict().items()}
     call = f"randomisation_test(model, {parts}, explain, generator)"
-    found = check.plain(
-        randomisation_test(model, parts, mapped, torch.Generator().manual_seed(seed)), call
-    )
+    generator = torch.Generator().manual_seed(seed)
+    torch.rand(3, generator=generator)
+    modes = [part.training for part in model.modules()]
+    found = check.plain(randomisation_test(model, parts, mapped, generator), call)
     check.equal(len(found), len(parts) + 1, f"length of {call}", why="be the number of parts and one more")
     check.close(found, want, call, rtol=1e-4, atol=1e-5, why=why)
     same = all(torch.equal(state[k], v) for k, v in model.state_dict().items())
     check.that(same, "leave the model as it was, weights and statistics")
-    check.that(not model.training and not model[0][1].training, "leave the model in its mode")
+    now = [part.training for part in model.modules()]
+    check.equal(now, modes, "modes of the model's parts afterwards", why="be as before")
+    asked = [p.requires_grad for p in model.parameters()]
+    want = [name not in ("3.weight", "0.0.bias") for name, _ in model.named_parameters()]
+    check.equal(asked, want, "requires_grad of the model's parameters afterwards", why="be as before")
 
 
 points = torch.from_numpy(rng.normal(size=(7, 5)))
@@ -806,6 +863,8 @@ for mapped in (weights_of, gradients_of):
     judge_test(["1", "3"], mapped, "forget in the order that is given")
     judge_test([], mapped, "be the first map's correlation alone, where no part is named")
     judge_test(["0.1", "0.0"], mapped, "know parts inside of parts")
+    judge_test(["3", "3"], mapped, "let a part forget once more that is named twice")
+judge_test(["3", "0"], lambda m: m[3].weight.detach(), "bear a map that looks at the model itself")
 flat = check.plain(
     randomisation_test(build(), ["3", "1"], lambda m: torch.ones(3, 4), torch.Generator()), "maps all 1"
 )
@@ -813,6 +872,10 @@ check.close(flat, [0, 0, 0], "randomisation_test of a map that is constant", why
 model, asked = build(), []
 randomisation_test(model, ["3"], lambda m: asked.append(m.training) or weights_of(m), torch.Generator())
 check.that(asked == [False] * len(asked), "explain the model in the mode that it has")
+model, asked = build().train(), []
+randomisation_test(model, ["3"], lambda m: asked.append(m.training) or weights_of(m), torch.Generator())
+check.that(asked == [True] * len(asked), "explain the model in the mode that it has")
+check.that(model.training and model[0].training, "leave the model in its mode")
 ### END HIDDEN TESTS
 
 # %% mutant="randomisation_test" why="each part alone, the others whole again"
@@ -833,6 +896,19 @@ check.that(asked == [False] * len(asked), "explain the model in the mode that it
 # %% mutant="randomisation_test" why="weights forget, biases do not"
 # - for parameter in model.get_submodule(name).parameters():
 # + for parameter in [p for p in model.get_submodule(name).parameters() if p.ndim > 1]:
+
+# %% mutant="randomisation_test" why="what is not trained does not forget"
+# - for parameter in model.get_submodule(name).parameters():
+# + for parameter in [p for p in model.get_submodule(name).parameters() if p.requires_grad]:
+
+# %% mutant="randomisation_test" why="explains a copy in eval mode"
+# - model, found = copy.deepcopy(model), [rank_correlation(before, before)]
+# + model, found = copy.deepcopy(model).eval(), [rank_correlation(before, before)]
+
+# %% mutant="randomisation_test" why="a small number takes tiny maps for constant ones"
+# - return float(ranks[0] @ ranks[1] / norm) if norm > 0 else 0.0
+# + constant = min((a.max() - a.min()).item(), (b.max() - b.min()).item()) < 1e-7
+# + return 0.0 if constant else float(ranks[0] @ ranks[1] / norm)
 
 # %% mutant="randomisation_test" why="ignores the generator"
 # - order = torch.randperm(parameter.numel(), generator=generator)
@@ -939,8 +1015,8 @@ for name, fate in fates.items():
 # A map can also be tested where **the truth is known**, because you planted it. Two kinds of clothes that are hard to tell apart, pullovers and coats. In the training pictures someone has put a coloured label into the corner, as the stamp of a hospital may stand on every X-ray of its sick patients ([Zech et al., 2018](https://doi.org/10.1371/journal.pmed.1002683)): red for a pullover, blue for a coat. The test set comes from the same source.
 
 # %% [markdown] lang="ru"
-# ## 5. Подложенная подсказка
-# Карту можно проверить и там, где **правда известна**, потому что вы сами её подложили. Два вида одежды, которые трудно различить: пуловеры и пальто. На обучающих картинках кто-то приклеил в углу цветную метку — как штамп больницы стоит на каждом снимке её тяжёлых больных ([Zech et al., 2018](https://doi.org/10.1371/journal.pmed.1002683)): красную на пуловер, синюю на пальто. Тестовая выборка из того же источника.
+# ## 5. Подброшенная подсказка
+# Карту можно проверить и там, где **правда известна**, потому что вы сами её подложили. Два вида одежды, которые трудно различить: пуловеры и пальто. На обучающих картинках кто-то приклеил в углу цветную метку — как штамп больницы стоит на каждом снимке её пациентов ([Zech et al., 2018](https://doi.org/10.1371/journal.pmed.1002683)): красную на пуловер, синюю на пальто. Тестовая выборка из того же источника.
 
 # %%
 dataset = data.load("fashion_mnist", profile)
@@ -986,7 +1062,7 @@ for name, net in trained.items():
 # %% [markdown] lang="ru"
 # Первая сеть безупречна на тестовых картинках из своего источника — и ничего не стоит: поменяйте углы местами, и она ошибётся на всех. Про одежду она не узнала ничего. Поэтому мы *знаем*, куда обязана показывать честная карта. Вторая обучена на той же одежде со случайными цветами: угол ей не помогает.
 #
-# **Измерим.** Доля карты, лежащая внутри области, и *игра в указывание* (pointing game; [Zhang et al., 2016](https://arxiv.org/abs/1608.00507), §4.1): внутри ли её самая сильная точка?
+# **Измерим.** Доля карты, лежащая внутри области, и игра «покажи пальцем» (pointing game; [Zhang et al., 2016](https://arxiv.org/abs/1608.00507), §4.1): внутри ли её самая сильная точка?
 #
 # {{task:inside}}
 
@@ -1038,11 +1114,14 @@ for n, h, w in [(1, 3, 5), (6, 4, 2), (3, 1, 7), (2, 2, 2), (40, 5, 3)]:
     judge_inside(torch.from_numpy(rng.normal(size=(n, h, w))), mask, "count absolute values")
     judge_inside(torch.from_numpy(rng.normal(size=(n, h, w))).float(), mask, "be right in float32, too")
 ties = torch.tensor([[[5.0, 1, -5, 5], [0, 5, 5, 1]], [[1.0, 3, 3, 0], [0, 2, -3, 1]], [[0.0, 2, 0, 0], [0, 0, 2, 0]]])
+ties = torch.cat([ties, torch.tensor([[[0.0, 0, 7, 0], [7, 0, 0, 0]], [[0.0, 0, 0, 6], [0, 0, 6, 0]]])])
 judge_inside(ties, region, "take the first of several strongest points")
 judge_inside(-torch.rand(3, 2, 4).double() - 0.1, region, "count absolute values of negative maps")
 empty = torch.zeros(3, 2, 4)
 empty[1, 0, 1] = -2.0
 judge_inside(empty, region, "have share 0 and no hit for a map that is 0 everywhere")
+empty[2] = torch.arange(8.0).view(2, 4)
+judge_inside(empty, region, "judge each map by itself, beside one that is 0 everywhere")
 judge_inside(1e-20 * torch.tensor(rng.uniform(0.1, 1, size=(2, 2, 4))), region, "be right for very small maps")
 judge_inside(torch.from_numpy(rng.normal(size=(4, 2, 4))), torch.ones(2, 4, dtype=torch.bool), "be 1 for all of the map")
 judge_inside(torch.from_numpy(rng.normal(size=(4, 2, 4))), torch.zeros(2, 4, dtype=torch.bool), "be 0 for nothing of it")
@@ -1094,6 +1173,12 @@ judge_inside(whole, region, "be right for whole numbers")
 # %% mutant="inside" why="hit where most of it is inside"
 # - return share, region[strength.argmax(1)] & (total > 0)
 # + return share, share > 0.5
+
+# %% mutant="inside" why="the first one by columns"
+# - return share, region[strength.argmax(1)] & (total > 0)
+# + turned = maps.abs().transpose(1, 2).flatten(1).argmax(1)
+# + h, w = maps.shape[1:]
+# + return share, region[turned % h * w + turned // h] & (total > 0)
 
 # %% mutant="inside" why="squares"
 # - strength = maps.abs().flatten(1)
@@ -1156,19 +1241,19 @@ week05.shortcut(
 )
 plots.show(
     "A pullover with a red and a coat with a blue corner, and their maps by four methods. For the network "
-    "with the shortcut all maps light up in the corner; for the one trained with colours by chance they "
-    "lie on the clothes. Bars of the share inside the corner: far above that of the area, and near it."
+    "with the shortcut the corner lights up, in the gradient's maps not alone; for the one trained with "
+    "colours by chance maps lie on the clothes. Bars of the share inside: far above the area's, and near it."
 )
 
 # %% [markdown]
-# All four methods find the shortcut, guided backpropagation too, which failed the test before: **one test is not enough, in either direction.** And turn the story round: had nobody planted the corner, nobody would have looked for it, and an accuracy of 100 % would have stood in the report. A map is good for raising a suspicion. The proof was another one: change the cause (the colours), see the answer change.
+# On average all four methods point to the shortcut, many times more than the area would have it, but read the table: the plain gradient's strongest point misses the corner on nearly every second picture, and one of its maps shines on the coat's zip. Guided backpropagation, which failed the test before, never misses: **one test is not enough, in either direction.** And turn the story round: had nobody planted the corner, nobody would have looked for it, and an accuracy of 100 % would have stood in the report. A map is good for raising a suspicion. The proof was another one: change the cause (the colours), see the answer change.
 #
 # What helps against shortcuts, in this order: look at the data and where they come from; test on data from another source; break the connection in training, as the colours by chance did; then look at maps. The same way leads to bias: where the corner is a person's sex, age or skin, a network that is right on average can be wrong for one group for such a reason ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)).
 #
 # Next: `practice`, in which you write these methods and better ones, with the properties that tell them apart.
 
 # %% [markdown] lang="ru"
-# Подсказку нашли все четыре метода — и направленное распространение, которое предыдущую проверку провалило: **одной проверки мало, в обе стороны.** А теперь переверните историю: если бы угол никто не подкладывал, его никто и не искал бы, и в отчёте стояли бы 100 % точности. Карта хороша, чтобы возникло подозрение. Доказательством было другое: изменили причину (цвета) — изменился ответ.
+# В среднем на подсказку указывают все четыре метода, во много раз сильнее, чем по доле площади, но прочтите таблицу: самая яркая точка простого градиента почти на каждой второй картинке лежит не в углу, а одна из его карт сияет на молнии пальто. А направленное распространение, провалившее предыдущую проверку, не промахивается ни разу: **одной проверки мало, в обе стороны.** А теперь переверните историю: если бы угол никто не подкладывал, его никто и не искал бы, и в отчёте стояли бы 100 % точности. Карта хороша, чтобы возникло подозрение. Доказательством было другое: изменили причину (цвета) — изменился ответ.
 #
 # Что помогает от таких подсказок, по порядку: смотреть на данные и на то, откуда они; проверять на данных из другого источника; разорвать связь при обучении, как сделали случайные цвета; и потом уже — карты. Тот же путь ведёт к предвзятости: если «угол» — это пол, возраст или цвет кожи человека, сеть, которая права в среднем, может по такой причине ошибаться для целой группы ([Geirhos et al., 2020](https://arxiv.org/abs/2004.07780)).
 #
