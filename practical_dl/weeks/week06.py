@@ -112,6 +112,35 @@ _ACCURACIES = (0.60, 0.70, 0.73)
 SCALE = Milestones(points=(0.2, 0.15, 0.15), accuracies={"small": _ACCURACIES, "full": _ACCURACIES})
 
 
+# -- The check of TextCNN -----------------------------------------------------------------------
+
+
+def layers_first(make: Callable[..., nn.Module], *sizes: Any, **options: Any) -> nn.Module:
+    """What make gives; its embeddings, 1-D convolutions and linear layers run before it does.
+
+    `check.same_network` finds layers as they run; so it finds these, in this order, also where the
+    model takes their weights and calls functions.
+    """
+    import torch
+    from torch import nn
+
+    class LayersFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = make(*sizes, **options)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                for kind in (nn.Embedding, nn.Conv1d, nn.Linear):
+                    for layer in self.model.modules():
+                        if isinstance(layer, kind):
+                            shape = layer.weight.shape[1:]
+                            layer(ids[:1, :0] if kind is nn.Embedding else torch.zeros(1, *shape))
+            return self.model(ids)
+
+    return LayersFirst()
+
+
 # -- A real tokenizer --------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@
 
 # %% [markdown] lang="ru"
 # # Сколько стоит текст и как его найти
-# Сеть видит числа, а не буквы. Сначала вы построите то, что стоит на входе любой языковой модели, — токенизатор на парах байтов — и измерите, сколько одна и та же модель берёт с русского и с английского читателя. Затем научите свёрточную сеть классифицировать предложения так, чтобы её не обманывало дополнение, возьмёте меры качества, которые не обманет частый класс, и построите две поисковые машины: по словам и по векторам. В конце ваш собственный читатель рецензий сдаёт экзамен.
+# Сеть видит числа, а не буквы. Сначала вы построите то, что стоит на входе любой языковой модели, — байтовый BPE-токенизатор — и измерите, сколько одна и та же модель берёт с русского и с английского читателя. Затем научите свёрточную сеть классифицировать предложения так, чтобы её не обманывало дополнение (padding), возьмёте меры качества, которые не обманет частый класс, и построите две поисковые машины: по словам и по векторам. В конце ваша собственная сеть, читающая рецензии, сдаёт экзамен.
 #
 # Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл. Ваши функции не меняют своих аргументов. Тексты бывают на любом алфавите, пустые, с эмодзи и с комбинируемыми знаками.
 
@@ -59,13 +59,13 @@ rucola = data.load("rucola", profile)
 # ## 1. Byte-pair encoding
 # Words as tokens? Then every new word is unknown. Letters? Then texts are long, and an emoji is unknown. [Byte-pair encoding](glossary:Byte-pair-encoding) (BPE; Sennrich et al., 2016) lies in between: begin with the 256 **bytes**, of which UTF-8 makes any text, and join the most frequent pair of neighbours into a new token, again and again. Frequent words become one token, rare ones fall into pieces, and nothing is ever unknown.
 #
-# Pairs never reach over the edge of a *chunk*: a word with the space before it, a run of signs, or white space. A token is a number: 0 to 255 are the bytes, 256 is the first pair that was joined, and so on. Two helpers are given; look at `replace`: it goes from left to right, so `(7, 7)` in `7 7 7` is joined once.
+# Pairs never reach over the edge of a *chunk*: a word with the space before it, a run of punctuation, or white space. A token is a number: 0 to 255 are the bytes, 256 is the first pair that was joined, and so on. Two helpers are given; look at `replace`: it goes from left to right, so `(7, 7)` in `7 7 7` is joined once.
 
 # %% [markdown] lang="ru"
 # ## 1. Кодирование пар байтов
 # Токен — слово? Тогда любое новое слово неизвестно. Буква? Тогда тексты длинны, а эмодзи неизвестен. [Кодирование пар байтов](glossary:Byte-pair-encoding) (byte-pair encoding, BPE; Sennrich и др., 2016) лежит посередине: начнём с 256 **байтов**, из которых UTF-8 складывает любой текст, и будем раз за разом склеивать самую частую пару соседей в новый токен. Частые слова станут одним токеном, редкие распадутся на куски, а неизвестного не будет никогда.
 #
-# Пары не переходят через границу *куска* (chunk): это слово вместе с пробелом перед ним, группа знаков или пробельные символы. Токен — число: от 0 до 255 — байты, 256 — первая склеенная пара и так далее. Две функции уже готовы; посмотрите на `replace`: она идёт слева направо, поэтому `(7, 7)` в `7 7 7` склеится один раз.
+# Пары не переходят через границу *куска* (chunk): это слово вместе с пробелом перед ним, подряд идущие знаки препинания или пробельные символы. Токен — число: от 0 до 255 — байты, 256 — первая склеенная пара и так далее. Две функции уже готовы; посмотрите на `replace`: она идёт слева направо, поэтому `(7, 7)` в `7 7 7` склеится один раз.
 
 
 # %%
@@ -194,6 +194,8 @@ for texts, merges, why in [
     (["a  b\n\n\n\nc  d"], 9, "take white space as a chunk"),
     (["xyxyxyxyxyxyxyxy"], 9, "join what was joined before"),
     (["bd bd ac ac"], 2, "take the smallest of equally frequent pairs each time"),
+    ([""] * 5, 3, "put nothing between texts"),
+    (["a ", "b ", "c"], 3, "put nothing between texts, and join nothing over their ends"),
 ]:
     call = f"train_bpe({texts!r}, {merges})"
     want = slow_bpe(texts, merges)
@@ -257,6 +259,10 @@ for letters, merges in (("ab", 7), ("abc ", 15), ("ежик ё", 25), ("aж !", 
 # + texts = [unicodedata.normalize("NFC", text) for text in texts]
 # + words = Counter(chunk for text in texts for chunk in chunks(text))
 
+# %% mutant="train_bpe" why="texts joined by line breaks"
+# - words = Counter(chunk for text in texts for chunk in chunks(text))
+# + words = Counter(chunks("\n".join(texts)))
+
 # %% mutant="train_bpe" why="words alone, without their spaces"
 # - words = Counter(chunk for text in texts for chunk in chunks(text))
 # + words = Counter(word.encode() for text in texts for word in text.split())
@@ -295,7 +301,7 @@ def train_bpe(texts, merges):
 
 # %% solution="encode"
 def encode(chunk: bytes, table: Table) -> list[int]:
-    """The tokens of a chunk, which may be any bytes.
+    """The tokens of a chunk, which may be any bytes. table: its pairs in the order of their numbers.
 
     encode(b"aab", {(97, 98): 256, (97, 256): 257}) -> [257]
     """
@@ -457,6 +463,13 @@ for ids, want, why in [
     ([260, 260], "йй".encode(), "give the bytes of any alphabet"),
     ([208, 256], b"\xd0ab", "leave half a letter as it is"),
     ([999, 300], "йaйaйa".encode(), "take the numbers from the table, gaps and all"),
+    (
+        [*range(256), 32, 10],
+        bytes(range(256)) + b" \n",
+        "keep each byte, white space at the end too",
+    ),
+    ([32, 10, 256], b" \nab", "keep white space at the beginning"),
+    ([13, 10], b"\r\n", "keep both bytes of a line break"),
 ]:
     call = f"decode({ids}, table)"
     check.equal(check.answer(decode, ids, dict(grown), call=call), want, call, why=why)
@@ -498,6 +511,14 @@ for left in (1, 3):
 # - return b"".join(pieces[i] for i in ids)
 # + return b"".join(pieces[i] for i in ids).decode(errors="replace")
 
+# %% mutant="decode" why="white space at the ends is cut off"
+# - return b"".join(pieces[i] for i in ids)
+# + return b"".join(pieces[i] for i in ids).strip()
+
+# %% mutant="decode" why="line breaks of one kind"
+# - return b"".join(pieces[i] for i in ids)
+# + return b"".join(pieces[i] for i in ids).replace(b"\r\n", b"\n")
+
 # %% mutant="decode" why="numbers by their places: no gaps"
 # - pieces[number] = pieces[left] + pieces[right]
 # + pieces[len(pieces)] = pieces[left] + pieces[right]
@@ -523,7 +544,7 @@ def decode(ids, table):
 # Train three tokenizers with the same number of merges: on English film reviews, on Russian sentences, and on both. Then look at the first tokens that were learned, and at the round trip.
 
 # %% [markdown] lang="ru"
-# Обучим три токенизатора с одинаковым числом слияний: на английских рецензиях, на русских предложениях и на тех и других. И посмотрим, какие токены выучены первыми и возвращается ли текст к себе.
+# Обучим три токенизатора с одинаковым числом слияний: на английских рецензиях, на русских предложениях и на тех и других. И посмотрим, какие токены выучены первыми и восстанавливается ли исходный текст.
 
 
 # %%
@@ -591,7 +612,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 2. Налог на токены
-# И контекст модели, и цена у поставщика считаются в токенах, поэтому язык, которому на то же содержание нужно больше токенов, платит налог (Petrov и др., 2023). Измерьте **число токенов на слово**: все токены всех текстов делить на все их слова. Слово — кусок между пробельными символами (`str.split`), в котором есть хоть одна буква или цифра (`str.isalnum`); одинокое тире — не слово. Сначала каждый текст приводится к нормальной форме, `unicodedata.normalize("NFC", text)`, для обоих счётов: `й` бывает одним символом, а бывает буквой `и` с комбинируемым знаком, и значит одно и то же. Если слов нет, ответ 0.
+# И контекст модели, и цена у поставщика считаются в токенах, поэтому язык, которому на то же содержание нужно больше токенов, платит налог (Petrov и др., 2023). Измерьте **число токенов на слово**: все токены всех текстов делить на все их слова. Слово — кусок между пробельными символами (`str.split`), в котором есть хоть одна буква или цифра (`str.isalnum`); одинокое тире — не слово. Сначала каждый текст приводится к нормальной форме, `unicodedata.normalize("NFC", text)`, — и для токенов, и для слов: `й` бывает одним символом, а бывает буквой `и` с комбинируемым знаком, и значит одно и то же. Если слов нет, ответ 0.
 #
 # {{task:tokens_per_word}}
 
@@ -647,6 +668,11 @@ for texts, tokens, want, why in [
     (["a b c d"], lambda t: [1] * 9, 9 / 4, "ask for the tokens once a text"),
     (["ab", "ab"], lambda t: (7,), 1.0, "take any sequence of tokens"),
     (["\u0301 x"], list, 3 / 1, "count no lonely combining mark as a word"),
+    (["a _ b"], list, 5 / 2, "count no lonely underscore as a word"),
+    (["(b)"], list, 3 / 1, "find a letter between signs"),
+    (["a\u00a0b\u3000c"], list, 5 / 3, "end words at white space of any alphabet"),
+    (["½ x"], list, 3 / 2, "count a fraction as a word, as str.isalnum does"),
+    (["² x"], list, 3 / 2, "count a raised digit as a word, as str.isalnum does"),
 ]:
     call = f"tokens_per_word({texts!r}, ...)"
     check.close(check.answer(tokens_per_word, texts, tokens, call=call), want, call, why=why)
@@ -684,6 +710,26 @@ for _ in range(4):
 # %% mutant="tokens_per_word" why="ends words at single spaces alone"
 # - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
 # + words += sum(any(map(str.isalnum, piece)) for piece in text.split(" "))
+
+# %% mutant="tokens_per_word" why="an underscore is a word"
+# - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
+# + words += sum(bool(re.search(r"\w", piece)) for piece in text.split())
+
+# %% mutant="tokens_per_word" why="looks at the ends of a word alone"
+# - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
+# + words += sum(any(map(str.isalnum, piece[0] + piece[-1])) for piece in text.split())
+
+# %% mutant="tokens_per_word" why="white space of ASCII alone"
+# - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
+# + words += sum(any(map(str.isalnum, piece)) for piece in re.split(r"(?a:\s+)", text))
+
+# %% mutant="tokens_per_word" why="letters and decimal digits alone"
+# - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
+# + words += sum(any(c.isalpha() or c.isdecimal() for c in piece) for piece in text.split())
+
+# %% mutant="tokens_per_word" why="letters and digits, but no fractions"
+# - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
+# + words += sum(any(c.isalpha() or c.isdigit() for c in piece) for piece in text.split())
 
 # %% mutant="tokens_per_word" why="Latin letters alone"
 # - words += sum(any(map(str.isalnum, piece)) for piece in text.split())
@@ -771,8 +817,9 @@ plots.show(
 class TextCNN(nn.Module):
     """Word numbers (n, t), filled up with 0 at the end, t >= 0 -> logits (n, classes).
 
-    One nn.Embedding(vocabulary, dim), for each of the widths an nn.Conv1d with so many filters,
-    in their order, and one nn.Linear. Their names are yours.
+    One nn.Embedding(vocabulary, dim), for each of the widths (equal ones too) an nn.Conv1d with so
+    many filters, in their order, and one nn.Linear, all made in __init__. Their names are yours,
+    and so is whether you call them or take their weights.
     """
 
     def __init__(
@@ -857,37 +904,76 @@ def texts_of(*lengths, padding=0):
     return torch.from_numpy(ids)
 
 
-torch.manual_seed(int(rng.integers(10**6)))
-own = {"dim": 5, "filters": 4, "dropout": 0.3}
-for options, lengths, padding, why in [
-    ({}, (6, 6, 6), 0, "have the sizes, the widths and the dropout of the signature as defaults"),
-    ({**own, "widths": (2,)}, (4, 7), 0, "slide filters over words and take the maximum"),
-    ({**own, "widths": (1,)}, (5, 2, 1), 0, "leave padding out of the maximum"),
-    ({**own, "widths": (3,)}, (7, 3, 4), 2, "leave out windows that reach into the padding"),
-    ({**own, "widths": (4,)}, (2, 1, 3), 0, "give a short text one window, filled up with zeros"),
-    ({**own, "widths": (4,)}, (2, 9, 1), 3, "give a short text one window beside long ones, too"),
-    ({**own, "widths": (2, 3)}, (0, 5), 0, "give an empty text one window of zeros"),
-    ({**own, "widths": (2, 3)}, (0, 0), 0, "take a batch without a single word"),
-    ({**own, "widths": (3, 1, 2)}, (4, 6), 1, "join the maxima in the order of widths"),
-    ({**own, "widths": (1, 2), "classes": 5}, (4, 6), 1, "give a logit for each class"),
-    ({**own, "dropout": 0.9}, (4, 6, 5), 1, "drop so large a share of the maxima"),
-    ({**own, "dropout": 0.0}, (4, 6, 5), 1, "drop nothing where dropout is 0"),
-]:
-    ids = texts_of(*lengths, padding=padding)
-    call = f"TextCNN(20, {options}) on texts of {lengths} words and {padding} more of padding"
-    judged = TextCNN(20, **options)
-    state = check.parameters_of(judged, call)
+def judge_cnn(why, lengths, padding, *sizes, row0=False, drops=None, **options):
+    """A TextCNN with drawn weights is the slow one: its layers, then the logits, then training."""
+    call = f"TextCNN{(20, *sizes)}, {options}, texts of {lengths} words and {padding} of padding"
+    judged = week06.layers_first(TextCNN, 20, *sizes, **options).eval()
+    slow = SlowTextCNN(20, *sizes, **options).eval()
+    state, wanted = (check.parameters_of(network, call) for network in (judged, slow))
+    text = "have an nn.Embedding, an nn.Conv1d for each of the widths, in order, and an nn.Linear"
+    shapes = [sorted((v.shape for v in d.values()), key=str) for d in (state, wanted)]
+    check.equal(*shapes, f"the shapes of weights of {call}", why=f"{text}, of the sizes asked for")
+    shapes = [[v.shape for v in d.values() if v.ndim == 3] for d in (state, wanted)]
+    check.equal(*shapes, f"the shapes of filters of {call}", why=f"{text}, of the sizes asked for")
     for value in state.values():
         if value.ndim == 1:
             value[:] = rng.uniform(0.3, 1.3, value.shape)  # biases alone would win the maximum
+        elif len(value) == 20:
+            value[:] = rng.normal(size=value.shape)
+            value[0] *= 3 * row0
     judged.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    check.same_network(judged, SlowTextCNN(20, **options), ids, call=call, why=why)
-lengths = [int(n) for n in rng.integers(0, 9, size=6)]
-for padding in (0, 4):
+
+    def names(d):
+        """The weights and biases of the embedding, the filters in their order and the last layer."""
+        heads = [name[: name.rfind(".") + 1] for name in d if d[name].ndim > 1]
+        heads.sort(key=lambda h: (d[h + "weight"].ndim == 2, h + "bias" in d))
+        heads = heads[-2:-1] + heads[:-2] + heads[-1:]
+        return [h + end for h in heads for end in ("weight", "bias") if h + end in d]
+
+    pairs = zip(names(wanted), names(state), strict=True)
+    slow.load_state_dict({theirs: torch.from_numpy(state[ours]) for theirs, ours in pairs})
     ids = texts_of(*lengths, padding=padding)
-    judged, slow = TextCNN(20, 6, 3, (4, 2), 3, 0.4), SlowTextCNN(20, 6, 3, (4, 2), 3, 0.4)
-    call = f"TextCNN(20, 6, 3, (4, 2), 3, 0.4) on texts of {lengths} words"
-    check.same_network(judged, slow, ids, call=call, why="do all of this together")
+    want = check.answer(slow.forward, ids, call="the slow one")
+    got = check.answer(judged.forward, ids, call=f"{call}, eval mode")
+    check.close(got, want, f"{call}, eval mode", rtol=1e-3, atol=1e-4, why=why)
+    if drops is None:
+        got = check.answer(judged.train().forward, ids, call=f"{call}, training mode")
+        text = "drop nothing where dropout is 0, in training mode neither"
+        check.close(got, want, f"{call}, training mode", rtol=1e-3, atol=1e-4, why=text)
+    text = drops or "let the gradients through to all weights"
+    check.same_network(judged, slow, ids, call=call, why=text)
+
+
+torch.manual_seed(int(rng.integers(10**6)))
+own = {"dim": 5, "filters": 4, "dropout": 0.0}
+for options, lengths, padding, why in [
+    ({"widths": (2,)}, (4, 7), 0, "slide filters over words and take the maximum"),
+    ({"widths": (1,)}, (5, 2, 1), 0, "leave padding out of the maximum"),
+    ({"widths": (3,)}, (7, 3, 4), 2, "leave out windows that reach into the padding"),
+    ({"widths": (4,)}, (2, 1, 3), 0, "give a short text one window, filled up with zeros"),
+    ({"widths": (4,)}, (2, 9, 1), 3, "give a short text one window beside long ones, too"),
+    ({"widths": (3,)}, (1,), 0, "fill up with zeros at the end, where no text has words enough"),
+    ({"widths": (2, 3)}, (0, 5), 0, "give an empty text one window of zeros"),
+    ({"widths": (2, 3)}, (0, 0), 0, "take a batch without a single word"),
+    ({"widths": (3, 1, 2)}, (4, 6), 1, "join the maxima in the order of widths"),
+    ({"widths": (2, 2)}, (4, 6), 1, "have filters of their own for each of two equal widths"),
+    ({"widths": (1, 2), "classes": 5}, (4, 6), 1, "give a logit for each class"),
+]:
+    judge_cnn(why, lengths, padding, **own, **options)
+why = "take zeros for the vectors of padding, whatever row 0 of the embedding holds"
+judge_cnn(why, (1, 4), 0, row0=True, **own, widths=(1, 2, 3))
+for share in (0.3, 0.9):
+    why, drops = "drop nothing in eval mode", "drop this share of the maxima, and nothing else"
+    judge_cnn(why, (4, 6, 5), 1, **(own | {"dropout": share}), drops=drops)
+why, drops = (
+    "have the defaults of the signature",
+    "drop half of the maxima where dropout is left out",
+)
+judge_cnn(why, (6, 6, 6), 0, drops=drops)
+lengths = tuple(int(n) for n in rng.integers(0, 9, size=6))
+for padding in (0, 4):
+    why = "do all of this together"
+    judge_cnn(why, lengths, padding, 6, 3, (4, 2), 3, 0.4, row0=True, drops=why)
 judged = TextCNN(20, 6, 3).double().eval()
 got = check.answer(judged.forward, texts_of(3, 5), call="TextCNN(20, 6, 3).double()")
 check.equal(
@@ -910,6 +996,31 @@ check.equal(
 # %% mutant="textcnn" why="short texts have no window"
 # - windows = (lengths - width + 1).clamp(min=1)
 # + windows = lengths - width + 1
+
+# %% mutant="textcnn" why="padding is what row 0 holds, which begins as zeros"
+# - self.embed = nn.Embedding(vocabulary, dim)
+# - nn.init.normal_(self.embed.weight, std=0.1)
+# + self.embed = nn.Embedding(vocabulary, dim, padding_idx=0)
+# - x = self.embed(ids) * there[..., None]
+# + x = self.embed(ids)
+
+# %% mutant="textcnn" why="a short batch stands in the middle of its zeros"
+# - x = F.pad(x.transpose(1, 2), (0, max(self.widths)))
+# + lacks = max(0, max(self.widths) - ids.shape[1])
+# + x = F.pad(x.transpose(1, 2), (lacks // 2, lacks - lacks // 2))
+
+# %% mutant="textcnn" why="equal widths share their filters"
+# - self.convs = nn.ModuleList(nn.Conv1d(dim, filters, w) for w in widths)
+# + own = {w: nn.Conv1d(dim, filters, w) for w in widths}
+# + self.convs = nn.ModuleList(own[w] for w in widths)
+
+# %% mutant="textcnn" why="no gradients for the embedding"
+# - x = self.embed(ids) * there[..., None]
+# + x = self.embed(ids).detach() * there[..., None]
+
+# %% mutant="textcnn" why="drops words as well"
+# - x = self.embed(ids) * there[..., None]
+# + x = F.dropout(self.embed(ids), self.dropout, self.training) * there[..., None]
 
 # %% mutant="textcnn" why="drops in eval mode, too"
 # - return self.out(F.dropout(torch.cat(maxima, 1), self.dropout, self.training))
@@ -968,6 +1079,30 @@ class TextCNN(nn.Module):
                 y[r, :, last:] = float("-inf")
             found.append(torch.relu(y.max(2).values))
         return self.head(torch.cat(found, dim=1))
+
+
+# %% alternative="textcnn" why="the weights of the layers, through functions"
+class TextCNN(nn.Module):
+    def __init__(self, vocabulary, dim=32, filters=48, widths=(1, 2, 3), classes=2, dropout=0.5):
+        super().__init__()
+        self.out = nn.Linear(filters * len(widths), classes)
+        self.convs = nn.ModuleList([nn.Conv1d(dim, filters, w) for w in widths])
+        self.embed = nn.Embedding(vocabulary, dim)
+        self.p = dropout
+
+    def forward(self, ids):
+        real = (ids != 0)[:, :, None]
+        x = F.embedding(ids, self.embed.weight).masked_fill(~real, 0)
+        found = []
+        for conv in self.convs:
+            w = conv.kernel_size[0]
+            windows = F.pad(x, (0, 0, 0, w)).unfold(1, w, 1)
+            y = torch.einsum("ntdw,fdw->nft", windows, conv.weight) + conv.bias[:, None]
+            count = (real.sum(1) - w + 1).clamp(min=1)
+            inside = torch.arange(y.shape[2]) < count
+            found.append((F.relu(y) * inside[:, None]).amax(2))
+        dropped = F.dropout(torch.cat(found, 1), self.p, self.training)
+        return F.linear(dropped, self.out.weight, self.out.bias)
 
 
 # %% [markdown]
@@ -1102,7 +1237,7 @@ plots.show(
 
 # %% [markdown]
 # ## 4. Measures that a majority can't fool
-# Three of four sentences in RuCoLA are acceptable to linguists. Who always says "acceptable" has 75 % accuracy and knows nothing. Two remedies: weigh the classes in training, and measure otherwise. [scikit-learn](glossary:scikit-learn) is the judge of all three tasks, and not used in them.
+# Three of four sentences in RuCoLA are acceptable to linguists. Whoever always says "acceptable" has 75 % accuracy and knows nothing. Two remedies: weigh the classes in training, and measure otherwise. In all three tasks your answers are compared with those of [scikit-learn](glossary:scikit-learn).
 #
 # **Class weights** make each class count alike: $\omega_c = n / (C\, n_c)$, for $n$ labels, $n_c$ of class $c$, and $C$ classes *that occur*; a class that doesn't gets 0.
 #
@@ -1110,7 +1245,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 4. Меры, которых не обманет большинство
-# Три предложения из четырёх в RuCoLA лингвисты считают допустимыми. Кто всегда говорит «допустимо», получает 75 % верных ответов и не знает ничего. Помогают две вещи: взвесить классы при обучении и мерить иначе. Судья всех трёх задач — [scikit-learn](glossary:scikit-learn), но в самих решениях он не используется.
+# Три предложения из четырёх в RuCoLA лингвисты считают допустимыми. Кто всегда говорит «допустимо», получает 75 % верных ответов и не знает ничего. Помогают две вещи: взвесить классы при обучении и мерить иначе. Ответы во всех трёх задачах сверяются со [scikit-learn](glossary:scikit-learn).
 #
 # **Веса классов** дают каждому классу равный голос: $\omega_c = n / (C\, n_c)$, где меток $n$, из них класса $c$ — $n_c$, а $C$ — число классов, *которые встречаются*; остальные получают 0.
 #
@@ -1119,9 +1254,11 @@ plots.show(
 
 # %% solution="class_weights"
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """The weight of each class. labels: (n,) whole numbers from 0 to classes - 1 -> (classes,).
+    """The weight of each class. labels: an array (n,) of whole numbers from 0 to classes - 1.
 
-    class_weights([0, 0, 0, 2], 3) -> [4 / (2 * 3), 0, 4 / (2 * 1)]; zeros where n is 0.
+    -> (classes,), zeros where n is 0.
+
+    class_weights(np.array([0, 0, 0, 2]), 3) -> [4 / (2 * 3), 0, 4 / (2 * 1)]
     """
     ### BEGIN SOLUTION
     counts = np.bincount(np.asarray(labels, dtype=int), minlength=classes)
@@ -1209,21 +1346,21 @@ def class_weights(labels, classes):
 
 
 # %% [markdown]
-# **[Macro-F1](glossary:macro-f1).** For a class with $t$ true, $p$ predicted and $h$ hit examples, $F_1 = 2h / (t + p)$, the harmonic mean of precision and recall. The mean over the classes gives a rare one as much say as a frequent one. Classes that are neither true nor predicted anywhere don't take part; without any example the answer is 0.
+# **[Macro-F1](glossary:macro-f1).** For a class with $t$ true examples, $p$ predicted ones and $h$ that are both, $F_1 = 2h / (t + p)$, the harmonic mean of precision and recall. The mean over the classes gives a rare one as much say as a frequent one. Classes that are neither true nor predicted anywhere don't take part; without any example the answer is 0.
 #
 # {{task:macro_f1}}
 
 # %% [markdown] lang="ru"
-# **[Macro-F1](glossary:macro-f1).** Для класса, где $t$ примеров верных, $p$ предсказанных и $h$ угаданных, $F_1 = 2h / (t + p)$ — гармоническое среднее точности (precision) и полноты (recall). Среднее по классам даёт редкому столько же голоса, сколько частому. Классы, которых нет ни среди верных, ни среди предсказанных, не участвуют; если примеров нет вовсе, ответ 0.
+# **[Macro-F1](glossary:macro-f1).** Пусть $t$ примеров этого класса, $p$ отнесено к нему, из них $h$ — правильно; тогда $F_1 = 2h / (t + p)$ — гармоническое среднее точности (precision) и полноты (recall). Среднее по классам даёт редкому столько же голоса, сколько частому. Классы, которых нет ни среди верных ответов, ни среди предсказанных, не участвуют; если примеров нет вовсе, ответ 0.
 #
 # {{task:macro_f1}}
 
 
 # %% solution="macro_f1"
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """The mean F1 over classes. truth, predicted: (n,) whole numbers, negative ones too.
+    """The mean F1 over classes. truth, predicted: arrays (n,) of whole numbers, negative too.
 
-    macro_f1([0, 0, 0, 7], [0, 0, 7, 7]) -> (4 / 5 + 2 / 3) / 2
+    macro_f1(np.array([0, 0, 0, 7]), np.array([0, 0, 7, 7])) -> (4 / 5 + 2 / 3) / 2
     """
     ### BEGIN SOLUTION
     scores = []
@@ -1267,6 +1404,7 @@ for truth, predicted, why in [
     ([-1, 3, 3, -1, 3], [3, 3, 3, -1, -1], "take any whole numbers"),
     ([0, 0, 1, 1, 1], [0, 1, 1, 1, 1], "take the harmonic mean of precision and recall"),
     ([2, 0, 1, 2, 2, 2, 2], [2, 1, 1, 2, 2, 2, 0], "give each class the same weight"),
+    ([0, 256, -1], [256, 0, 255], "tell large and negative numbers apart"),
 ]:
     truth, predicted = np.array(truth, dtype=int), np.array(predicted, dtype=int)
     call = f"macro_f1({truth.tolist()}, {predicted.tolist()})"
@@ -1289,6 +1427,11 @@ for classes in (2, 5):
 # %% mutant="macro_f1" why="all numbers up to the largest are classes"
 # - for c in np.union1d(truth, predicted):
 # + for c in range(max([*truth, *predicted], default=-1) + 1):
+
+# %% mutant="macro_f1" why="numbers as bytes"
+# - for c in np.union1d(truth, predicted):
+# + truth, predicted = truth.astype(np.int8), predicted.astype(np.int8)
+# + for c in np.union1d(truth, predicted):
 
 # %% mutant="macro_f1" why="recall in the place of F1"
 # - scores.append(2 * hits / (np.sum(truth == c) + np.sum(predicted == c)))
@@ -1326,21 +1469,21 @@ def macro_f1(truth, predicted):
 
 
 # %% [markdown]
-# **PR-AUC.** A model that gives scores can be cut at any threshold. With the threshold falling over the *different* scores $s_1 > s_2 > \dots$, $P_i$ is the precision among all examples with a score of at least $s_i$, $R_i$ their recall, $R_0 = 0$, and the area under the curve of precision against recall is $\sum_i (R_i - R_{i-1}) P_i$ (average precision). Examples with equal scores come in together, else the order of the rows would give points. Chance has the share of positives. Without positives the answer is 0.
+# **PR-AUC.** A model that gives scores can be cut at any threshold. With the threshold falling over the *different* scores $s_1 > s_2 > \dots$, $P_i$ is the precision among all examples with a score of at least $s_i$, $R_i$ their recall, $R_0 = 0$, and the area under the curve of precision against recall is $\sum_i (R_i - R_{i-1}) P_i$ (average precision). Examples with equal scores come in together, else the order of the rows would give points. Scores by chance have about the share of positives. Without positives the answer is 0.
 #
 # {{task:pr_auc}}
 
 # %% [markdown] lang="ru"
-# **PR-AUC.** Модель, которая выдаёт оценки, можно разрезать по любому порогу. Пусть порог спускается по *различным* оценкам $s_1 > s_2 > \dots$; $P_i$ — точность среди всех примеров с оценкой не ниже $s_i$, $R_i$ — их полнота, $R_0 = 0$. Площадь под кривой «точность от полноты» — $\sum_i (R_i - R_{i-1}) P_i$ (average precision). Примеры с равными оценками входят вместе, иначе баллы давал бы порядок строк. У случайных оценок площадь равна доле положительных. Если положительных нет, ответ 0.
+# **PR-AUC.** Модель, которая выдаёт оценки, можно разрезать по любому порогу. Пусть порог спускается по *различным* оценкам $s_1 > s_2 > \dots$; $P_i$ — точность среди всех примеров с оценкой не ниже $s_i$, $R_i$ — их полнота, $R_0 = 0$. Площадь под кривой «точность от полноты» — $\sum_i (R_i - R_{i-1}) P_i$ (average precision). Примеры с равными оценками входят вместе, иначе баллы давал бы порядок строк. У случайных оценок площадь примерно равна доле положительных. Если положительных нет, ответ 0.
 #
 # {{task:pr_auc}}
 
 
 # %% solution="pr_auc"
 def pr_auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision. positive: (n,) of True and False, or 1 and 0. scores: (n,) numbers.
+    """Average precision. Two arrays (n,): positive of True and False, or 1 and 0; scores of numbers.
 
-    pr_auc([True, False, True], [0.9, 0.4, 0.4]) -> 1/2 * 1 + 1/2 * 2/3
+    pr_auc(np.array([True, False, True]), np.array([0.9, 0.4, 0.4])) -> 1/2 * 1 + 1/2 * 2/3
     """
     ### BEGIN SOLUTION
     positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
@@ -1391,6 +1534,8 @@ for positive, scores, why in [
     ([1, 0, 1, 0, 0], [-5.0, -9.0, -7.5, -6.0, -8.0], "take scores of any size"),
     ([1, 0, 1], [1e-12, 2e-12, 3e-12], "tell scores apart, however near they are"),
     ([1, 0, 1, 0], [3, 1, 2, 250], "take scores that are whole numbers"),
+    ([0, 1], [50.0, 60.0], "tell large scores apart"),
+    ([0, 1], [1 - 1e-9, 1.0], "tell scores apart in float64"),
 ]:
     positive = np.array(positive, dtype=int)
     for kind in (bool, int):
@@ -1444,6 +1589,14 @@ for n in (7, 40):
 # - positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
 # + positive, scores = np.asarray(positive, dtype=bool), np.round(np.asarray(scores, dtype=float), 9)
 
+# %% mutant="pr_auc" why="squeezes the scores into probabilities"
+# - positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
+# + positive, scores = np.asarray(positive, dtype=bool), 1 / (1 + np.exp(-np.asarray(scores, dtype=float)))
+
+# %% mutant="pr_auc" why="scores in float32"
+# - positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
+# + positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float32)
+
 # %% mutant="pr_auc" why="the mean precision of all thresholds"
 # - return float(area)
 # + each = [positive[scores >= t].mean() for t in np.unique(scores)]
@@ -1466,7 +1619,7 @@ def pr_auc(positive, scores):
 # Three judges of Russian sentences: one that always says "acceptable", and logistic regression on pieces of words, with and without your weights. The rare class, "unacceptable", is the positive one.
 
 # %% [markdown] lang="ru"
-# Три судьи русских предложений: тот, что всегда говорит «допустимо», и логистическая регрессия на кусках слов — с вашими весами и без. Положительный класс — редкий, «недопустимо».
+# Три судьи русских предложений: тот, что всегда говорит «допустимо», и логистическая регрессия на буквенных $n$-граммах — с вашими весами и без. Положительный класс — редкий, «недопустимо».
 
 # %%
 weights = class_weights(rucola.y_train, 2)
@@ -1504,7 +1657,7 @@ plots.show(
 # Accuracy prefers the judge that knows nothing. Weights move the *threshold*, so macro-F1 rises; the order of the sentences, and with it the area, hardly changes. And the area is honest: better than chance, and far from 1. Pieces of words know little about grammar; that task waits for models that read the whole sentence.
 
 # %% [markdown] lang="ru"
-# Доля верных ответов предпочитает судью, который не знает ничего. Веса сдвигают *порог*, поэтому растёт macro-F1; порядок предложений, а с ним и площадь, почти не меняется. И площадь честна: лучше случайной, но до 1 далеко. Куски слов мало знают о грамматике; эта задача ждёт моделей, которые читают предложение целиком.
+# Доля верных ответов предпочитает судью, который не знает ничего. Веса сдвигают *порог*, поэтому растёт macro-F1; порядок предложений, а с ним и площадь, почти не меняется. И площадь честна: лучше случайной, но до 1 далеко. Буквенные $n$-граммы мало знают о грамматике; эта задача ждёт моделей, которые читают предложение целиком.
 
 # %% [markdown]
 # ## 5. Search by words: BM25
@@ -1705,7 +1858,7 @@ for query in ("haunted house", "spielberg shark", "kung fu fight"):
 
 # %% [markdown]
 # ## 6. Search by vectors: less work for almost the same answer
-# Ask for *scary film*, and BM25 does not find *frightening movie*. **Dense** search compares vectors, and near ones need not share a word. Here a sentence's vector comes from tf-idf and truncated SVD, and is as long as 1. Comparing a query with all $N$ vectors is exact, and too slow for a billion. Two indexes look at a part of them.
+# Ask for *scary film*, and BM25 does not find *frightening movie*. **Dense** search compares vectors, and near ones need not share a word. Here a sentence's vector comes from tf-idf and truncated SVD, and has length 1. Comparing a query with all $N$ vectors is exact, and too slow for a billion. Two indexes look at a part of them.
 #
 # **[Inverted file](glossary:inverted-file) (IVF).** k-means sorts the vectors into cells; a query is compared with the centroids, then with the vectors of the `probes` cells whose centroids are nearest. Distances are Euclidean; of equally near centroids or vectors the smaller number comes first. Answer: the numbers of the $k$ nearest vectors that were met, nearest first (fewer, where fewer were met), and the **work**: how many distances were computed, those to the centroids included.
 #
@@ -1816,6 +1969,24 @@ whole = np.rint(vectors * 10).astype(np.int64)
 judge_ivf(
     "ivf_search of whole numbers", "take whole numbers", whole, centroids * 10, cells, query * 10
 )
+for why, places, middles, homes, asked, k, probes in [
+    ("give the smaller number first, whatever cells they lie in",
+     [[1.0], [-1.0]], [[3.0], [-2.0]], [0, 1], [0.0], 2, 2),
+    ("take the Euclidean distance to the centroids",
+     [[3.0, 1.0], [2.0, 3.0]], [[3.0, 0.0], [2.0, 2.0]], [0, 1], [0.0, 0.0], 1, 1),
+    ("look into the nearest cell, though it is empty",
+     [[0.0]], [[9.0], [1.0]], [0], [1.0], 1, 1),
+    ("leave the query's fractions where the vectors are whole numbers",
+     [[2], [3]], [[1], [9]], [0, 0], [2.6], 1, 1),
+]:  # fmt: skip
+    arguments = [np.array(value) for value in (places, middles, homes, asked)]
+    call = f"ivf_search({places}, {middles}, {homes}, {asked}, {k}, {probes})"
+    judge_ivf(call, why, *arguments, k=k, probes=probes)
+grid = np.stack(np.divmod(np.arange(40), 8), axis=1) - np.array([2.0, 3.0])
+why = "take the smaller number of equally near centroids, of many too"
+for probes in (6, 11, 12):
+    call = f"ivf_search with 40 centroids on a grid, probes={probes}"
+    judge_ivf(call, why, grid + 0.25, grid, np.arange(40), np.zeros(2), k=12, probes=probes)
 for n, d, c in ((30, 3, 5), (60, 6, 9)):
     vectors, centroids, query = rng.normal(size=(n, d)), rng.normal(size=(c, d)), rng.normal(size=d)
     cells, probes, k = rng.integers(0, c, size=n), int(rng.integers(2, 5)), int(rng.integers(2, 9))
@@ -1847,6 +2018,34 @@ for n, d, c in ((30, 3, 5), (60, 6, 9)):
 # - distances = ((vectors[met] - query) ** 2).sum(1)
 # + distances = -(vectors[met] @ query)
 
+# %% mutant="ivf_search" why="equally near vectors in the order of their cells"
+# - nearest = met[np.argsort(distances, kind="stable")[:k]]
+# + rank = {int(cell): place for place, cell in enumerate(order)}
+# + places = np.array([rank[int(cell)] for cell in cells[met]], dtype=int)
+# + nearest = met[np.lexsort((met, places, distances))[:k]]
+
+# %% mutant="ivf_search" why="the sum of absolute differences for the centroids"
+# - order = np.argsort(((centroids - query) ** 2).sum(1), kind="stable")
+# + order = np.argsort(np.abs(centroids - query).sum(1), kind="stable")
+
+# %% mutant="ivf_search" why="equally near centroids in any order"
+# - order = np.argsort(((centroids - query) ** 2).sum(1), kind="stable")
+# + far = ((centroids - query) ** 2).sum(1)
+# + order = np.lexsort((-np.arange(len(far)), far))
+
+# %% mutant="ivf_search" why="a partition of the centroids"
+# - order = np.argsort(((centroids - query) ** 2).sum(1), kind="stable")
+# + far = ((centroids - query) ** 2).sum(1)
+# + order = np.argpartition(far, min(probes, len(far)) - 1)
+
+# %% mutant="ivf_search" why="empty cells are passed over"
+# - met = np.flatnonzero(np.isin(cells, order[:probes]))
+# + met = np.flatnonzero(np.isin(cells, order[np.isin(order, cells)][:probes]))
+
+# %% mutant="ivf_search" why="the query in the vectors' kind of numbers"
+# - distances = ((vectors[met] - query) ** 2).sum(1)
+# + distances = ((vectors[met] - query.astype(vectors.dtype)) ** 2).sum(1)
+
 # %% mutant="ivf_search" why="brute force"
 # - met = np.flatnonzero(np.isin(cells, order[:probes]))
 # + met = np.arange(len(vectors))
@@ -1870,7 +2069,7 @@ def ivf_search(vectors, centroids, cells, query, k=10, probes=1):
 # {{task:lsh_search}}
 
 # %% [markdown] lang="ru"
-# **[Локально-чувствительное хеширование](glossary:locality-sensitive-hashing) (LSH).** Без всякого обучения: случайные плоскости через начало координат режут пространство, и код вектора говорит, по какую сторону каждой он лежит. Два вектора под углом $\theta$ лежат по одну сторону плоскости с вероятностью $1 - \theta/\pi$ (Charikar, 2002). При $h$ плоскостях в коде $h$ бит, бит $j$ стоит $2^j$: он равен 1, если $x \cdot p_j \ge 0$. Одна таблица кодов легко упускает близкий вектор, поэтому таблиц несколько, у каждой свои плоскости. Запрос встречает те векторы, у которых код совпал **хотя бы в одной** таблице, каждый считается один раз. Работа: произведение с каждой плоскостью каждой таблицы и расстояние до каждого встреченного вектора.
+# **[Локально-чувствительное хеширование](glossary:locality-sensitive-hashing) (LSH).** Без всякого обучения: случайные плоскости через начало координат режут пространство, и код вектора говорит, по какую сторону каждой он лежит. Два вектора под углом $\theta$ лежат по одну сторону плоскости с вероятностью $1 - \theta/\pi$ (Charikar, 2002). При $h$ плоскостях в коде $h$ бит, бит $j$ стоит $2^j$: он равен 1, если $x \cdot p_j \ge 0$. Одна таблица кодов легко упускает близкий вектор, поэтому таблиц несколько, у каждой свои плоскости. Для запроса просматриваются те векторы, у которых код совпал с его кодом **хотя бы в одной** таблице, каждый считается один раз. Работа: произведение с каждой плоскостью каждой таблицы и расстояние до каждого просмотренного вектора.
 #
 # {{task:lsh_search}}
 
@@ -1879,7 +2078,7 @@ def ivf_search(vectors, centroids, cells, query, k=10, probes=1):
 def lsh_codes(vectors: np.ndarray, planes: np.ndarray) -> np.ndarray:
     """The code of each vector in each table, whole numbers.
 
-    vectors: (n, d), planes: (tables, h, d), h <= 30 -> (n, tables).
+    Arrays: vectors (n, d), planes (tables, h, d), h <= 30 -> (n, tables).
     lsh_codes([[2, -3]], [[[1, 0], [0, 1], [0, -1]]]) -> [[1 + 4]]
     """
     ### BEGIN SOLUTION
@@ -1990,6 +2189,21 @@ judge_lsh("lsh_search with codes of their own", why, vectors, three, query, code
 why = "give nothing where no code is shared"
 judge_lsh("lsh_search that meets nothing", why, vectors, three, query, codes=np.full((60, 3), 99))
 judge_lsh("lsh_search of long vectors", "take the Euclidean distance", 5 * vectors, one, query, k=7)
+for why, places, sides, asked in [
+    ("give the smaller number first, whatever table they were met in",
+     [[1, -1], [-1, 1], [3, 3]], [[[0, 1]], [[1, 0]]], [0.5, 0.5]),
+    ("make the query's bit 1 on the plane itself, too",
+     [[0, 2], [-1, 0]], [[[1, 0]]], [0, 1]),
+]:  # fmt: skip
+    places, sides, asked = (np.array(value, dtype=float) for value in (places, sides, asked))
+    call = f"lsh_search({places.tolist()}, ..., {sides.tolist()}, {asked.tolist()})"
+    judge_lsh(call, why, places, sides, asked)
+grid = np.stack(np.divmod(np.arange(60), 10), axis=1) - np.array([3.0, 4.0])
+why = "give the smaller number first, of many too"
+everyone = np.ones((60, 1), dtype=int)
+for k in (10, 30):
+    call = f"lsh_search of 60 vectors on a grid, k={k}"
+    judge_lsh(call, why, grid, np.array([[[1.0, 0.0]]]), np.zeros(2), codes=everyone, k=k)
 for _ in range(3):
     tables, h, d = (int(v) for v in rng.integers(2, 6, size=3))
     vectors, planes, query = (
@@ -2032,6 +2246,20 @@ for _ in range(3):
 # %% mutant="lsh_search" why="codes of any table"
 # - met = np.flatnonzero((codes == lsh_codes(query[None], planes)).any(1))
 # + met = np.flatnonzero(np.isin(codes, lsh_codes(query[None], planes)).any(1))
+
+# %% mutant="lsh_search" why="equally near vectors in the order of the tables"
+# - met = np.flatnonzero((codes == lsh_codes(query[None], planes)).any(1))
+# + shared = (codes == lsh_codes(query[None], planes)).T
+# + met = np.array(list(dict.fromkeys(int(i) for _, i in np.argwhere(shared))), dtype=int)
+
+# %% mutant="lsh_search" why="equally near vectors in any order"
+# - nearest = met[np.argsort(distances, kind="stable")[:k]]
+# + nearest = met[np.lexsort((-met, distances))[:k]]
+
+# %% mutant="lsh_search" why="the query's code without the plane itself"
+# - met = np.flatnonzero((codes == lsh_codes(query[None], planes)).any(1))
+# + own = (np.einsum("d,thd->th", query, planes) > 0) @ (1 << np.arange(planes.shape[1]))
+# + met = np.flatnonzero((codes == own).any(1))
 
 # %% mutant="lsh_search" why="in the order of their numbers"
 # - nearest = met[np.argsort(distances, kind="stable")[:k]]
@@ -2137,7 +2365,7 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 
 # %% [markdown]
 # ## 7. The exam: your own reader
-# Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on nine tenths of 8,162 sentences, validates on the rest and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, on these 1,500, three seeds each: the more frequent class 51 %, the TextCNN of section 3 between 72 and 74 %, a mean of words' vectors 75 %, and logistic regression on words, which you would do well to fear, 77 to 78 %.
+# Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on nine tenths of 8,162 sentences, validates on the rest and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, on these 1,500, three seeds each: the more frequent class 51 %, the TextCNN of section 3 between 72 and 74 %, a mean of words' vectors 75 % (both are best after a few epochs, about three; then they learn by heart), and logistic regression on words, which is hard to beat, 77 to 78 %.
 #
 # - Your `TextCNN` in `Reads` is a start, a mean of the words' vectors another one. How many epochs are worth their time is yours to choose, too: watch the validation.
 # - `forward` takes any texts: empty ones, of any length, of any alphabet; the logits of a text don't depend on its neighbours.
@@ -2146,8 +2374,8 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 # {{task:reader}}
 
 # %% [markdown] lang="ru"
-# ## 7. Экзамен: ваш собственный читатель
-# За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на девяти десятых из 8162 предложений, проверит на остальных и сохранит `model.safetensors`. Потом её спросят о 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: более частый класс — 51 %, TextCNN из раздела 3 — от 72 до 74 %, среднее векторов слов — 75 %, а логистическая регрессия на словах, которой стоит опасаться, — 77–78 %.
+# ## 7. Экзамен: ваша собственная сеть-читатель
+# За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на девяти десятых из 8162 предложений, проверит на остальных и сохранит `model.safetensors`. Потом её проверят на 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: более частый класс — 51 %, TextCNN из раздела 3 — от 72 до 74 %, среднее векторов слов — 75 % (обе сети лучше всего после нескольких эпох, примерно трёх; дальше они заучивают наизусть), а логистическая регрессия на словах, обойти которую трудно, — 77–78 %.
 #
 # - Начать можно с вашей `TextCNN` внутри `Reads` или со среднего векторов слов. Сколько эпох стоят своего времени, тоже решаете вы: следите за валидацией.
 # - `forward` принимает любые тексты: пустые, любой длины, на любом алфавите; логиты текста не зависят от соседей.
@@ -2160,7 +2388,7 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 def reader() -> nn.Module:
     """A new, untrained network: a list of n texts -> logits (n, 2), negative and positive.
 
-    Its numbers lie on the CPU or on a GPU; the texts' numbers go to where its weights are.
+    Its weights lie on the CPU or on a GPU; the texts' numbers go to where the weights are.
     """
     ### BEGIN SOLUTION
 
@@ -2293,7 +2521,7 @@ plots.show(
 # **What to take along.** Whoever chooses the tokenizer's texts decides what a language costs. Padding is a number like any other unless you mask it. A measure is chosen for the question: with rare classes accuracy answers another one. An index trades recall for work, and the curve says how much. And before a network, try words and a linear model: here it wins.
 
 # %% [markdown] lang="ru"
-# **Что запомнить.** Кто выбирает тексты для токенизатора, тот решает, сколько стоит язык. Дополнение — такое же число, как другие, пока вы не закрыли его маской. Мера выбирается под вопрос: при редких классах доля верных ответов отвечает на другой. Индекс меняет полноту на работу, а кривая говорит, по какому курсу. И прежде чем брать сеть, попробуйте слова и линейную модель: здесь она побеждает.
+# **Что запомнить.** Кто выбирает тексты для токенизатора, тот решает, сколько стоит язык. Дополнение — такое же число, как другие, пока вы не закрыли его маской. Мера выбирается под вопрос: при редких классах доля верных ответов отвечает на другой. Индекс экономит работу ценой полноты, а кривая говорит, какой именно. И прежде чем брать сеть, попробуйте слова и линейную модель: здесь она побеждает.
 
 # %% [markdown]
 # **Sources**
