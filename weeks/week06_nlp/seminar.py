@@ -1686,15 +1686,14 @@ close = np.array([[1, 1.1e-4], [1, 1e-4], [1, 1.2e-4]])
 call = "nearest of rows whose cosines differ by 1e-9"
 found = check.answer(nearest, np.array([1.0, 0.0]), close, k=3, call=call)
 check.equal(found, np.array([1, 0, 2]), call, why="compute in float64, and not round")
-large = np.array([[300, 1], [1, 300], [200, 200]], dtype=np.int16)
+large = np.array([[300, 1], [1, 300], [100, 101]], dtype=np.int16)
 call = "nearest of rows of int16"
 found = check.answer(nearest, np.array([250, 240], dtype=np.int16), large, k=3, call=call)
 check.equal(found, np.array([2, 0, 1]), call, why="bear products beyond the rows' own type")
 call = "nearest, exclude an iterator"
-used_up = nearest(np.array([1.0, 0.0]), ties, k=2, exclude=iter([1, 4]))
-used_up = check.array(used_up, call)
-check.equal(used_up, np.array([2, 0]), call, why="take any iterable")
-check.that(used_up.dtype.kind in "iu", "give whole numbers, which can be used as rows")
+found = check.array(nearest(np.array([1.0, 0.0]), ties, k=2, exclude=iter([1, 4])), call)
+check.equal(found, np.array([2, 0]), call, why="take any iterable")
+check.that(found.dtype.kind in "iu", "give whole numbers, which can be used as rows")
 found = check.answer(nearest, query, table, exclude=range(9), call="nearest, all excluded")
 check.equal(np.asarray(found).shape, (0,), "shape of nearest, all rows excluded", why="be empty")
 ### END HIDDEN TESTS
