@@ -2193,7 +2193,7 @@ week05.asked(pgd, model, x, y, 0.1, call="pgd with a part in train mode")
 model.eval()
 
 x = torch.from_numpy(rng.uniform(0.3, 0.7, (2, 3, 20, 31)))
-x[:, :, :2] = 0.05
+x[:, :, 0], x[:, :, 1] = 0.05, 0.95
 watched = copy.deepcopy(model)
 seen = week05.watch(watched)
 call = "pgd(model, x, y, 0.2, steps=3, generator=g)"
@@ -2663,7 +2663,7 @@ check.close(
 
 # %% mutant="perturbation_curve" why="rounds a float product down"
 # - mixed = torch.where(rank < k * len(order) // steps, end, start)
-# + mixed = torch.where(rank < int(k / steps * len(order)), end, start)
+# + mixed = torch.where(rank < int(k / steps * x.shape[1] * x.shape[2]), end, start)
 
 # %% mutant="perturbation_curve" why="float32 from a list"
 # - return torch.stack(chances)
@@ -3082,6 +3082,9 @@ for steps in (0, 1, 10, 100):
     asked_for.append(len(counts))
     if steps == 0:
         check.close(found[0], chain, call, why="give start back")
+got = check.answer(transfer, valley, chain, call="transfer(a loss with a long way down, start)")
+why = "take 100 steps where nothing else is said"
+check.close(got, found[3], "transfer(a loss with a long way down, start)", rtol=1e-9, why=why)
 check.that(bool((found[1] != chain.numpy()).any()), "transfer(…, steps=1): take the step")
 call = "transfer(a loss with a long way down, start, steps) for 1, 10, 100 steps"
 check.that(
