@@ -10,7 +10,7 @@
 # Nine tasks, 8 points. The rules, once for all of them:
 #
 # - pictures are tensors of floats $(n, c, h, w)$, and `target` holds a class number for each; a network gives logits $(n, k)$, each picture by itself;
-# - results have the dtype of the pictures and need no graph;
+# - results have the dtype of the pictures; they may carry a graph or not;
 # - your functions leave their arguments as they were, and the network, too: parts, modes (don't choose train or eval yourself), hooks, `requires_grad`, and whatever was in the `.grad` of its parameters. Its parameters may be frozen, or not. Call it as `model(x)`.
 #
 # The checks that you see are public ones: passing them is no promise of full marks.
@@ -22,7 +22,7 @@
 # Девять задач, 8 баллов. Правила, общие для всех:
 #
 # - картинки — тензоры вещественных чисел $(n, c, h, w)$, в `target` номер класса для каждой; сеть даёт логиты $(n, k)$, каждую картинку она рассматривает отдельно;
-# - dtype результата такой же, как у картинок, граф результату не нужен;
+# - dtype результата такой же, как у картинок; есть ли у результата граф, неважно;
 # - ваши функции не меняют ни аргументы, ни сеть: её части, режимы (не выбирайте train или eval сами), хуки, `requires_grad` и то, что лежало в `.grad` её параметров. Параметры бывают и замороженными, и нет. Вызывайте сеть как `model(x)`.
 #
 # Видимые вам проверки — открытая часть: пройти их ещё не значит получить полный балл.
@@ -53,7 +53,7 @@ from practical_dl.weeks import week05
 seed_everything(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 settings = {
-    "small": {"side": 128, "judged": 3, "samples": 8, "steps": 16, "attacked": 12, "style": 100},
+    "small": {"side": 128, "judged": 2, "samples": 8, "steps": 16, "attacked": 12, "style": 100},
     "full": {"side": 224, "judged": 20, "samples": 50, "steps": 64, "attacked": 60, "style": 400},
 }[profile]
 
@@ -93,6 +93,7 @@ def shown(x: torch.Tensor) -> np.ndarray:
 
 
 network = FromPixels(pretrained).to(device).eval().requires_grad_(False)
+network.to(memory_format=torch.channels_last)  # the same numbers, in a faster order
 names = class_names()
 DAISY = names.index("daisy")
 daisies = as_tensor(flowers.x_test[flowers.y_test == 0])
@@ -158,7 +159,7 @@ def smooth_grad(
     """The mean of `saliency` over noisy copies of each picture. (n, c, h, w) -> (n, h, w).
 
     sigma: deviation of the noise as a share of each picture's range. generator: where all noise is
-    from; None is torch's own.
+    from, on the CPU wherever the pictures are; None is torch's own.
     """
     ### BEGIN SOLUTION
     axes = (1, 2, 3)
@@ -210,8 +211,10 @@ for shape, why in [
     x = torch.from_numpy(rng.uniform(0, 1, shape))
     target = torch.from_numpy(rng.permutation(4)[: len(x)])
     want = slope_maps(model, x, target)
-    got = week05.asked(saliency, model, x, target, call=f"saliency(model, x {shape}, target)")
-    check.close(got, want, f"saliency(model, x {shape}, target)", rtol=1e-8, atol=1e-12, why=why)
+    call = f"saliency(model, x {shape}, target)"
+    got = week05.asked(saliency, model, x, target, call=call)
+    check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
+    check.close(got, want, call, rtol=1e-8, atol=1e-12, why=why)
 call = "saliency(a frozen model, x, target)"
 model.requires_grad_(False)
 got = week05.asked(saliency, model, x, target, call=call)
@@ -260,11 +263,14 @@ for options, count, sigma in [
     check.equal(len(copies), count, f"copies that the network sees in {call}", why=why)
     noise = (copies - big.numpy()) / (0.75 * sigma)
     room = 7 / np.sqrt(noise.size)
-    check.that(abs(noise.mean()) < room, f"{call}: have noise with the mean 0")
+    changed = bool((noise != 0).any((1, 2, 3)).all())
+    check.that(changed, f"{call}: have noise in every copy that the network sees")
+    check.that(abs(noise.mean()) < room * noise.std(), f"{call}: have noise with the mean 0")
+    fourth = (noise**4).mean() / (noise**2).mean() ** 2
+    check.that(abs(fourth - 3) < 10 * room, f"{call}: have normal noise, not clipped")
     check.that(
         abs(noise.std() - 1) < room, f"{call}: have noise of sigma times the picture's range"
     )
-    check.that(abs((noise**4).mean() - 3) < 10 * room, f"{call}: have normal noise, not clipped")
     if count > 1:
         pairs = (noise[1:] * noise[:-1]).mean()
         check.that(abs(pairs) < 2 * room, f"{call}: have other noise for each copy")
@@ -415,7 +421,7 @@ def smooth_grad(model, x, target, samples=16, sigma=0.15, generator=None):
 
 
 # %%
-few, few_targets = daisies[:3], daisy[:3]
+few, few_targets = daisies[:3], daisy[:3]  # used to the end of the notebook
 columns = {"saliency": saliency(network, few, few_targets)}
 for m in (4, 16):
     generator = torch.Generator().manual_seed(0)
@@ -460,7 +466,8 @@ def integrated_gradients(
 ) -> torch.Tensor:
     """What each number of x adds to the target's logit. x: (n, c, h, w) -> the same shape, signed.
 
-    baseline: any tensor that broadcasts to x; None is black, 0 everywhere. steps: m of the rule.
+    baseline: a tensor of x's dtype that broadcasts to x; None is black, 0 everywhere. steps: m of
+    the rule.
     """
     ### BEGIN SOLUTION
     start = torch.zeros_like(x) if baseline is None else baseline
@@ -514,8 +521,8 @@ def judge_ig(model, x, target, why, said="", **options):
     want = integral(model, x, target, options.get("baseline", 0.0), options.get("steps", 32))
     call = f"integrated_gradients(model, x {tuple(x.shape)}, target{said})"
     got = week05.asked(integrated_gradients, model, x, target, call=call, **options)
+    check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
     check.close(got, want, call, rtol=1e-7, atol=1e-11, why=why)
-    return got
 
 
 model = week05.tiny_network(rng, 3, 4)
@@ -541,6 +548,10 @@ judge_ig(model, one, target[:1], "need no gradients of the parameters", ", steps
 model.requires_grad_(True)
 model.top[1].weight.grad = torch.ones_like(model.top[1].weight)
 judge_ig(model, three, target, "not depend on what lies in .grad", ", steps=2", steps=2)
+model.features.train()
+call = "integrated_gradients(model, x, target) with a part in train mode"
+week05.asked(integrated_gradients, model, three, target, call=call, steps=2)
+model.eval()
 call = "integrated_gradients(model, x, target, baseline=x)"
 got = week05.asked(integrated_gradients, model, three, target, call=call, baseline=three)
 check.close(got, np.zeros(three.shape), call, why="give nothing to a picture that is the baseline")
@@ -608,6 +619,16 @@ check.that(got.dtype == np.float32, "integrated_gradients(model, x, target): hav
 # + scores.sum().backward()
 # + total += between.grad
 
+# %% mutant="integrated_gradients" why="always float32"
+# - return (x - start) * total / steps
+# + return ((x - start) * total / steps).float()
+
+# %% mutant="integrated_gradients" why="puts the network into eval mode, and leaves it so"
+# - total = torch.zeros_like(x)
+# + total = torch.zeros_like(x)
+# + if hasattr(model, "eval"):
+# +     model.eval()
+
 # %% mutant="integrated_gradients" why="white in place of black"
 # - start = torch.zeros_like(x) if baseline is None else baseline
 # + start = torch.ones_like(x) if baseline is None else baseline
@@ -636,11 +657,14 @@ def integrated_gradients(model, x, target, baseline=None, steps=32):
 # Сколько нужно шагов? Полнота отвечает, даже не зная истины: ошибка — то, чего недостаёт в сумме. Сравните свои средние точки с левыми и правыми концами тех же шагов. Обе оси логарифмические: прямая означает степень числа шагов.
 
 # %%
-fill = gaussian_blur(daisies, 31, 12.0)  # a blurred picture: colours without a flower
+fill = gaussian_blur(daisies, 31, 12.0)  # colours without a flower; used to the end of the notebook
 
 
 def incompleteness(model, x, start, target, steps: int, shift: float) -> float:
-    """The share of f(x) - f(start) that is missing from the sum. shift: moves the midpoints."""
+    """The share of f(x) - f(start) that is missing from the sum. shift: moves the midpoints.
+
+    When x and start move together, x - start stays, and so every point of the path moves alike.
+    """
     moved = shift / steps * (x - start)
     total = integrated_gradients(model, x + moved, target, start + moved, steps).sum()
     with torch.no_grad():
@@ -656,7 +680,7 @@ def smooth_example(x: torch.Tensor) -> torch.Tensor:
 one = torch.linspace(0.1, 0.9, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
 cases = {
     "a smooth function": (smooth_example, one, 0 * one, torch.tensor([0]), [2, 4, 8, 16, 32, 64]),
-    "the network": (network, daisies[:1], fill[:1], daisy[:1], [2, 4, 8, 16, 32]),
+    "the network": (network, daisies[:1], fill[:1], daisy[:1], [2, 8, 32]),
 }
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
 for ax, (name, (*case, numbers)) in zip(axes, cases.items(), strict=True):
@@ -664,7 +688,10 @@ for ax, (name, (*case, numbers)) in zip(axes, cases.items(), strict=True):
     for rule, shift in {"midpoints": 0.0, "left ends": -0.5, "right ends": 0.5}.items():
         values = [incompleteness(*case, m, shift) for m in numbers]
         drawn[rule] = (numbers, values)
-        print(f"{name}, {rule}:", *(f"{m} steps {v:.2%}" for m, v in zip(numbers, values, strict=True)))
+        print(
+            f"{name}, {rule}:",
+            *(f"{m} steps {v:.2%}" for m, v in zip(numbers, values, strict=True)),
+        )
     title = f"What is missing: {name}"
     plots.curves(drawn, title, "steps", "share of the difference", log_x=True, log_y=True, ax=ax)
     ax.minorticks_off()
@@ -687,7 +714,7 @@ plots.show(
 #
 # $$\text{ReLU, backward:}\quad g_{\text{in}} = g_{\text{out}} \cdot [x > 0], \qquad \text{guided:}\quad g_{\text{in}} = g_{\text{out}} \cdot [x > 0] \cdot [g_{\text{out}} > 0].$$
 #
-# You change no layer for that. A **hook** is a function that torch calls when something passes a module; `module.register_full_backward_hook(f)` calls `f(module, grad_input, grad_output)` on the way back and takes what `f` returns (a tuple) in place of `grad_input`. Put one on every `nn.ReLU` and `nn.ReLU6` in the network, and take yours off again **also when the network raises an error**: a forgotten hook falsifies every gradient of the notebook from there on. Hooks of others stay.
+# You change no layer for that. A **hook** is a function that torch calls when something passes a module; `module.register_full_backward_hook(f)` calls `f(module, grad_input, grad_output)` on the way back and takes what `f` returns (a tuple) in place of `grad_input`. Put one on every `nn.ReLU` and `nn.ReLU6` in the network, and take yours off again **also when the network raises an error**: a forgotten hook falsifies every gradient of the notebook from there on. Hooks of others stay. No activation of the network works in place.
 #
 # {{task:guided_backprop}}
 
@@ -697,7 +724,7 @@ plots.show(
 #
 # $$\text{ReLU, обратный проход:}\quad g_{\text{in}} = g_{\text{out}} \cdot [x > 0], \qquad \text{guided:}\quad g_{\text{in}} = g_{\text{out}} \cdot [x > 0] \cdot [g_{\text{out}} > 0].$$
 #
-# Слои для этого менять не нужно. **Хук** (hook) — функция, которую torch вызывает, когда через модуль что-то проходит; `module.register_full_backward_hook(f)` вызывает на обратном пути `f(module, grad_input, grad_output)` и берёт то, что вернула `f` (кортеж), вместо `grad_input`. Поставьте по хуку на каждый `nn.ReLU` и `nn.ReLU6` сети и снимите свои хуки, **даже если сеть вызвала ошибку**: забытый хук исказит все градиенты в ноутбуке после него. Чужие хуки остаются.
+# Слои для этого менять не нужно. **Хук** (hook) — функция, которую torch вызывает, когда через модуль что-то проходит; `module.register_full_backward_hook(f)` вызывает на обратном пути `f(module, grad_input, grad_output)` и берёт то, что вернула `f` (кортеж), вместо `grad_input`. Поставьте по хуку на каждый `nn.ReLU` и `nn.ReLU6` сети и снимите свои хуки, **даже если сеть вызвала ошибку**: забытый хук исказит все градиенты в ноутбуке после него. Чужие хуки остаются. Активации сети не работают на месте (`inplace`).
 #
 # {{task:guided_backprop}}
 
@@ -792,6 +819,7 @@ for six, scale, shape, why in [
     (want,) = torch.autograd.grad(score, leaf)
     call = f"guided_backprop(model, x {shape}, target){', with ReLU6' * six}"
     got = week05.asked(guided_backprop, model, x, target, call=call)
+    check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
     check.close(got, want, call, rtol=1e-7, atol=1e-11, why=why)
     model.requires_grad_(False)
     frozen = f"{call}, a frozen model"
@@ -799,8 +827,9 @@ for six, scale, shape, why in [
     check.close(got, want, frozen, rtol=1e-7, atol=1e-11, why="need no parameters' gradients")
     model.requires_grad_(True)
     model.features[0].weight.grad = torch.ones_like(model.features[0].weight)
-    again = check.plain(guided_backprop(model, x, target), call)
-    check.close(again, want, f"{call}, again", rtol=1e-7, atol=1e-11, why="do the same")
+    again = f"{call}, where a parameter has a gradient"
+    got = week05.asked(guided_backprop, model, x, target, call=again)
+    check.close(got, want, again, rtol=1e-7, atol=1e-11, why="not depend on what lies there")
 call = "guided_backprop(model, x, target) with a hook of somebody else"
 model.features[1].register_forward_hook(lambda *_: None)
 model.top[0].register_full_backward_hook(lambda *_: None)
@@ -838,6 +867,44 @@ got = week05.asked(guided_backprop, twice, x, target, call=call)
 check.close(got, want, call, rtol=1e-7, atol=1e-11, why="guide at both places")
 got = check.answer(guided_backprop, twice.float(), x.float(), target, call="guided_backprop")
 check.that(got.dtype == np.float32, "guided_backprop(model, x, target): have the dtype of x")
+
+
+class Around(nn.Module):
+    """A part of a class of its own, with a ReLU or another part inside."""
+
+    def __init__(self, before, act):
+        super().__init__()
+        self.before, self.act = before, act
+
+    def forward(self, x):
+        return x + self.act(self.before(x))
+
+
+def surrounded(act):
+    inner = Around(nn.Conv2d(3, 3, 1), act)
+    layers = nn.Conv2d(3, 3, 2), Around(nn.Conv2d(3, 3, 1), inner), nn.Conv2d(3, 4, 2)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+
+
+others = nn.Sequential(nn.Conv2d(3, 4, 2), nn.AvgPool2d(2), nn.Conv2d(4, 5, 1), nn.SiLU())
+others = nn.Sequential(others, nn.Conv2d(5, 5, 1), nn.LeakyReLU(0.2), nn.Conv2d(5, 4, 1))
+others = nn.Sequential(*others, nn.ReLU(), nn.Flatten(), nn.Linear(24, 6), nn.Linear(6, 4))
+own, by_hand = surrounded(nn.ReLU()), surrounded(GuidedPart(torch.inf))
+x, target = torch.from_numpy(rng.normal(size=(2, 3, 6, 8))), torch.tensor([3, 1])
+for net, made, name, why in [
+    (own, by_hand, "parts of classes of its own", "find every ReLU, however deep it lies"),
+    (others.double(), None, "pools and other activations", "guide at ReLU and ReLU6, nowhere else"),
+]:
+    for value in net.parameters():
+        value.data = torch.from_numpy(rng.normal(0, 0.5, tuple(value.shape)))
+    if made is not None:
+        made.load_state_dict(net.state_dict())
+    leaf = x.clone().requires_grad_()
+    score = (made or guided_copy(net))(leaf).gather(1, target[:, None]).sum()
+    (want,) = torch.autograd.grad(score, leaf)
+    call = f"guided_backprop(a network with {name}, x, target)"
+    got = week05.asked(guided_backprop, net, x, target, call=call)
+    check.close(got, want, call, rtol=1e-7, atol=1e-11, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="guided_backprop" why="leaves the hooks on"
@@ -872,6 +939,29 @@ check.that(got.dtype == np.float32, "guided_backprop(model, x, target): have the
 # %% mutant="guided_backprop" why="looks at the outermost parts only"
 # - for part in model.modules()
 # + for part in model.children()
+
+# %% mutant="guided_backprop" why="guides at every activation"
+# - kinds = (nn.ReLU, nn.ReLU6)
+# + kinds = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU)
+
+# %% mutant="guided_backprop" why="guides at pools, too"
+# - kinds = (nn.ReLU, nn.ReLU6)
+# + kinds = (nn.ReLU, nn.ReLU6, nn.AvgPool2d)
+
+# %% mutant="guided_backprop" why="looks inside of nn.Sequential only"
+# - for part in model.modules()
+# + for whole in model.modules()
+# + if type(whole) is nn.Sequential
+# + for part in whole
+
+# %% mutant="guided_backprop" why="always float32"
+# - return torch.autograd.grad(scores.sum(), x)[0]
+# + return torch.autograd.grad(scores.sum(), x)[0].float()
+
+# %% mutant="guided_backprop" why="clears the parameters' gradients"
+# - return torch.autograd.grad(scores.sum(), x)[0]
+# + model.zero_grad()
+# + return torch.autograd.grad(scores.sum(), x)[0]
 
 # %% mutant="guided_backprop" why="the absolute value in place of the positive part"
 # - part.register_full_backward_hook(lambda _, found, __: (found[0].clamp(min=0),))
@@ -935,6 +1025,8 @@ def guided_backprop(model, x, target):
 # По таким картам кажется, что сеть внимательно всматривалась. Зададим вопрос из статьи Adebayo et al. (2018): что тот же метод нарисует для сети, которая ничего не знает? У нашей те же самые веса, только **перемешанные** внутри каждого слоя.
 
 # %%
+# Weights, biases, and scales and shifts of the normalisations; their running means stay. `shuffled`
+# is used to the end of the notebook.
 shuffled, generator = copy.deepcopy(network), torch.Generator().manual_seed(0)
 for value in shuffled.parameters():
     order = torch.randperm(value.numel(), generator=generator).to(device)
@@ -954,26 +1046,26 @@ plots.show(
 )
 
 # %% [markdown]
-# The shuffled network has no idea what a daisy is, and still its maps are not blank; some of the guided ones even gather near the flower. In plain stacks of convolutions and ReLU, such as VGG, Adebayo et al. found it far worse: guided maps hardly change when the weights become random, since they restore edges of the picture. Our network's linear layers between the ReLUs soften that. So it is not enough to look, and not enough to believe a paper on another network: section 8 measures it.
+# The shuffled network has no idea what a daisy is, and still its maps are not blank; some of the guided ones even gather near the flower. In plain stacks of convolutions and ReLU, such as VGG, Adebayo et al. found it far worse: guided maps hardly change when the weights become random, since they restore edges of the picture. This week's seminar shows it on our network: if only its upper layers forget, the guided maps do not notice at all, while the gradients change at once. Nor do they depend on the class that you ask about. So it is not enough to look: section 8 measures it.
 #
 # ## 4. Grad-CAM: where, coarsely, but for this class
 # The last feature maps still know *where*, and already know *what*. Grad-CAM (Selvaraju et al., 2017) asks how much each map $A^k$ of a layer counts for class $t$: the **mean** of the logit's gradient over the map's places. Then it adds up the maps by these weights and keeps what speaks *for* the class:
 #
 # $$\alpha_k = \frac{1}{ab} \sum_{i, j} \frac{\partial f_t}{\partial A^k_{ij}}, \qquad L = \mathrm{ReLU}\Bigl(\sum_k \alpha_k A^k\Bigr).$$
 #
-# After ReLU $L$ is brought to the picture's size by bilinear interpolation: `F.interpolate(..., mode="bilinear", align_corners=False)`. No further scaling. The layer is given as a module of the network, whose output is $(n, k, a, b)$.
+# After ReLU $L$ is brought to the picture's size by bilinear interpolation: `F.interpolate(..., mode="bilinear", align_corners=False)`. No further scaling. The layer is given as a module of the network, whose output is $(n, k, a, b)$; no activation works in place. Take your hooks off again, also when the network raises an error.
 #
 # {{task:grad_cam}}
 
 # %% [markdown] lang="ru"
-# Перемешанная сеть не знает, что такое ромашка, но карты у неё не пустые, а некоторые guided-карты даже собираются у цветка. Для простых цепочек из свёрток и ReLU, таких как VGG, в статье Adebayo et al. всё гораздо хуже: guided-карты почти не меняются, когда веса становятся случайными, потому что восстанавливают края картинки. В нашей сети это смягчают линейные слои между ReLU. Значит, мало посмотреть и мало поверить статье о другой сети: в разделе 8 мы это измерим.
+# Перемешанная сеть не знает, что такое ромашка, но карты у неё не пустые, а некоторые guided-карты даже собираются у цветка. Для простых цепочек из свёрток и ReLU, таких как VGG, в статье Adebayo et al. всё гораздо хуже: guided-карты почти не меняются, когда веса становятся случайными, потому что восстанавливают контуры на картинке. Семинар этой недели показывает это и на нашей сети: если забывают лишь верхние слои, guided-карты вообще этого не замечают, а градиенты меняются сразу. Не зависят они и от того, про какой класс спросить. Значит, мало посмотреть: в разделе 8 мы это измерим.
 #
 # ## 4. Grad-CAM: грубо, зато где и для какого класса
 # Последние карты признаков ещё помнят, *где*, и уже знают, *что*. Grad-CAM (Selvaraju et al., 2017) спрашивает, насколько важна для класса $t$ каждая карта $A^k$ слоя: это **среднее** градиента логита по местам карты. Затем карты складывают с этими весами и оставляют то, что говорит *за* класс:
 #
 # $$\alpha_k = \frac{1}{ab} \sum_{i, j} \frac{\partial f_t}{\partial A^k_{ij}}, \qquad L = \mathrm{ReLU}\Bigl(\sum_k \alpha_k A^k\Bigr).$$
 #
-# После ReLU карту $L$ растягивают до размера картинки билинейной интерполяцией: `F.interpolate(..., mode="bilinear", align_corners=False)`. Больше ничего не нормируют. Слой задан модулем сети, его выход имеет форму $(n, k, a, b)$.
+# После ReLU карту $L$ растягивают до размера картинки билинейной интерполяцией: `F.interpolate(..., mode="bilinear", align_corners=False)`. Больше никак не масштабируют. Слой задан модулем сети, его выход имеет форму $(n, k, a, b)$; активации не работают на месте. Снимите свои хуки, даже если сеть вызвала ошибку.
 #
 # {{task:grad_cam}}
 
@@ -1061,6 +1153,7 @@ for six, shape, why in [
         want = cam_by_hand(before, after, x, target)
         call = f"grad_cam(model, {name}, x {shape}, target)"
         got = week05.asked(grad_cam, model, layer, x, target, call=call)
+        check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
         check.close(got, want, call, rtol=1e-7, atol=1e-11, why=why)
     model.requires_grad_(False)
     call = f"grad_cam(a frozen model, a layer inside, x {shape}, target)"
@@ -1077,6 +1170,21 @@ week05.asked(grad_cam, model, layer, x, target, call="grad_cam with a part in tr
 model.eval()
 
 
+class Fails(nn.Module):
+    def forward(self, x):
+        raise ArithmeticError("this layer fails")
+
+
+failing = nn.Sequential(*model, Fails())
+before = week05.traces(failing)
+call = "grad_cam(a network that raises an error, layer, x, target)"
+check.raises(
+    ArithmeticError,
+    lambda: grad_cam(failing, failing[0], x, target),
+    call,
+    why="let the network's error through",
+)
+check.that(week05.traces(failing) == before, f"{call}: take the hooks off")
 
 
 class Shortcut(nn.Sequential):
@@ -1147,6 +1255,22 @@ check.that(got.dtype == np.float32, f"{call}: have the dtype of x")
 # - hook.remove()
 # + pass
 
+# %% mutant="grad_cam" why="the hook stays on after an error"
+# - try:
+# -     scores = model(x.detach().clone().requires_grad_()).gather(1, target[:, None])
+# - finally:
+# -     hook.remove()
+# + scores = model(x.detach().clone().requires_grad_()).gather(1, target[:, None])
+# + hook.remove()
+
+# %% mutant="grad_cam" why="always float32"
+# - (maps,) = kept
+# + maps = kept[0]
+# + x = x.float()
+# - return F.interpolate(evidence, size, mode="bilinear", align_corners=False)[:, 0].detach()
+# + made = F.interpolate(evidence, size, mode="bilinear", align_corners=False)[:, 0].detach()
+# + return made.float()
+
 # %% mutant="grad_cam" why="ReLU after the enlarging"
 # - evidence = F.relu((weights * maps).sum(dim=1, keepdim=True))
 # - size = x.shape[2:]
@@ -1196,10 +1320,10 @@ def grad_cam(model, layer, x, target):
 
 
 # %% [markdown]
-# Unlike the maps before, this one tells classes apart. Put a flower and a temple side by side (the network takes pictures of any size) and ask for one, then for the other. On the right: the layer matters. Far up the maps are coarse and know the class; far down they are fine and know edges.
+# Unlike the maps before, this one tells classes apart. Put a flower and a temple side by side (the network takes pictures of any size) and ask for one, then for the other. In the lower row: the layer matters. Far up the maps are coarse and know the class; far down they are fine and know edges.
 
 # %% [markdown] lang="ru"
-# В отличие от прежних карт эта различает классы. Поставьте рядом цветок и храм (сеть принимает картинки любого размера) и спросите сначала про одно, потом про другое. Справа видно, что важен и слой: наверху карты грубые и знают класс, внизу мелкие и знают края.
+# В отличие от прежних карт эта различает классы. Поставьте рядом цветок и храм (сеть принимает картинки любого размера) и спросите сначала про одно, потом про другое. В нижнем ряду видно, что важен и слой: в верхних слоях карты грубые и знают класс, в нижних — мелкие и знают контуры.
 
 # %%
 temple = as_tensor(week05.square(load_sample_image("china.jpg"), settings["side"])[None])
@@ -1207,7 +1331,9 @@ both = torch.cat([daisies[1:2], temple], dim=3)
 both = F.interpolate(both, scale_factor=2, mode="bilinear", align_corners=False)
 with torch.no_grad():
     says = network(both)[0].softmax(0).topk(3)
-print("the network says:", *(f"{names[int(i)]} {p:.0%}" for p, i in zip(*says, strict=True)), sep="  ")
+print(
+    "the network says:", *(f"{names[int(i)]} {p:.0%}" for p, i in zip(*says, strict=True)), sep="  "
+)
 body = network.net
 cases = [("daisy", body.act1, "top"), ("bell cote", body.act1, "top")]
 cases += [("bell cote", body.blocks[10], "block 10"), ("bell cote", body.blocks[2], "block 2")]
@@ -1227,17 +1353,17 @@ plots.show(
 #
 # $$\varphi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] = \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr].$$
 #
-# It is the only division that is **efficient** ($\sum_i \varphi_i = v(\text{all}) - v(\varnothing)$), **symmetric** (equal players get the same), **linear** in $v$, and gives nothing to a **dummy** who never changes anything. The price: $2^n$ coalitions. A game is a function `value`: a boolean array $(m, n)$, a row for each coalition, gives an array of $m$ numbers, floats or whole ones.
+# It is the only division that is **efficient** ($\sum_i \varphi_i = v(\text{all}) - v(\varnothing)$), **symmetric** (equal players get the same), **linear** in $v$, and gives nothing to a **dummy** who never changes anything. The price: $2^n$ coalitions. A game is a function `value`: a boolean array $(m, n)$, a row for each coalition, gives an array of $m$ numbers, floats or whole ones. The array is the game's own: don't change it.
 #
 # {{task:shapley}}
 
 # %% [markdown] lang="ru"
 # ## 5. Вектор Шепли: единственный справедливый делёж
-# Забудем о градиентах. Разрежем картинку на квадраты — **игроков** — и часть закроем: коалиция $S$ открытых квадратов добивается логита $v(S)$. Сколько стоит один квадрат? Зависит от того, кто уже пришёл. Шепли (Shapley, 1953) усредняет вклад игрока по всем порядкам, в которых игроки могли бы приходить:
+# Забудем о градиентах. Разрежем картинку на квадраты — **игроков** — и часть закроем: коалиция $S$ открытых квадратов даёт логит $v(S)$. Сколько стоит один квадрат? Зависит от того, кто уже пришёл. Игроки могут приходить в разном порядке; Шепли (Shapley, 1953) усредняет вклад игрока по всем порядкам:
 #
 # $$\varphi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] = \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr].$$
 #
-# Только такой делёж **эффективен** ($\sum_i \varphi_i = v(\text{все}) - v(\varnothing)$), **симметричен** (одинаковым поровну), **линеен** по $v$ и ничего не даёт **болвану** (dummy) — игроку, который никогда ничего не меняет. Цена — $2^n$ коалиций. Игра задана функцией `value`: по булеву массиву $(m, n)$, строка на коалицию, она даёт массив из $m$ чисел, вещественных или целых.
+# Только такой делёж **эффективен** ($\sum_i \varphi_i = v(\text{все}) - v(\varnothing)$), **симметричен** (одинаковым поровну), **линеен** по $v$ и ничего не даёт **болвану** (dummy) — игроку, который никогда ничего не меняет. Цена — $2^n$ коалиций. Игра задана функцией `value`: по булеву массиву $(m, n)$, строка на коалицию, она даёт массив из $m$ чисел, вещественных или целых. Этот массив принадлежит игре: не меняйте его.
 #
 # {{task:shapley}}
 
@@ -1325,6 +1451,32 @@ for players, why in [
     got = check.answer(shapley, table_game(worth), players, call=call)
     check.close(got, orders(worth, players), call, rtol=1e-8, atol=1e-10, why=why)
 other = rng.normal(size=16)
+
+
+class Stored:
+    """A game that tells only booleans from numbers, and keeps the arrays that it gives."""
+
+    def __init__(self, numbers):
+        self.numbers, self.given = numbers, []
+
+    def worth(self, z):
+        return np.where(~z[:, 0], 2 + z @ self.numbers, z @ self.numbers**2 - 1)
+
+    def __call__(self, z):
+        values = self.worth(z)
+        self.given.append((values, values.copy()))
+        return values
+
+    def untouched(self):
+        return all(np.array_equal(now, then) for now, then in self.given)
+
+
+stored = Stored(rng.normal(2, 1, 4))
+call = "shapley(a game that asks ~z, 4)"
+got = check.answer(shapley, stored, 4, call=call)
+want = orders(stored.worth(coalitions(4)), 4)
+check.close(got, want, call, rtol=1e-8, atol=1e-10, why="ask with boolean arrays")
+check.that(stored.untouched(), f"{call}: leave the game's arrays as they were")
 call = "shapley(a sum of two games, 4)"
 got = check.answer(shapley, table_game(3 * worth - other), 4, call=call)
 want = 3 * orders(worth, 4) - orders(other, 4)
@@ -1387,6 +1539,17 @@ check.close(got.sum(), a.sum() + pairs.sum(), call, why="add up to v(all) - v(no
 # - worth = np.asarray(value(every), float)
 # + worth = np.asarray(value(every))
 
+# %% mutant="shapley" why="asks with whole numbers in place of booleans"
+# - worth = np.asarray(value(every), float)
+# + worth = np.asarray(value(every.astype(int)), float)
+
+# %% mutant="shapley" why="takes v(nobody) off the game's own array"
+# - worth = np.asarray(value(every), float)
+# + worth = np.asarray(value(every))
+# + if worth.dtype == float:
+# +     worth -= worth[0]
+# + worth = worth.astype(float)
+
 # %% mutant="shapley" why="whole shares"
 # - shares = np.zeros(players)
 # + shares = np.zeros(players, np.asarray(value(every)).dtype)
@@ -1423,10 +1586,10 @@ def shapley(value, players):
 
 
 # %% [markdown]
-# Now the daisy, cut into $3 \times 3$ patches: 512 pictures, once through the network. Covered patches show the blurred photograph. Beside the division among nine: what a patch adds alone, and what is lost without it. These two look at one order each and don't add up.
+# Now the daisy, cut into $3 \times 3$ patches: 512 pictures, once through the network. Covered patches show the blurred photograph. Beside the division among nine: what a patch adds alone, and what is lost without it. There every patch comes first, or every patch last, which no order allows: these two don't add up.
 
 # %% [markdown] lang="ru"
-# Теперь ромашка, разрезанная на $3 \times 3$ квадрата: 512 картинок, по разу через сеть. Закрытый квадрат показывает размытую фотографию. Рядом с дележом на девятерых — что квадрат даёт в одиночку и что теряется без него: каждый из этих способов смотрит лишь на один порядок, и в сумме не сходится.
+# Теперь ромашка, разрезанная на $3 \times 3$ квадрата: 512 картинок, по разу через сеть. Закрытый квадрат показывает размытую фотографию. Рядом с дележом на девятерых — что квадрат даёт в одиночку и что теряется без него: там каждый игрок берётся первым (или каждый последним), и сумма не сходится.
 
 
 # %%
@@ -1446,7 +1609,7 @@ def patch_game(
     def value(z: np.ndarray) -> np.ndarray:
         logits = [
             model(torch.where(mask, x, cover))[:, target]
-            for mask in patch_masks(z, grid, x.shape[1:]).split(64)
+            for mask in patch_masks(z, grid, x.shape[1:]).split(16)
         ]
         return torch.cat(logits).double().cpu().numpy()
 
@@ -1502,7 +1665,7 @@ plots.show(
 #
 # At the ends $\pi$ is infinite: this is what the constraint is for. The easiest way to keep it: put $\varphi_n = v(\text{all}) - v(\varnothing) - \sum_{i<n} \varphi_i$ into the regression, and $n - 1$ unknowns remain.
 #
-# A regression can do with a **sample**. Draw coalitions with probabilities proportional to $\pi(S)$ (a size $s$ from 1 to $n - 1$ in proportion to $1/(s(n-s))$, then one of that size, each equally likely), with replacement, and let each that was drawn weigh the same. Ask `value` about all that you drew, repeated ones too, in one call; about the two ends apart from that, as often as you like. For one player there is nothing to draw.
+# A regression can do with a **sample**. Draw coalitions with probabilities proportional to $\pi(S)$ (a size $s$ from 1 to $n - 1$ in proportion to $1/(s(n-s))$, then one of that size, each equally likely), with replacement, and let each that was drawn weigh the same. Ask `value` about all that you drew, repeated ones too, in one call; about the two ends besides, in other calls, as often as you like. If the sample is too small for one solution, any will do that adds up. For one player there is nothing to draw.
 #
 # {{task:kernel_shap}}
 
@@ -1514,7 +1677,7 @@ plots.show(
 #
 # На краях $\pi$ бесконечно — для этого и нужно условие. Проще всего его соблюсти, подставив в регрессию $\varphi_n = v(\text{все}) - v(\varnothing) - \sum_{i<n} \varphi_i$: останется $n - 1$ неизвестное.
 #
-# Регрессии хватит и **выборки**. Тяните коалиции с вероятностями, пропорциональными $\pi(S)$ (сначала размер $s$ от 1 до $n - 1$ пропорционально $1/(s(n-s))$, затем любую коалицию этого размера, все равновероятны), с возвращением; все вытянутые весят одинаково. Спросите `value` обо всех вытянутых, и о повторных тоже, одним вызовом; о двух крайних — отдельно и сколько угодно раз. Если игрок один, тянуть нечего.
+# Регрессии хватит и **выборки**. Тяните коалиции с вероятностями, пропорциональными $\pi(S)$ (сначала размер $s$ от 1 до $n - 1$ пропорционально $1/(s(n-s))$, затем любую коалицию этого размера, все равновероятны), с возвращением; все вытянутые весят одинаково. Спросите `value` обо всех вытянутых, и о повторных тоже, одним вызовом; о двух крайних — отдельными вызовами, сколько угодно раз. Если выборка слишком мала и решений много, годится любое с верной суммой. Если игрок один, тянуть нечего.
 #
 # {{task:kernel_shap}}
 
@@ -1651,6 +1814,9 @@ for players, samples in [(4, 70), (6, 90), (2, 9)]:
     z = z[(z.sum(1) > 0) & (z.sum(1) < players)]
     why = "ask about all that was drawn, without the two ends"
     check.equal(len(z), samples, f"coalitions that {call} asks about", why=why)
+    inner = [len(rows) for rows in asked if ((rows.sum(1) > 0) & (rows.sum(1) < players)).any()]
+    why = "be one call for all that was drawn, without the two ends"
+    check.equal(inner, [samples], f"calls of value by {call}", why=why)
     gain = listed_game(worth)(z) - worth[0]
     why = "be the regression on what was drawn, each with the same weight"
     check.close(got, least_squares(z, gain, total), call, rtol=1e-6, atol=1e-7, why=why)
@@ -1670,6 +1836,55 @@ rows = np.bincount(z @ 2 ** np.arange(n), minlength=32)[1:-1]
 chance = (chance / [5, 10, 10, 5])[coalitions(5)[1:-1].sum(1) - 1]
 room = 7 * np.sqrt(m * chance * (1 - chance))
 check.that((abs(rows - m * chance) < room).all(), f"{call}: draw each of a size equally often")
+generator, sizes, mirrored = np.random.default_rng(int(rng.integers(10**6))), [], 0
+call = "kernel_shap(a random game, 5, samples=4, rng), 300 times"
+for _ in range(300):
+    asked = []
+    check.answer(kernel_shap, listed_game(worth, asked), 5, 4, generator, call=call)
+    z = np.concatenate(asked)
+    z = z[(z.sum(1) > 0) & (z.sum(1) < n)]
+    sizes.append(np.isin(z.sum(1), (1, 4)).sum())
+    mirrored += int((z[1] == ~z[0]).all())
+spread = ((np.array(sizes) - 2.4) ** 2).mean()  # the variance of a binomial: 0.96 +- 0.069
+check.that(0.47 < spread < 1.45, f"{call}: draw each coalition by itself, whatever came before")
+check.that(mirrored < 40, f"{call}: draw each coalition by itself, not in pairs")
+for samples in (1, 2, 3):
+    call = f"kernel_shap(a random game, 6, samples={samples}).sum()"
+    some = 3 + rng.normal(size=64)
+    got = check.answer(kernel_shap, listed_game(some), 6, samples, generator, call=call)
+    why = "add up to v(all) - v(nobody) from a sample too small, too"
+    check.close(got.sum(), some[-1] - some[0], call, rtol=1e-6, atol=1e-8, why=why)
+
+
+class Stored:
+    """A game that tells only booleans from numbers, and keeps the arrays that it gives."""
+
+    def __init__(self, numbers):
+        self.numbers, self.given = numbers, []
+
+    def worth(self, z):
+        return np.where(~z[:, 0], 2 + z @ self.numbers, z @ self.numbers**2 - 1)
+
+    def __call__(self, z):
+        values = self.worth(z)
+        self.given.append((values, values.copy()))
+        return values
+
+    def untouched(self):
+        return all(np.array_equal(now, then) for now, then in self.given)
+
+
+for options in ({}, {"samples": 12}):
+    stored = Stored(rng.normal(2, 1, 4))
+    call = f"kernel_shap(a game that asks ~z, 4{', samples=12' * bool(options)})"
+    got = check.answer(kernel_shap, stored, 4, call=call, **options)
+    total = float(np.diff(stored.worth(np.array([[False] * 4, [True] * 4])))[0])
+    why = "ask with boolean arrays"
+    check.close(got.sum(), total, call, rtol=1e-7, atol=1e-9, why=why)
+    if not options:
+        want = by_orders(stored.worth(coalitions(4)), 4)
+        check.close(got, want, call, rtol=1e-6, atol=1e-8, why=why)
+    check.that(stored.untouched(), f"{call}: leave the game's arrays as they were")
 single, call = rng.normal(size=7), "kernel_shap(a game without teamwork, 7, samples=200)"
 got = check.answer(kernel_shap, lambda z: np.asarray(z) @ single - 2, 7, 200, call=call)
 check.close(got, single, call, rtol=1e-6, atol=1e-8, why="be exact, whatever was drawn")
@@ -1723,6 +1938,27 @@ check.that(not np.allclose(*draws), "kernel_shap(value, 5, 40), twice: draw anew
 # + empty, full = np.asarray(value(np.array([[False] * players, [True] * players])), float)
 # + empty = 0.0
 
+# %% mutant="kernel_shap" why="asks with whole numbers in place of booleans"
+# - gained = np.asarray(value(z), float) - empty - last * (full - empty)
+# + gained = np.asarray(value(z.astype(int)), float) - empty - last * (full - empty)
+
+# %% mutant="kernel_shap" why="changes the game's own array"
+# - gained = np.asarray(value(z), float) - empty - last * (full - empty)
+# + gained = np.asarray(value(z))
+# + gained = gained if gained.dtype == float else gained.astype(float)
+# + gained -= empty
+# + gained = gained - last * (full - empty)
+
+# %% mutant="kernel_shap" why="draws a coalition and its complement in turn"
+# - weight = np.ones(samples)
+# + z[1::2] = ~z[::2][: len(z[1::2])]
+# + weight = np.ones(samples)
+
+# %% mutant="kernel_shap" why="asks about one coalition at a time"
+# - gained = np.asarray(value(z), float) - empty - last * (full - empty)
+# + answers = [float(value(row[None])[0]) for row in z]
+# + gained = np.array(answers) - empty - last * (full - empty)
+
 # %% mutant="kernel_shap" why="always the same sample"
 # - rng = np.random.default_rng() if rng is None else rng
 # + rng = np.random.default_rng(0)
@@ -1766,7 +2002,7 @@ def kernel_shap(value, players, samples=None, rng=None):
 # All 510 coalitions give the exact values. How much worse is a sample? An average of $m$ draws errs by about $m^{-1/2}$: on logarithmic axes a line with the slope $-\tfrac12$. The game is the daisy's, looked up in what the network has said already.
 
 # %% [markdown] lang="ru"
-# Все 510 коалиций дают точный ответ. Насколько хуже выборка? Среднее по $m$ наблюдениям ошибается примерно на $m^{-1/2}$: в логарифмических осях это прямая с наклоном $-\tfrac12$. Игра — та же ромашка; ответы сети уже записаны.
+# Все 510 коалиций дают точный ответ. Насколько хуже выборка? Среднее по $m$ наблюдениям имеет ошибку порядка $m^{-1/2}$: в логарифмических осях это прямая с наклоном $-\tfrac12$. Игра — та же ромашка; ответы сети уже записаны.
 
 # %%
 exact = shapley(known_game, 9)
@@ -1798,7 +2034,7 @@ plots.show("The error of KernelSHAP against the number of coalitions falls along
 
 # %% [markdown]
 # ## 7. The same gradient as a weapon
-# The gradient with respect to the picture shows how to change the answer. Whoever follows it makes an **[adversarial attack](glossary:Adversarial-Attack)**: a change that no eye notices, and another answer. The attacker may move each number of the picture by at most $\epsilon$, and pixels stay from 0 to 1. With $\ell$ the cross-entropy of the class $y$, FGSM (Goodfellow et al., 2014) takes one step of full length:
+# The gradient with respect to the picture shows how to change the answer. Whoever follows it makes an **[adversarial attack](glossary:Adversarial-Attack)**: a change that no eye notices, and another answer. The attacker may move each number of the picture by at most $\epsilon$, and pixels stay from 0 to 1. With $\ell$ the cross-entropy of the class $y$ (finite however far apart the logits are), FGSM (Goodfellow et al., 2014) takes one step of full length:
 #
 # $$x' = \mathrm{clip}_{[0, 1]}\bigl(x + \epsilon\,\mathrm{sign}\,\nabla_x\,\ell(f(x), y)\bigr).$$
 #
@@ -1812,7 +2048,7 @@ plots.show("The error of KernelSHAP against the number of coalitions falls along
 
 # %% [markdown] lang="ru"
 # ## 7. Тот же градиент как оружие
-# Градиент по картинке показывает, как изменить ответ. Кто пойдёт по нему, устроит **[состязательную атаку](glossary:Adversarial-Attack)** (adversarial attack): изменение глазу не заметно, а ответ другой. Каждое число картинки атакующий может сдвинуть не больше чем на $\epsilon$, и пиксели остаются от 0 до 1. Пусть $\ell$ — кросс-энтропия класса $y$. FGSM (Goodfellow et al., 2014) делает один шаг полной длины:
+# Градиент по картинке показывает, как изменить ответ. Кто пойдёт по нему, устроит **[состязательную атаку](glossary:Adversarial-Attack)** (adversarial attack): изменение глазу не заметно, а ответ другой. Каждое число картинки атакующий может сдвинуть не больше чем на $\epsilon$, и пиксели остаются от 0 до 1. Пусть $\ell$ — кросс-энтропия класса $y$ (конечная, как бы далеко ни разошлись логиты). FGSM (Goodfellow et al., 2014) делает один шаг полной длины:
 #
 # $$x' = \mathrm{clip}_{[0, 1]}\bigl(x + \epsilon\,\mathrm{sign}\,\nabla_x\,\ell(f(x), y)\bigr).$$
 #
@@ -1851,7 +2087,8 @@ def pgd(
 ) -> torch.Tensor:
     """Steps along the sign of the gradient, each projected. (n, c, h, w) -> the same.
 
-    step: None is 2.5 * eps / steps. generator: for the random start; None starts at x.
+    step: None is 2.5 * eps / steps. generator: for the random start, on the CPU wherever the
+    pictures are; None starts at x.
     """
     ### BEGIN SOLUTION
     step = 2.5 * eps / steps if step is None else step
@@ -1916,6 +2153,8 @@ def judge_attack(name, model, x, y, eps, length, count, why, said="", way=1.0, *
         got = week05.asked(fgsm, model, x, y, eps, call=call, **options)
     else:
         got = week05.asked(pgd, model, x, y, eps, call=call, **options)
+    check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
+    check.that(got.min() >= 0 and got.max() <= 1, f"{call}: stay from 0 to 1")
     check.close(got, want, call, rtol=1e-7, atol=1e-9, why=why)
 
 
@@ -1954,7 +2193,7 @@ week05.asked(pgd, model, x, y, 0.1, call="pgd with a part in train mode")
 model.eval()
 
 x = torch.from_numpy(rng.uniform(0.3, 0.7, (2, 3, 20, 31)))
-x[:, :, :2] = 0.05
+x[:, :, 0], x[:, :, 1] = 0.05, 0.95
 watched = copy.deepcopy(model)
 seen = week05.watch(watched)
 call = "pgd(model, x, y, 0.2, steps=3, generator=g)"
@@ -1987,6 +2226,19 @@ check.close(again, draws[0], f"{call}, g seeded alike", why="draw from the gener
 check.that(not np.allclose(*draws), f"{call}, twice: go on with the generator")
 same = bool((torch.get_rng_state() == state).all())
 check.that(same, f"{call}: leave torch's own generator alone")
+call = "pgd(model, x, y, 0.2, step=0.0, steps=1, targeted=True, generator=g)"
+got = check.answer(pgd, model, x, y, 0.2, call=call, targeted=True, **options)
+check.that(not np.allclose(got, x.numpy()), f"{call}: start at a random point, too")
+far = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+far[1].weight.data = torch.from_numpy(rng.normal(size=(3, 12)))
+far[1].bias.data = torch.tensor([9000.0, 3000.0, 0.0], dtype=torch.float64)
+z = torch.from_numpy(rng.uniform(0.3, 0.7, (2, 1, 3, 4)))
+for name, label in [("fgsm", 2), ("pgd", 1)]:
+    wrong = torch.full((2,), label)
+    want = z + 0.1 * (far[1].weight[0] - far[1].weight[label]).detach().sign().view(1, 1, 3, 4)
+    call = f"{name}(a network whose logits are thousands apart, x, y, 0.1)"
+    got = check.answer(fgsm if name == "fgsm" else pgd, far, z, wrong, 0.1, call=call)
+    check.close(got, want, call, rtol=1e-7, atol=1e-9, why="have a loss and slopes there, too")
 leaf = x.clone().requires_grad_()
 fgsm(model, leaf, y, 0.1)
 check.that(leaf.grad is None, "fgsm(model, x, y, eps): leave x.grad as it was")
@@ -2054,6 +2306,24 @@ check.that(got.dtype == np.float32, "pgd(model, x, y, eps): have the dtype of x"
 # - for _ in range(steps):
 # + x = moved
 # + for _ in range(steps):
+
+# %% mutant="attacks" why="a targeted attack starts at x, generator or not"
+# - if generator is not None:
+# + if generator is not None and not targeted:
+
+# %% mutant="attacks" why="the logarithm of a softmax that is 0"
+# - loss = F.cross_entropy(model(leaf), y, reduction="sum")
+# - (slopes,) = torch.autograd.grad(loss, leaf)
+# - direction = -slopes.sign() if targeted else slopes.sign()
+# - return (x + eps * direction).clamp(0, 1)
+# + loss = -model(leaf).softmax(1).log().gather(1, y[:, None]).sum()
+# + (slopes,) = torch.autograd.grad(loss, leaf)
+# + direction = -slopes.sign() if targeted else slopes.sign()
+# + return (x + eps * direction).clamp(0, 1)
+
+# %% mutant="attacks" why="always float32"
+# - return moved
+# + return moved.float()
 
 # %% mutant="attacks" why="a step of 0 is taken for none"
 # - step = 2.5 * eps / steps if step is None else step
@@ -2154,7 +2424,7 @@ plots.show("Accuracy falls with the size of the change, faster for PGD than for 
 
 # %% [markdown]
 # ## 8. How to be wrong about a network
-# A map always looks like an explanation. Three ways to be fooled, each to be seen here:
+# A map always looks like an explanation. Three ways to be fooled; the first two are in the next figure, the third in the table further down:
 #
 # 1. **Saturation.** Walk from the blurred photograph to the sharp one. The probability rises steeply on the way and then stays; where you stand at the end, its slope is nearly 0. "The gradient is small here" does not mean "this does not matter".
 # 2. **Baselines.** What equals the baseline gets nothing, by the factor $x - x'$. Before a white baseline white petals cannot count, however much the network needs them.
@@ -2162,7 +2432,7 @@ plots.show("Accuracy falls with the size of the change, faster for PGD than for 
 
 # %% [markdown] lang="ru"
 # ## 8. Как обмануться насчёт сети
-# Карта всегда похожа на объяснение. Вот три способа обмануться, и каждый здесь видно:
+# Карта всегда похожа на объяснение. Вот три способа обмануться; первые два — на следующем рисунке, третий — в таблице ниже:
 #
 # 1. **Насыщение.** Пройдём от размытой фотографии к резкой. Вероятность круто поднимается по дороге и дальше стоит; в конце пути её наклон почти нулевой. «Градиент здесь мал» не значит «это не важно».
 # 2. **Точка отсчёта.** То, что с ней совпадает, не получит ничего — из-за множителя $x - x'$. На белом фоне отсчёта белые лепестки не в счёт, как бы они ни были нужны сети.
@@ -2200,7 +2470,7 @@ plots.show(
 # ### Deletion and insertion
 # A map is an order of pixels by importance, and an order can be tested (Petsiuk et al., 2018). **Deletion**: replace the most important pixels first; if the map is right, the probability falls early. **Insertion**: begin with the replacement and bring the most important ones back first; it should rise early.
 #
-# At step $k$ of `steps` (from 0 to `steps`) the $\lfloor k\,h\,w / \text{steps} \rfloor$ pixels with the highest scores are exchanged, all colours of a pixel together; of equal scores the first in reading order comes first. At each step note the target's probability (softmax).
+# At step $k$ of `steps` (from 0 to `steps`) the $\lfloor k\,h\,w / \text{steps} \rfloor$ pixels with the highest scores are exchanged (rounded down exactly: count in whole numbers), all colours of a pixel together; of equal scores the first in reading order comes first. At each step note the target's probability (softmax).
 #
 # {{task:perturbation_curve}}
 
@@ -2208,7 +2478,7 @@ plots.show(
 # ### Удаление и вставка
 # Карта — это порядок пикселей по важности, а порядок можно проверить (Petsiuk et al., 2018). **Удаление** (deletion): заменяем сначала самые важные пиксели; если карта верна, вероятность быстро упадёт. **Вставка** (insertion): начинаем с замены целиком и возвращаем сначала самые важные; вероятность должна быстро вырасти.
 #
-# На шаге $k$ из `steps` (от 0 до `steps`) заменены $\lfloor k\,h\,w / \text{steps} \rfloor$ пикселей с самыми высокими оценками, все цвета пикселя вместе; из равных первым идёт первый в порядке чтения. На каждом шаге запоминаем вероятность класса (softmax).
+# На шаге $k$ из `steps` (от 0 до `steps`) обменены $\lfloor k\,h\,w / \text{steps} \rfloor$ пикселей с самыми высокими оценками (округление вниз точное: считайте в целых числах), все цвета пикселя вместе; из равных первым идёт первый в порядке чтения. На каждом шаге запоминаем вероятность класса (softmax).
 #
 # {{task:perturbation_curve}}
 
@@ -2288,6 +2558,10 @@ def judge_curve(model, x, scores, target, why, said="", **options):
     want = curve_by_hand(model, x, scores, target, fill, steps, insert)
     call = f"perturbation_curve(model, x {tuple(x.shape)}, scores, {target}, fill{said})"
     got = week05.asked(perturbation_curve, model, x, scores, target, fill, call=call, **options)
+    check.that(got.dtype == np.float64, f"{call}: have the dtype of x")
+    check.equal(got.shape, want.shape, f"{call}: the shape", why="have a number for each step")
+    ends = "have the target's softmax probability before and after all is exchanged"
+    check.close(got[[0, -1]], want[[0, -1]], f"{call}: both ends", rtol=1e-7, atol=1e-10, why=ends)
     check.close(got, want, call, rtol=1e-7, atol=1e-10, why=why)
 
 
@@ -2295,7 +2569,10 @@ model = week05.tiny_network(rng, 3, 4)
 for (h, w), target in [((7, 6), 2), ((6, 9), 0), ((8, 7), 3)]:
     x = torch.from_numpy(3 * rng.normal(size=(3, h, w)))
     scores = torch.from_numpy(rng.normal(size=(h, w)))
-    judge_curve(model, x, scores, target, "exchange the highest scores first, in 16 steps")
+    why = "exchange the highest scores first"
+    judge_curve(model, x, scores, target, why, f", steps={w}", steps=w)
+    why = "take 16 steps where nothing else is said, pixels rounded down"
+    judge_curve(model, x, scores, target, why)
     why = "bring the highest scores first, in 16 steps"
     judge_curve(model, x, scores, target, why, ", insert=True", insert=True)
     why = "exchange k h w / steps pixels, rounded down"
@@ -2303,6 +2580,22 @@ for (h, w), target in [((7, 6), 2), ((6, 9), 0), ((8, 7), 3)]:
     why, said = "exchange k h w / steps pixels, rounded down", ", steps=11, insert=True"
     judge_curve(model, x, scores, target, why, said, steps=11, insert=True)
     judge_curve(model, x, scores, target, "have both ends", ", steps=1", steps=1)
+for h, w, steps in [(7, 9, 3), (5, 6, 6), (5, 6, 11), (5, 6, 22), (5, 6, 38), (6, 8, 23)]:
+    y = torch.from_numpy(3 * rng.normal(size=(3, h, w)))
+    order = torch.from_numpy(rng.normal(size=(h, w)))
+    why = "round k h w / steps down exactly"
+    judge_curve(model, y, order, 1, why, f", steps={steps}", steps=steps)
+colours = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+colours = colours.double().requires_grad_(False)
+y = torch.from_numpy(rng.normal(size=(3, 2, 3)))
+order = torch.from_numpy(rng.normal(size=(2, 3)))
+judge_curve(colours, y, order, 2, "take more steps than pixels, too", ", steps=10", steps=10)
+model.features.train()
+call = "perturbation_curve with a part in train mode"
+week05.asked(perturbation_curve, model, x, scores, 1, x.flip(2), call=call, steps=3)
+model.eval()
+kind = check.kind_of(perturbation_curve(model, x, scores, 1, x.flip(2), steps=2))
+check.equal(kind, "tensor", "what perturbation_curve gives", why="be a tensor")
 ties = torch.from_numpy(rng.integers(0, 3, (8, 7)).astype(float))
 judge_curve(model, x, ties, 1, "take the first of equal scores first", ", steps=9", steps=9)
 flat = torch.zeros(8, 7, dtype=torch.float64)
@@ -2368,6 +2661,25 @@ check.close(
 # - mixed = torch.where(rank < k * len(order) // steps, end, start)
 # + mixed = torch.where(rank < k * (len(order) // steps), end, start)
 
+# %% mutant="perturbation_curve" why="rounds a float product down"
+# - mixed = torch.where(rank < k * len(order) // steps, end, start)
+# + mixed = torch.where(rank < int(k / steps * x.shape[1] * x.shape[2]), end, start)
+
+# %% mutant="perturbation_curve" why="float32 from a list"
+# - return torch.stack(chances)
+# + return torch.tensor([float(c) for c in chances])
+
+# %% mutant="perturbation_curve" why="no more steps than pixels"
+# - for k in range(steps + 1):
+# + steps = min(steps, len(order))
+# + for k in range(steps + 1):
+
+# %% mutant="perturbation_curve" why="puts the network into eval mode, and leaves it so"
+# - chances = []
+# + chances = []
+# + if hasattr(model, "eval"):
+# +     model.eval()
+
 # %% mutant="perturbation_curve" why="black in place of fill"
 # - start, end = (fill, x) if insert else (x, fill)
 # + start, end = (fill * 0, x) if insert else (x, fill * 0)
@@ -2400,7 +2712,7 @@ def perturbation_curve(model, x, scores, target, fill, steps=16, insert=False):
 # Six methods, judged on photographs by what can be measured:
 #
 # - **completeness**: the share of the difference that is missing from the sum (only where a method claims to share it out);
-# - **shuffled**: rank correlation (Spearman) of the map with the map for the shuffled network. Near 0 is good: the map depends on the network;
+# - **shuffled**: rank correlation (Spearman) of the map with the map for the shuffled network. Near 0 is good: the map depends on the network. But here all layers are shuffled at once, and this is a mild test;
 # - **deletion** and **insertion**: the mean height of the curves, low and high are good;
 # - **pictures**: how many the network had to look at, and how long it took.
 #
@@ -2411,9 +2723,9 @@ def perturbation_curve(model, x, scores, target, fill, steps=16, insert=False):
 # Шесть методов на фотографиях; судим по тому, что можно измерить:
 #
 # - **completeness**: какой доли разницы недостаёт в сумме (только если метод обещает её разделить);
-# - **shuffled**: ранговая корреляция (Спирмена) с картой для перемешанной сети. Около нуля — хорошо: карта зависит от сети;
+# - **shuffled**: ранговая корреляция (Спирмена) с картой для перемешанной сети. Около нуля — хорошо: карта зависит от сети. Но здесь перемешаны сразу все слои, и это мягкая проверка;
 # - **deletion** и **insertion**: средняя высота кривых; хорошо, когда удаление низкое, а вставка высокая;
-# - **pictures**: сколько картинок посмотрела сеть, и сколько времени это заняло.
+# - **pictures**: сколько картинок посмотрела сеть и сколько времени это заняло.
 #
 # Два контроля о сети не знают ничего: **случайный** порядок и порядок **от центра**, потому что цветы фотографы ставят в центр. Метод, который не лучше центра, ничего не объяснил.
 
@@ -2550,7 +2862,7 @@ network._forward_pre_hooks.clear()
 #
 # $$\mathcal L_{\text{style}} = \frac1L \sum_{\ell=1}^{L} \frac{\sum (G_\ell - \hat G_\ell)^2}{\sum \hat G_\ell^2},$$
 #
-# where the sums run over all numbers of the arrays. Then `transfer` goes down any loss of a picture, and what it changes are **pixels, not weights**. After it they are from 0 to 1. `torch.optim.LBFGS` needs far fewer steps here than Adam; clamp after each step (`with torch.no_grad(): x.clamp_(0, 1)`). With the usual 100 steps, a mean squared distance to a picture 0.4 away has to fall below a tenth.
+# where the sums run over all numbers of the arrays. Then `transfer` goes down any loss of a picture, and what it changes are **pixels, not weights**. After it they are from 0 to 1. `torch.optim.LBFGS` needs far fewer steps here than Adam; clamp after each step (`with torch.no_grad(): x.clamp_(0, 1)`). With the usual 100 steps, a mean squared distance to a picture 0.4 away has to fall below a tenth of what it was; `steps=0` gives `start` back. The networks that `loss` uses stay as they were, too: take `torch.autograd.grad` or `backward(inputs=[x])`.
 #
 # {{task:style}}
 
@@ -2562,11 +2874,11 @@ network._forward_pre_hooks.clear()
 #
 # $$G_{kl} = \frac{1}{h w} \sum_{i, j} A^k_{ij} A^l_{ij}.$$
 #
-# Сумма по всем местам забывает, где что было. Благодаря делению на их число можно сравнивать картинки разных размеров. **Потери стиля** (style loss) сравнивают матрицы Грама картинки $G$ с матрицами картины $\hat G$ — относительно их величины, потому что слои различаются на порядки; по слоям берётся среднее:
+# Сумма по всем местам забывает, где что было. Благодаря делению на их число можно сравнивать картинки разных размеров. **Потери стиля** (style loss) сравнивают матрицы Грама картинки $G$ с матрицами образца $\hat G$ — относительно их величины, потому что слои различаются на порядки; по слоям берётся среднее:
 #
 # $$\mathcal L_{\text{style}} = \frac1L \sum_{\ell=1}^{L} \frac{\sum (G_\ell - \hat G_\ell)^2}{\sum \hat G_\ell^2},$$
 #
-# где суммы берутся по всем числам массивов. А `transfer` спускается по любой функции потерь от картинки, и меняет она **пиксели, а не веса**. В результате они от 0 до 1. Для `torch.optim.LBFGS` здесь нужно гораздо меньше шагов, чем для Adam; после каждого шага обрезайте (`with torch.no_grad(): x.clamp_(0, 1)`). За обычные 100 шагов средний квадрат расстояния до картинки, отстоящей на 0,4, должен упасть ниже десятой доли.
+# где суммы берутся по всем числам массивов. А `transfer` спускается по любой функции потерь от картинки, и меняет она **пиксели, а не веса**. В результате они от 0 до 1. Для `torch.optim.LBFGS` здесь нужно гораздо меньше шагов, чем для Adam; после каждого шага обрезайте (`with torch.no_grad(): x.clamp_(0, 1)`). За обычные 100 шагов средний квадрат расстояния до картинки, отстоящей на 0,4, должен упасть ниже десятой доли начального; `steps=0` возвращает `start`. Сети, которыми пользуется `loss`, тоже остаются прежними: берите `torch.autograd.grad` или `backward(inputs=[x])`.
 #
 # {{task:style}}
 
@@ -2679,6 +2991,9 @@ for number, why in [(1, "be relative to what is wanted"), (3, "be the mean over 
     given = features[:number], wanted[:number]
     got = check.answer(style_loss, *given, call=call)
     check.close(got, style_by_hand(*given), call, rtol=1e-7, why=why)
+call = "style_loss of three layers in tuples"
+got = check.answer(style_loss, tuple(features), tuple(wanted), call=call)
+check.close(got, style_by_hand(features, wanted), call, rtol=1e-7, why="take any sequence")
 call = "style_loss of two layers, two pictures"
 pair = [
     torch.from_numpy(rng.normal(size=(2, 3, 4, 5))),
@@ -2718,19 +3033,17 @@ call = "transfer(a loss that is the same for all pictures, start, steps=3)"
 got = check.answer(transfer, lambda x: 0 * x.sum() + 2, start, call=call, steps=3)
 check.close(got, whole, call, atol=0.02, why="begin at start")
 model = week05.tiny_network(rng, 3, 4)
-layer, goal = model.features[0], torch.from_numpy(rng.normal(size=(1, 4, 4)))
-goal = goal @ goal.mT
+layer = model.features[0]
+goal = layer(aim).detach()
 model.top[1].weight.grad = torch.ones_like(model.top[1].weight)
 
 
 def painted(x):
-    made = layer(x)
-    flat = made.flatten(2)
-    return ((flat @ flat.mT / flat.shape[2] - goal) ** 2).sum() / (goal**2).sum()
+    return 0.05 * ((layer(x) - goal) ** 2).mean() + distance(x)
 
 
 before = [week05.traces(model), check.parameters_of(model, "model")]
-call = "transfer(a style loss by a network, start, steps=30)"
+call = "transfer(a loss by the features of a network, start, steps=30)"
 got = check.answer(transfer, painted, start, call=call, steps=30)
 check.that(week05.traces(model) == before[0], f"{call}: leave the network's gradients alone")
 for name, value in check.parameters_of(model, "model").items():
@@ -2738,6 +3051,45 @@ for name, value in check.parameters_of(model, "model").items():
 once, often = (painted(v).item() for v in (start, torch.from_numpy(got)))
 check.that(often < once, f"{call}: go down the loss")
 check.that(got.min() >= 0 and got.max() <= 1, f"{call}: stay from 0 to 1")
+wide = torch.from_numpy(rng.uniform(0.05, 0.95, (2, 3, 24, 32)))
+near = torch.where(wide < 0.5, wide + 0.4, wide - 0.4)
+
+
+def distances(x):
+    return ((x - near) ** 2).mean()
+
+
+call = "transfer(the mean squared distance to two larger pictures, start)"
+got = torch.from_numpy(check.answer(transfer, distances, wide, call=call))
+check.that(distances(got).item() < 0.016, f"{call}: go down to a tenth of the loss, any size")
+each = ((got - near) ** 2).mean((1, 2, 3))
+check.that(each.max().item() < 0.032, f"{call}: change each picture by itself")
+counts = []
+
+
+def valley(x):
+    """Rosenbrock's chain: a long way down."""
+    counts.append(0)
+    v = x.flatten()
+    return (100 * (v[1:] - v[:-1] ** 2) ** 2 + (1 - v[:-1]) ** 2).sum()
+
+
+chain, asked_for, found = torch.full((1, 1, 2, 4), 0.1, dtype=torch.float64), [], []
+for steps in (0, 1, 10, 100):
+    counts.clear()
+    call = f"transfer(a loss with a long way down, start, steps={steps})"
+    found.append(check.answer(transfer, valley, chain, call=call, steps=steps))
+    asked_for.append(len(counts))
+    if steps == 0:
+        check.close(found[0], chain, call, why="give start back")
+got = check.answer(transfer, valley, chain, call="transfer(a loss with a long way down, start)")
+why = "take 100 steps where nothing else is said"
+check.close(got, found[3], "transfer(a loss with a long way down, start)", rtol=1e-9, why=why)
+check.that(bool((found[1] != chain.numpy()).any()), "transfer(…, steps=1): take the step")
+call = "transfer(a loss with a long way down, start, steps) for 1, 10, 100 steps"
+check.that(
+    asked_for[1] < asked_for[2] < asked_for[3], f"{call}: take as many steps as are asked for"
+)
 single = start.float().transpose(2, 3)
 call = "transfer(loss, a float32 picture that is turned, steps=5)"
 got = check.answer(transfer, lambda x: (x**2).mean(), single, call=call, steps=5)
@@ -2803,6 +3155,19 @@ check.that(got.dtype == np.float32, f"{call}: have the dtype of start")
 # - value = loss(x)
 # + value = -loss(x)
 
+# %% mutant="style" why="always 100 steps"
+# - for _ in range(steps):
+# + for _ in range(100):
+
+# %% mutant="style" why="at most 10 steps"
+# - for _ in range(steps):
+# + for _ in range(min(10, steps)):
+
+# %% mutant="style" why="a new optimiser in each step"
+# - optimizer.step(closure)
+# + optimizer = torch.optim.LBFGS([x], max_iter=1)
+# + optimizer.step(closure)
+
 # %% mutant="style" why="a single step"
 # - for _ in range(steps):
 # + for _ in range(1):
@@ -2840,9 +3205,9 @@ def gram(features):
 
 
 def style_loss(features, wanted):
-    return sum(((gram(a) - g) ** 2).sum() / (g**2).sum() for a, g in zip(features, wanted, strict=True)) / len(
-        features
-    )
+    return sum(
+        ((gram(a) - g) ** 2).sum() / (g**2).sum() for a, g in zip(features, wanted, strict=True)
+    ) / len(features)
 
 
 def transfer(loss, start, steps=100):
