@@ -844,6 +844,9 @@ wide, why = below_zero(1, 1, 7, 9), "count the picture's own pixels alone, also 
 judge_mean(wide, (5, 6), (2, 3), (2, 3), why, count_include_pad=False)
 tie = np.full((1, 2, 4, 6), -3.0)
 judge_back(tie, (2, 3), (2, 3), (0, 0), "give a tie to the first pixel in reading order")
+dark, why = np.maximum(rng.normal(size=(2, 2, 5, 7)) - 0.6, 0), "let a pixel of the picture win, if it is 0, too"
+judge_back(np.zeros((1, 1, 2, 2)), (2, 2), (2, 2), (1, 1), why)
+judge_back(dark, (3, 2), (2, 1), (1, 1), why)
 near = 0.5 + 3e-12 * np.arange(24.0).reshape(1, 1, 4, 6)
 judge_back(
     near, (2, 3), (2, 3), (0, 0), "let the larger pixel win, by however little: that is no tie"
@@ -1360,6 +1363,18 @@ for layers in stacks:
     check.equal(seen.max() - seen.min() + 1, side, rows, why="be as many as the formula says")
 
 
+network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1))
+x = torch.tensor(rng.normal(size=(4, 1, 5, 6)))
+why = "be that at the x that is given, each picture by itself"
+judge_gradient(network.double(), x, "a network with ReLU", why)
+network.float()
+call = "input_gradient(network, x) in float32"
+found = check.answer(input_gradient, network, x.float(), call=call)
+check.equal(str(np.asarray(found).dtype), "float32", f"dtype of {call}", why="be that of x")
+kinds = {str(p.dtype) for p in network.parameters()}
+check.equal(kinds, {"torch.float32"}, "the network's dtype after input_gradient", why="stay as it was")
+
+
 class Moody(nn.Module):
     """Twice the input in training mode, three times in eval mode."""
 
@@ -1404,6 +1419,20 @@ for asked in (False, True):
     same = same and (x.grad is not None and bool((x.grad == 5).all()) if asked else x.grad is None)
     check.that(same, "leave the x of input_gradient as it was, its own gradient too")
 ### END HIDDEN TESTS
+
+# %% mutant="receptive_field" why="the gradient at zeros"
+# - x = x.detach().requires_grad_()
+# + x = torch.zeros_like(x).requires_grad_()
+
+# %% mutant="receptive_field" why="the mean over the pictures"
+# - return torch.autograd.grad(central.sum(), x)[0]
+# + return torch.autograd.grad(central.sum(), x)[0].mean(0, keepdim=True).expand_as(x).clone()
+
+# %% mutant="receptive_field" why="the network in float64 for good"
+# - x = x.detach().requires_grad_()
+# - y = network(x)
+# + x = x.detach().double().requires_grad_()
+# + y = network.double()(x)
 
 # %% mutant="receptive_field" why="wipes the parameters' own gradients"
 # - return torch.autograd.grad(central.sum(), x)[0]
@@ -2931,7 +2960,7 @@ plots.show(
 # ## 9. Boxes
 # A detector answers with boxes: $(x_0, y_0, x_1, y_1)$ in pixels, each with a score. It looks at thousands of places, and a cell is found by all boxes that lie about right. [Non-maximum suppression](glossary:Non-maximum-suppression) (NMS) keeps one: take the box with the highest score, drop all that overlap it too much, go on with the best one left. The measure of overlap is again [IoU](glossary:Intersection-over-union), now of areas.
 #
-# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Scores are floats or whole numbers of any size and sign. Of equal ones that with the smaller index comes first.
+# The rules, as in `torchvision.ops.nms`: a box goes if its IoU with a **kept** one is *larger* than the threshold; equal is allowed. A box that was dropped drops nobody. Scores are floats or whole numbers of any sign, up to $2^{53}$ in size. Of equal ones that with the smaller index comes first.
 #
 # {{task:nms}}
 
@@ -2939,7 +2968,7 @@ plots.show(
 # ## 9. Рамки
 # Детектор отвечает рамками $(x_0, y_0, x_1, y_1)$ в пикселях, у каждой своя оценка. Он смотрит на тысячи мест, и клетку находят все рамки, которые лежат примерно правильно. [Подавление немаксимумов](glossary:Non-maximum-suppression) (non-maximum suppression, NMS) оставляет одну: возьмите рамку с наибольшей оценкой, выбросьте все, которые слишком сильно с ней перекрываются, и продолжайте с лучшей из оставшихся. Мера перекрытия — снова [IoU](glossary:Intersection-over-union), теперь для площадей.
 #
-# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Оценки бывают вещественными и целыми, любой величины и знака. Из равных первой идёт та, у которой индекс меньше.
+# Правила те же, что в `torchvision.ops.nms`: рамка выбывает, если её IoU с **оставленной** *больше* порога; равенство допустимо. Выброшенная рамка никого не выбрасывает. Оценки бывают вещественными и целыми, любого знака, по модулю до $2^{53}$. Из равных первой идёт та, у которой индекс меньше.
 #
 # {{task:nms}}
 
@@ -3574,7 +3603,7 @@ plots.show(
 
 # %% [markdown]
 # ## 10. Average precision
-# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Scores are again floats or whole numbers of any size and sign. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
+# How good is a detector, whatever the threshold on its score? First decide which boxes are right. Scores are again floats or whole numbers of any sign, up to $2^{53}$ in size. Go through the boxes of a picture from the highest score down. Each points at the true box that it overlaps **most** (of equal ones, the first); it is a hit if that IoU is at least the threshold and the true box is not taken yet. A second box on the same cell is a mistake, a false positive (the rule of PASCAL VOC, Everingham et al., 2010).
 #
 # Then put the boxes of *all* pictures in one list by score. After the first $k$ of them, [precision](glossary:Precision) $p_k$ is the share of hits among these $k$, and [recall](glossary:Recall) $r_k$ is the share of all $P$ true boxes that they have hit ($r_0 = 0$). [Average precision](glossary:Average-precision) is the area under that curve, made never to rise: at each recall count the best precision at this or a larger recall,
 #
@@ -3586,7 +3615,7 @@ plots.show(
 
 # %% [markdown] lang="ru"
 # ## 10. Средняя точность
-# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Оценки снова вещественные или целые, любой величины и знака. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
+# Насколько хорош детектор, каков бы ни был порог для его оценок? Сначала решите, какие рамки верны. Оценки снова вещественные или целые, любого знака, по модулю до $2^{53}$. Пройдите по рамкам картинки от наибольшей оценки вниз. Каждая указывает на ту истинную рамку, с которой перекрывается **сильнее всего** (из одинаковых — на первую); это попадание, если их IoU не меньше порога и истинная рамка ещё не занята. Вторая рамка на той же клетке — ошибка, ложное срабатывание (правило PASCAL VOC; Everingham и др., 2010).
 #
 # Затем соберите рамки *всех* картинок в один список по убыванию оценки. После первых $k$ рамок [точность](glossary:Precision) (precision) $p_k$ — доля попаданий среди этих $k$, а [полнота](glossary:Recall) (recall) $r_k$ — доля найденных ими среди всех $P$ истинных рамок ($r_0 = 0$). [Средняя точность](glossary:Average-precision) (average precision, AP) — площадь под этой кривой, сделанной невозрастающей: при каждой полноте берут лучшую точность при этой или большей полноте,
 #
