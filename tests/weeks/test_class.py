@@ -161,7 +161,8 @@ def _written(arrays: dict[str, np.ndarray]) -> list[bytes]:
     """Arrays as somebody may write them down."""
     found = []
     for array in arrays.values():
-        for content in (array, array.astype(np.int64), array.astype(np.uint8)):
+        numbers = () if array.dtype.kind == "U" else (np.int64, np.uint8)
+        for content in (array, *map(array.astype, numbers)):
             raw = np.ascontiguousarray(content).tobytes()
             found += [raw[:120], base64.b64encode(raw)[:120]]
         found.append(", ".join(map(str, array.ravel()[:40].tolist())).encode())
