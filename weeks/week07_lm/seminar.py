@@ -647,39 +647,9 @@ call = "rnn_cell(x, h, w_ih, w_hh, b_ih, b_hh) of one number"
 check.close(check.answer(rnn_cell, x, h, *weights, call=call), [[math.tanh(-0.1)]], call, why="follow the formula")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("rnn_cell")
-
-
-def judge_rnn(sizes, dtype=torch.float64, rtol=1e-6):
-    """Values and all gradients against torch's own cell."""
-    n, d, m = sizes
-    torch.manual_seed(int(rng.integers(1_000_000)))
-    ours = nn.RNNCell(d, m).to(dtype)
-    for p in ours.parameters():
-        nn.init.normal_(p, std=0.7)
-    names = [name for name, _ in ours.named_parameters()]
-    weights = [p.detach().clone() for p in ours.parameters()]
-    inputs = [torch.randn(n, d, dtype=dtype), *torch.randn(1, n, m, dtype=dtype), *weights]
-
-    def reference(*full):
-        named = dict(zip(names, full[2:], strict=True))
-        return torch.func.functional_call(ours, named, (full[0], full[1]))
-
-    call = f"rnn_cell of n = {n}, d = {d}, m = {m} in {dtype}"
-    want = reference(*inputs).detach()
-    with check.without_torch("rnn", "gru", "lstm"):
-        found = check.answer(rnn_cell, *inputs, call=call)
-    check.close(found, want, call, rtol=rtol, atol=rtol, why="be torch's, with the same weights")
-    leaves = [value.clone().requires_grad_(True) for value in inputs]
-    slopes = torch.autograd.grad(reference(*leaves).sum(), leaves)
-    found = check.gradient_of(rnn_cell, *inputs, call=f"gradients through {call}")
-    for slot, one, slope in zip(['x', 'h', 'w_ih', 'w_hh', 'b_ih', 'b_hh'], found, slopes, strict=True):
-        said = f"the gradient by {slot} through {call}"
-        check.close(one, slope, said, rtol=10 * rtol, atol=rtol, why="be torch's")
-
-
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
-    judge_rnn(sizes)
-judge_rnn((3, 2, 5), torch.float32, 1e-4)
+    week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", sizes, rng)
+week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", (3, 2, 5), rng, torch.float32, 1e-4)
 ### END HIDDEN TESTS
 
 # %% mutant="rnn_cell" why="weights not turned"
@@ -764,39 +734,9 @@ call = "gru_cell of one number"
 check.close(check.answer(gru_cell, x, h, *weights, call=call), [[0.594631]], call, rtol=1e-4, why="follow the formula")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("gru_cell")
-
-
-def judge_gru(sizes, dtype=torch.float64, rtol=1e-6):
-    """Values and all gradients against torch's own cell."""
-    n, d, m = sizes
-    torch.manual_seed(int(rng.integers(1_000_000)))
-    ours = nn.GRUCell(d, m).to(dtype)
-    for p in ours.parameters():
-        nn.init.normal_(p, std=0.7)
-    names = [name for name, _ in ours.named_parameters()]
-    weights = [p.detach().clone() for p in ours.parameters()]
-    inputs = [torch.randn(n, d, dtype=dtype), *torch.randn(1, n, m, dtype=dtype), *weights]
-
-    def reference(*full):
-        named = dict(zip(names, full[2:], strict=True))
-        return torch.func.functional_call(ours, named, (full[0], full[1]))
-
-    call = f"gru_cell of n = {n}, d = {d}, m = {m} in {dtype}"
-    want = reference(*inputs).detach()
-    with check.without_torch("rnn", "gru", "lstm"):
-        found = check.answer(gru_cell, *inputs, call=call)
-    check.close(found, want, call, rtol=rtol, atol=rtol, why="be torch's, with the same weights")
-    leaves = [value.clone().requires_grad_(True) for value in inputs]
-    slopes = torch.autograd.grad(reference(*leaves).sum(), leaves)
-    found = check.gradient_of(gru_cell, *inputs, call=f"gradients through {call}")
-    for slot, one, slope in zip(['x', 'h', 'w_ih', 'w_hh', 'b_ih', 'b_hh'], found, slopes, strict=True):
-        said = f"the gradient by {slot} through {call}"
-        check.close(one, slope, said, rtol=10 * rtol, atol=rtol, why="be torch's")
-
-
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
-    judge_gru(sizes)
-judge_gru((3, 2, 5), torch.float32, 1e-4)
+    week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", sizes, rng)
+week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", (3, 2, 5), rng, torch.float32, 1e-4)
 ### END HIDDEN TESTS
 
 # %% mutant="gru_cell" why="gates exchanged"
@@ -894,49 +834,9 @@ check.close(found[1], [[0.072862]], f"c of {call}", rtol=1e-4, why="follow the f
 check.close(found[0], [[0.027460]], f"h of {call}", rtol=1e-4, why="follow the formula")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("lstm_cell")
-
-
-def judge_lstm(sizes, dtype=torch.float64, rtol=1e-6):
-    """Values and all gradients against torch's own cell."""
-    n, d, m = sizes
-    torch.manual_seed(int(rng.integers(1_000_000)))
-    ours = nn.LSTMCell(d, m).to(dtype)
-    for p in ours.parameters():
-        nn.init.normal_(p, std=0.7)
-    names = [name for name, _ in ours.named_parameters()]
-    weights = [p.detach().clone() for p in ours.parameters()]
-    inputs = [torch.randn(n, d, dtype=dtype), *torch.randn(2, n, m, dtype=dtype), *weights]
-
-    def reference(*full):
-        named = dict(zip(names, full[3:], strict=True))
-        return torch.func.functional_call(ours, named, (full[0], (full[1], full[2])))
-
-    call = f"lstm_cell of n = {n}, d = {d}, m = {m} in {dtype}"
-    want = [value.detach() for value in reference(*inputs)]
-    with check.without_torch("rnn", "gru", "lstm"):
-        found = check.answer(lstm_cell, *inputs, call=call)
-    check.equal(len(found), 2, f"len of {call}", why="be two: h and c")
-    for name, one, other in zip("hc", found, want, strict=True):
-        check.close(one, other, f"{name} of {call}", rtol=rtol, atol=rtol, why="be torch's, with the same weights")
-    for which, name in enumerate("hc"):
-        leaves = [value.clone().requires_grad_(True) for value in inputs]
-        made = reference(*leaves)[which].sum()
-        slopes = torch.autograd.grad(made, leaves, allow_unused=True)
-
-        def part(*given, which=which):
-            h, c = lstm_cell(*given)
-            return c if which else h
-
-        found = check.gradient_of(part, *inputs, call=f"gradients of {name} through {call}")
-        for slot, one, slope in zip(['x', 'h', 'c', 'w_ih', 'w_hh', 'b_ih', 'b_hh'], found, slopes, strict=True):
-            said = f"the gradient of {name} by {slot} through {call}"
-            slope = np.zeros_like(one) if slope is None else slope
-            check.close(one, slope, said, rtol=10 * rtol, atol=rtol, why="be torch's")
-
-
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
-    judge_lstm(sizes)
-judge_lstm((3, 2, 5), torch.float32, 1e-4)
+    week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", sizes, rng)
+week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", (3, 2, 5), rng, torch.float32, 1e-4)
 ### END HIDDEN TESTS
 
 # %% mutant="lstm_cell" why="gates in the order of another library"
