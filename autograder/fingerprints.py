@@ -10,6 +10,7 @@ What is excepted is named; a file that nobody thought of counts, rather than bei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -86,17 +87,29 @@ def sources(*names: str, without: Iterable[str] = (), root: Path = HOUSE) -> lis
 def library(which: Library = CORE, root: Path = HOUSE) -> list[Path]:
     """The core of `practical_dl`, and the week's, the data sets' and the models' own modules.
 
-    What serves all data sets or models is named `cache.py`, or begins with an underscore.
+    Of `data` and `models`, `cache.py` serves all; a module whose name begins with an underscore
+    serves those that name it.
     """
     own = {"weeks": (f"week{which.number}",), "data": which.data, "models": which.models}
     package = root / "practical_dl"
     others = [
         f"practical_dl/{folder}/{path.name}"
         for folder, names in own.items()
-        for path in (package / folder).glob("*.py")
-        if path.stem not in (*names, "cache") and not path.stem.startswith("_")
+        for path in _others(package / folder, {*names, "__init__", "__main__", "cache"})
     ]
     return sources("practical_dl", without=others, root=root)
+
+
+def _others(folder: Path, names: set[str]) -> list[Path]:
+    """The modules of a folder besides these, and the shared ones (`_name.py`) that they name."""
+    modules = {path.stem: path for path in folder.glob("*.py")}
+    shared = {name for name in modules if name.startswith("_")} - names
+    looked_at: set[str] = set()
+    while names != looked_at:
+        looked_at = set(names)
+        text = "".join(modules[name].read_text("utf-8") for name in names & set(modules))
+        names = names | {name for name in shared if re.search(rf"\b{name}\b", text)}
+    return [path for name, path in modules.items() if name not in names]
 
 
 def runner(root: Path = HOUSE) -> list[Path]:

@@ -1,9 +1,9 @@
 """A network that is handed in with its weights: the file, and what the network must keep to.
 
-A network takes pictures, float32 in [0, 1], and gives logits. Its weights lie in one safetensors
-file: numbers and names, nothing that runs when it is opened. A week says what its pictures are:
+Its weights lie in one safetensors file: numbers and names, nothing that runs when it is opened.
+A week says what its network is given and gives, pictures and logits for example:
 
-    PROJECT = Contract(shape=(3, 32, 32), classes=10)
+    PROJECT = PictureContract(shape=(3, 32, 32), classes=10)
 
 What does not fit raises `practical_dl.check.CheckFailed` with a sentence that says what and why.
 """
@@ -13,33 +13,44 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from practical_dl.check import CheckFailed
 
 if TYPE_CHECKING:  # torch is slow to import, and who reads a week's scale does not need it
-    import torch
     from torch import nn
 
 
-@dataclass(frozen=True)
-class Contract:
-    """What a network of a week must keep to.
+@dataclass(frozen=True, kw_only=True)
+class Contract(ABC):
+    """What a network of a week must keep to. A subclass says what it is given and what it gives.
 
-    shape: of a picture, channels first: (c, h, w). classes: the number k of logits. megabytes: the
-    largest weights file (30: 7.5 million numbers in float32). file: its name.
+    megabytes: the largest weights file (30: 7.5 million numbers in float32). file: its name.
     """
 
-    shape: tuple[int, int, int]
-    classes: int
+    things: ClassVar[str] = "inputs"  # what a network is given, as messages say it
+    thing: ClassVar[str] = "an input"
+
     megabytes: float = 30
     file: str = "model.safetensors"
+
+    @abstractmethod
+    def examples(self, rng: np.random.Generator) -> Sequence[Any]:
+        """Inputs by chance on which `check` tries a network: 20 or more, neighbours differ."""
+
+    @abstractmethod
+    def ask(self, model: nn.Module, inputs: Sequence[Any]) -> np.ndarray:
+        """What a network makes of a batch of n inputs, an array (n, ...): numbers or texts.
+
+        Called without gradients. Raises CheckFailed where the network makes something else.
+        """
 
     # -- The weights file ----------------------------------------------------------------------
 
@@ -135,92 +146,155 @@ class Contract:
         return self._complete(model).cpu().eval()
 
     def check(self, model: nn.Module, rng: np.random.Generator) -> None:
-        """A network keeps the contract on random pictures.
+        """A network keeps the contract on inputs by chance. Raises CheckFailed."""
+        self.outputs(model, self.examples(rng))
 
-        Logits (n, k), finite; the same picture gets the same logits each time, alone or in
-        company, in whatever place; no file is opened. Raises CheckFailed.
+    def outputs(self, model: nn.Module, inputs: Sequence[Any]) -> np.ndarray:
+        """What a network in eval mode makes of n inputs, an array (n, ...).
+
+        Raises CheckFailed where it breaks the contract meanwhile: an input gives the same each
+        time, alone or in company, in whatever place; the network stays as it was; no file is
+        opened.
         """
-        channels, *size = self.shape
-        pictures = rng.integers(0, 256, size=(24, *size, channels), dtype=np.uint8)
-        pictures[:12] //= 8  # dark ones beside bright ones: neighbours that differ
-        self._logits_of(model.eval(), pictures, rng)
-
-    def predict(self, model: nn.Module, pictures: np.ndarray) -> np.ndarray:
-        """The classes that a network gives to pictures, which must keep its contract meanwhile.
-
-        pictures: uint8 (n, h, w, c) -> (n,) class numbers. Raises CheckFailed.
-        """
-        rng = np.random.default_rng(len(pictures))
-        return self._logits_of(model.eval(), pictures, rng).argmax(axis=1)
-
-    def accuracy(self, model: nn.Module, pictures: np.ndarray, labels: np.ndarray) -> float:
-        """The share of pictures that a network gives their class. pictures: as for `predict`."""
-        return float(np.mean(self.predict(model, pictures) == labels))
-
-    def _logits_of(
-        self, model: nn.Module, pictures: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """The logits (n, k) of pictures, looked at in batches, then some again in other company."""
         import torch
 
-        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+        model = model.eval()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        some = torch.from_numpy(rng.permutation(len(x))[:12])
+        some = np.random.default_rng(len(inputs)).permutation(len(inputs))[:12].tolist()
+        company = [inputs[i] for i in some]
         with torch.no_grad(), _no_files():
-            logits = torch.cat([self._logits(model, batch) for batch in x.split(250)])
-            again = self._logits(model, x[some])
-            alone = torch.cat([self._logits(model, x[i : i + 1]) for i in some.tolist()])
-            twice = self._logits(model, x[some])
-        # A hundredth of the spread: rounding in another order, or in bfloat16, stays below it.
-        tolerance = 0.01 * float(logits.max() - logits.min()) + 1e-6
-        if (again - twice).abs().max() > tolerance:
+            starts = range(0, len(inputs), 250)
+            made = np.concatenate([self.ask(model, inputs[i : i + 250]) for i in starts])
+            again = self.ask(model, company)
+            alone = np.concatenate([self.ask(model, [one]) for one in company])
+            twice = self.ask(model, company)
+        if _differ(again, twice, made):
             raise CheckFailed(
-                "the network is deterministic: the same pictures get the same logits each time",
+                f"the network is deterministic: the same {self.things} give the same each time",
                 "is there dropout that ignores eval mode, other randomness, or a counter of calls?",
             )
-        if max((again - logits[some]).abs().max(), (alone - again).abs().max()) > tolerance:
+        if _differ(again, made[some], made) or _differ(alone, again, made):
             raise CheckFailed(
-                "the logits of a picture do not depend on the other pictures of the batch, nor on "
-                "its place among them",
-                "is there a batch norm that ignores eval mode, or a mean over the batch?",
+                f"what the network makes of {self.thing} does not depend on the other "
+                f"{self.things} of the batch, nor on its place among them",
+                "is there a batch norm that ignores eval mode, a mean over the batch, or padding "
+                "that counts?",
             )
         after = model.state_dict()
         changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
         if changed:
             raise CheckFailed(
-                "classifying leaves the network as it was",
+                "using the network leaves it as it was",
                 f"these changed: {', '.join(changed[:4])}",
             )
-        return logits.numpy()
-
-    def _logits(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        given = x.clone()
-        logits = model(given)
-        if not isinstance(logits, torch.Tensor) or logits.shape != (len(x), self.classes):
-            tensor = isinstance(logits, torch.Tensor)
-            got = tuple(logits.shape) if tensor else type(logits).__name__
-            shape = ", ".join(map(str, self.shape))
-            raise CheckFailed(
-                f"the network turns pictures (n, {shape}) into logits (n, {self.classes})",
-                f"of {len(x)} pictures it made {got}",
-            )
-        if not torch.equal(given, x):
-            raise CheckFailed("the network leaves the pictures that it is given as they were")
-        if not bool(logits.isfinite().all()):
-            raise CheckFailed("the logits are finite: there is a NaN or an infinity among them")
-        return logits.float()
+        return made
 
     def _complete(self, model: nn.Module) -> nn.Module:
-        """Give lazy layers their shapes, which one look at a picture tells."""
+        """Give lazy layers their shapes, which one look at an input tells."""
         import torch
 
         values = [*model.parameters(), *model.buffers()]
         if any(map(torch.nn.parameter.is_lazy, values)):
             with torch.no_grad():
-                model.cpu().eval()(torch.zeros(1, *self.shape))
+                self.ask(model.cpu().eval(), self.examples(np.random.default_rng(0))[:1])
         return model
+
+
+def _differ(found: np.ndarray, wanted: np.ndarray, made: np.ndarray) -> bool:
+    """Whether two outputs are not the same; made: all outputs.
+
+    Numbers may differ by a hundredth of the spread: rounding in another order, or in bfloat16,
+    stays below it.
+    """
+    if made.dtype.kind != "f" or made.size == 0:
+        return not np.array_equal(found, wanted)
+    return bool(np.abs(found - wanted).max() > 0.01 * float(np.ptp(made)) + 1e-6)
+
+
+# -- Networks that classify --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Classifier(Contract):
+    """A network that gives k = `classes` logits for each input."""
+
+    classes: int
+
+    def predict(self, model: nn.Module, inputs: Sequence[Any]) -> np.ndarray:
+        """The class numbers (n,) that a network gives to n inputs. Raises CheckFailed."""
+        return self.outputs(model, inputs).argmax(axis=1)
+
+    def accuracy(self, model: nn.Module, inputs: Sequence[Any], labels: np.ndarray) -> float:
+        """The share of inputs that a network gives their class. Raises CheckFailed."""
+        return float(np.mean(self.predict(model, inputs) == labels))
+
+    def _logits(self, logits: Any, n: int, given: str) -> np.ndarray:
+        """What a network gave, if it is logits (n, k). given: to what, in words."""
+        import torch
+
+        if not isinstance(logits, torch.Tensor) or logits.shape != (n, self.classes):
+            tensor = isinstance(logits, torch.Tensor)
+            got = tuple(logits.shape) if tensor else type(logits).__name__
+            raise CheckFailed(
+                f"the network turns {given} into logits (n, {self.classes})",
+                f"of {n} {self.things} it made {got}",
+            )
+        if not bool(logits.isfinite().all()):
+            raise CheckFailed("the logits are finite: there is a NaN or an infinity among them")
+        return logits.float().numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureContract(_Classifier):
+    """A network that turns pictures, float32 in [0, 1], (n, c, h, w) into logits (n, k).
+
+    shape: of a picture, channels first: (c, h, w). Inputs are uint8 (n, h, w, c).
+    """
+
+    things = "pictures"
+    thing = "a picture"
+
+    shape: tuple[int, int, int]
+
+    def examples(self, rng: np.random.Generator) -> np.ndarray:
+        """24 pictures (24, h, w, c) of noise, of which twelve are dark."""
+        channels, *size = self.shape
+        pictures = rng.integers(0, 256, size=(24, *size, channels), dtype=np.uint8)
+        pictures[::2] //= 8
+        return pictures
+
+    def ask(self, model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The logits (n, k) of a batch. Raises CheckFailed."""
+        import torch
+
+        x = torch.from_numpy(np.stack(list(inputs))).permute(0, 3, 1, 2).float() / 255
+        given, shape = x.clone(), ", ".join(map(str, self.shape))
+        logits = self._logits(model(given), len(x), f"pictures (n, {shape})")
+        if not torch.equal(given, x):
+            raise CheckFailed("the network leaves the pictures that it is given as they were")
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextContract(_Classifier):
+    """A network that turns a list of n texts of any kind into logits (n, k)."""
+
+    things = "texts"
+    thing = "a text"
+
+    def examples(self, rng: np.random.Generator) -> list[str]:
+        """Sentences by chance, and texts of which few people think."""
+        words = ["good", "bad", "film", "plot", "dull", "не", "очень", "well-made", ","]
+        texts = [" ".join(rng.choice(words, size=rng.integers(1, 30))) for _ in range(20)]
+        return [*texts, *_HARD]
+
+    def ask(self, model: nn.Module, inputs: Sequence[str]) -> np.ndarray:
+        """The logits (n, k) of a batch. Raises CheckFailed."""
+        texts = list(map(str, inputs))  # of an array of texts, too
+        return self._logits(model(texts), len(texts), "a list of n texts")
+
+
+_HARD = ("", "?!", "слово из другого языка", "👍🏽", "e\u0301", "word " * 200, "Unheardofword")
 
 
 def _check_names(file: str, found: set[str], wanted: set[str]) -> None:
@@ -240,7 +314,7 @@ def _check_names(file: str, found: set[str], wanted: set[str]) -> None:
         )
 
 
-# -- No files while it classifies --------------------------------------------------------------
+# -- No files while it is used -----------------------------------------------------------------
 
 _opened: list[str] | None = None  # the files opened, while somebody wants to know
 _hooked = False
@@ -270,7 +344,7 @@ def _no_files() -> Iterator[None]:
         _opened = None
     if opened:
         raise CheckFailed(
-            "the network opens no files while it classifies: all that it knows is in its weights",
+            "the network opens no files when it is used: all that it knows is in its weights",
             f"it opened {', '.join(sorted(opened)[:3])}",
         )
 

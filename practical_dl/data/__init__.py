@@ -8,7 +8,7 @@ what it loaded and never puts another data set in the place of a missing one.
 one, where it is another).
 
 A data set is a file here. Its name is the set's, it ends with `register(...)`, and it is imported
-when the set is loaded. Modules whose names begin with `_`, and `cache`, are what the sets share.
+when the set is loaded. `cache` is what all sets share; a module whose name begins with `_`, some.
 """
 
 from __future__ import annotations

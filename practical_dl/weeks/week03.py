@@ -15,12 +15,12 @@ from matplotlib.patches import Rectangle
 
 from practical_dl import check, plots
 from practical_dl.milestones import Milestones
-from practical_dl.network import Contract
+from practical_dl.network import PictureContract
 from practical_dl.plots import GRADIENT, VALUE
 
 # -- The project -------------------------------------------------------------------------------
 
-PROJECT = Contract(shape=(3, 32, 32), classes=10)
+PROJECT = PictureContract(shape=(3, 32, 32), classes=10)
 
 _FULL = (0.20, 0.50, 0.60, 0.65, 0.70, 0.75, 0.80)  # of the course's plan, on CIFAR-10 itself
 # Two networks that both data sets know: softmax regression on the pixels, and the notebook's

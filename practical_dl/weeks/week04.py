@@ -13,7 +13,7 @@ import numpy as np
 
 from practical_dl import plots
 from practical_dl.milestones import Milestones
-from practical_dl.network import Contract
+from practical_dl.network import PictureContract
 
 # -- The exam ----------------------------------------------------------------------------------
 
@@ -25,10 +25,10 @@ SIDE = {"small": 128, "full": 224}  # of the photographs, in pixels
 SCALE = Milestones((0.25,) * 4, dict.fromkeys(("small", "full"), (0.30, 0.50, 0.65, 0.75)))
 
 
-def project(profile: str) -> Contract:
+def project(profile: str) -> PictureContract:
     """What a network of the exam must keep to."""
     side = SIDE[profile]
-    return Contract(shape=(3, side, side), classes=5, megabytes=30)
+    return PictureContract(shape=(3, side, side), classes=5, megabytes=30)
 
 
 # -- Drawings ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from practical_dl.check import CheckFailed
-from practical_dl.network import Contract
+from practical_dl.network import Contract, PictureContract
 
-PROJECT = Contract(shape=(3, 32, 32), classes=10)
+PROJECT = PictureContract(shape=(3, 32, 32), classes=10)
 
 
 class Small(nn.Module):
@@ -281,12 +281,12 @@ def step(model: nn.Module) -> nn.Module:
         (Broken(lambda x, y: y / 0), "the logits are finite"),
         (Broken(lambda x, y: y + torch.randn_like(y)), "the network is deterministic"),
         (Broken(counter()), "the network is deterministic"),
-        (trains(Small()), "do not depend on the other pictures of the batch"),
-        (Broken(lambda x, y: y - y.mean(0)), "do not depend on the other pictures of the batch"),
+        (trains(Small()), "does not depend on the other pictures of the batch"),
+        (Broken(lambda x, y: y - y.mean(0)), "does not depend on the other pictures of the batch"),
         (Broken(lambda x, y: y.flip(0)), "nor on its place"),
         (Broken(lambda x, y: y + torch.arange(len(y))[:, None]), "nor on its place"),
         (Broken(lambda x, y: (x.zero_(), y)[1]), "leaves the pictures"),
-        (step(Broken(lambda x, y: y)), "classifying leaves the network as it was"),
+        (step(Broken(lambda x, y: y)), "using the network leaves it as it was"),
     ],
 )  # fmt: skip
 def test_a_broken_contract(model: nn.Module, sentence: str) -> None:
@@ -368,7 +368,7 @@ def test_a_counter_of_pictures_is_found_when_it_strikes() -> None:
         return logits if seen[0] <= 600 else logits.flip(1)
 
     torch.manual_seed(0)
-    with pytest.raises(CheckFailed, match=r"do not depend|is deterministic"):
+    with pytest.raises(CheckFailed, match=r"does not depend|is deterministic"):
         PROJECT.predict(Broken(change), pictures(601))
 
 
@@ -376,7 +376,7 @@ def test_a_counter_of_pictures_is_found_when_it_strikes() -> None:
 
 
 def test_shape_classes_and_size_are_the_contracts(tmp_path: Path) -> None:
-    grey = Contract(shape=(1, 28, 20), classes=4, megabytes=0.01, file="grey.safetensors")
+    grey = PictureContract(shape=(1, 28, 20), classes=4, megabytes=0.01, file="grey.safetensors")
 
     def network() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.LazyLinear(4, bias=False))
@@ -400,3 +400,38 @@ def test_the_file_is_the_contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     assert PROJECT.save(Small()) == Path("model.safetensors")
     assert isinstance(PROJECT.load(Small()), Small)
+
+
+# -- A network that gives texts ----------------------------------------------------------------
+
+
+class Reversed(Contract):
+    """A contract of another week: texts in, texts out."""
+
+    things = "words"
+    thing = "a word"
+
+    def examples(self, rng: np.random.Generator) -> list[str]:
+        return ["".join(rng.choice(list("abc"), size=n)) for n in range(20)]
+
+    def ask(self, model: nn.Module, inputs: Sequence[str]) -> np.ndarray:
+        return np.array(model(list(inputs)))
+
+
+class Turner(nn.Module):
+    def __init__(self, turn: Callable[[int, str], str]) -> None:
+        super().__init__()
+        self.turn = turn
+
+    def forward(self, words: list[str]) -> list[str]:
+        return [self.turn(i, word) for i, word in enumerate(words)]
+
+
+def test_outputs_may_be_texts() -> None:
+    contract = Reversed(megabytes=1)
+    model = contract.build(lambda: Turner(lambda i, word: word[::-1]))
+    contract.check(model, np.random.default_rng(0))
+    words = ["one", "eleven", "twelve"] * 100
+    assert contract.outputs(model, words).tolist() == [word[::-1] for word in words]
+    with pytest.raises(CheckFailed, match="makes of a word does not depend on the other words"):
+        contract.check(Turner(lambda i, word: word * (i % 2)), np.random.default_rng(0))

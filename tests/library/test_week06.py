@@ -57,11 +57,11 @@ def test_a_reader_that_keeps_the_contract_is_asked_for_its_classes(tmp_path: Pat
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ("neighbours", "do not depend on the other texts"),
+        ("neighbours", "does not depend on the other texts"),
         ("noise", "deterministic"),
         ("shape", "logits"),
         ("nan", "finite"),
-        ("changes", "leaves the network as it was"),
+        ("changes", "using the network leaves it as it was"),
         ("opens", "opens no files"),
     ],
 )
