@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from practical_dl import check
 from practical_dl.plots import PALETTE
@@ -76,13 +77,26 @@ def slow_attention(q: Any, k: Any, v: Any, mask: Any = None) -> torch.Tensor:
     return torch.stack(rows).reshape(n, t, v.shape[-1])
 
 
-def same_gpt(made: Any, theirs: nn.Module, ids: torch.Tensor, call: str, why: str) -> None:
+def same_gpt(
+    kind: type[nn.Module],
+    reference: type[nn.Module],
+    vocab: int,
+    width: int,
+    layers: Callable[[int], list[nn.Module]],
+    ids: torch.Tensor,
+    call: str,
+    why: str,
+) -> None:
     """A network of the student's has a reference's weights by name, its answers and gradients.
 
-    The reference gets the student's weights. Both modes are compared. Raises CheckFailed.
+    kind, reference: are made of vocab, width and layers(width); two are made of each, and the first
+    is looked at. The reference gets the student's weights. Both modes are compared.
+    Raises CheckFailed.
     """
     import torch
 
+    made, theirs = kind(vocab, width, layers(width)), reference(vocab, width, layers(width))
+    kind(vocab + 1, width, layers(width))  # which must not disturb the first
     own = check.parameters_of(made, call)
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in own.items()}
@@ -100,16 +114,16 @@ def same_gpt(made: Any, theirs: nn.Module, ids: torch.Tensor, call: str, why: st
                 raise check.CheckFailed(f"{call}: should: give a tensor of logits")
             steps = torch.linspace(-1, 1.3, logits.numel(), dtype=logits.dtype)
             weights = dict(network.named_parameters())
-            slopes = torch.autograd.grad(
+            found_slopes = torch.autograd.grad(
                 (logits * steps.reshape(logits.shape)).sum(),
                 list(weights.values()),
                 allow_unused=True,
             )
-            seen.append((logits.detach(), dict(zip(weights, slopes, strict=True))))
-        (got, ours), (want, reference) = seen
+            seen.append((logits.detach(), dict(zip(weights, found_slopes, strict=True))))
+        (got, ours), (want, slopes) = seen
         mode = f"{call} in {'training' if training else 'eval'} mode"
         check.close(got, want, mode, rtol=1e-5, atol=1e-5, why=why)
-        for name, slope in reference.items():
+        for name, slope in slopes.items():
             given = np.zeros(shapes[name]) if ours[name] is None else ours[name]
             said = f"the gradient of {name} in {mode}"
             check.close(given, slope, said, rtol=1e-4, atol=1e-4, why=why)
@@ -186,7 +200,7 @@ def heat(
     """Matrices side by side.
 
     labels: of rows and columns. decades: how many powers of ten the colours span below the
-    largest; exact zeros are black, with a grey frame of none. symmetric: colours around 0.
+    largest; exact zeros are black. symmetric: colours around 0.
     """
     sizes = [np.asarray(p).shape for p in pictures.values()]
     width = 3.6 if len(pictures) > 1 else 5.2
@@ -207,6 +221,8 @@ def heat(
         drawn = ax.imshow(p, aspect="auto", **options)
         ax.set(title=name, xlabel=xlabel)
         ax.grid(False)
+        ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(7, integer=True))
         if labels is not None:
             ax.set_xticks(range(len(labels)), labels, fontsize=7, family="monospace")
             ax.set_yticks(range(len(labels)), labels, fontsize=7, family="monospace")
