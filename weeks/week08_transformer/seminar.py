@@ -31,7 +31,7 @@ from practical_dl.weeks import week08
 seed_everything(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 settings = {
-    "small": {"width": 64, "layers": 2, "heads": 4, "length": 32, "batch": 16, "rate": 3e-3, "lstm": 128, "seconds": 10, "test": 20_000, "order": 5},
+    "small": {"width": 64, "layers": 2, "heads": 4, "length": 32, "batch": 16, "rate": 2e-3, "lstm": 128, "seconds": 8, "test": 20_000, "order": 5},
     "full": {"width": 384, "layers": 6, "heads": 6, "length": 256, "batch": 64, "rate": 1e-3, "lstm": 512, "seconds": 300, "test": 100_000, "order": 6},
 }[profile]
 
