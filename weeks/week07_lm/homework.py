@@ -2854,9 +2854,10 @@ def looked_at(net: Seq2Seq, text: str) -> tuple[np.ndarray, str]:
     return np.array(rows), day
 
 
-if isinstance(getattr(trained, "net", None), Seq2Seq):
+net = getattr(week07.READER.load(dater()), "net", None)
+if isinstance(net, Seq2Seq):
     for text in ("вторник, 9 июля 1985 г.", "the twenty-first of October 2015"):
-        weights, day = looked_at(trained.net, text)
+        weights, day = looked_at(net, text)
         week07.attention_map(weights, text, day, f"{text}  →  {day}")
         plots.show(
             f"A map of the weights with which the network read '{text}' and wrote {day}: the year's digits look at the "
