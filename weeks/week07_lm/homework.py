@@ -36,7 +36,7 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 if profile == "small":
     torch.set_num_threads(1)
 settings = {
-    "small": {"lm": 90, "width": 128, "longest": 5, "known": 800, "translate": 270, "judged": 120,
+    "small": {"lm": 90, "width": 128, "longest": 5, "known": 800, "translate": 240, "judged": 120,
               "title": 42, "tag": 110, "dates": 300},
     "full": {"lm": 8_000, "width": 512, "longest": 25, "known": 8_000, "translate": 12_000, "judged": 900,
              "title": 90, "tag": 4_000, "dates": 3_000},
@@ -2117,7 +2117,7 @@ week07.bars([name.replace(" ", "\n", 1) for name in hypotheses], {
 }, "What three rulers make of six hypotheses", "grade")
 plots.show(
     "Bars of three grades for six hypotheses: where 'not' is left out, all three stay high; a right translation "
-    "in other words gets the lowest or nearly the lowest grade; METEOR forgives a turned order, BLEU a half by its brevity only."
+    "in other words gets 0.3 at most; of two halves that change places only ROUGE-L takes notice; shuffled words have no 2-gram in common."
 )
 for name, text in hypotheses.items():
     print(f"{name:16} {text}")
@@ -2138,12 +2138,13 @@ ours = [said(ranked(found)[0][0]) for found in answers(4)]
 grade = np.array([meteor_lite(mine, right) for mine, (_, right) in zip(ours, judged, strict=True)])
 rarest = np.array([min(seen[word] for word in source) for source, _ in judged])
 order = np.argsort(-grade, kind="stable")
-long_ones = [i for i in order if len(judged[i][0]) >= 4]
+first_of = {tuple(judged[i][0]): i for i in order[::-1]}  # each source once
+long_ones = [i for i in order if len(judged[i][0]) >= 4 and first_of[tuple(judged[i][0])] == i]
 for i in [*long_ones[:3], *long_ones[-3:]]:
     source, right = judged[i]
     rare = min(source, key=lambda word: seen[word])
     print(f"{grade[i]:.2f}  {' '.join(source)}  ->  {' '.join(ours[i])}\n      reference: {' '.join(right)}; '{rare}' was seen in {seen[rare]} sentences")
-groups = {"never": (0, 0), "1 to 3 times": (1, 3), "4 to 20": (4, 20), "more often": (21, 10**9)}
+groups = {"never": (0, 0), "1 to 3 times": (1, 3), "more often": (4, 10**9)}
 of_group = {name: (rarest >= low) & (rarest <= high) for name, (low, high) in groups.items()}
 week07.bars([f"{name}\n({chosen.sum()} sentences)" for name, chosen in of_group.items()],
             {"METEOR-lite": [grade[chosen].mean() if chosen.any() else 0.0 for chosen in of_group.values()]},
@@ -2650,7 +2651,7 @@ for found in ways.values():
 week07.bars(list(ways), measured, f"{len(new_titles)} titles that no network has read", "share of the titles")
 plots.show(
     "Bars for three ways to tag: the best tag at each place gives impossible sequences for many titles, Viterbi for "
-    "none; the share of titles with all words right rises with Viterbi, and once more where whole paths were learned."
+    "none; the share of titles with all words right is a little higher with Viterbi and with whole paths."
 )
 taken = list(ways.values())
 worth = [i for i in range(len(new_titles)) if taken[0][i] != taken[2][i]][:6]
@@ -2662,7 +2663,7 @@ for i in worth:
 # ## 8. The exam: read dates as people write them
 # "Sun 03.03.19", "the third of March 2019", «третье марта 2019 года» all mean 2019-03-03. Build a network that takes a **list of n texts** and gives a list of n texts `YYYY-MM-DD`; with the right dates as second argument it gives its mean loss, a scalar with a gradient. The next cell trains it on dates from 1950 to 2049 in 16 forms (two digits: 50 to 99 belong to the 1900s) and saves `model.safetensors`. One date in ten is **withheld**: the exam asks for 1,500 of those, among some public ones, and only an exact match counts.
 #
-# Milestones: more than 20 % exact gives 0.2 points, more than 60 % and more than 90 % each 0.15 more. For comparison, on these 1,500, three seeds each: MEASURED_EN.
+# Milestones: more than 20 % exact gives 0.2 points, more than 60 % and more than 90 % each 0.15 more. For comparison, on these 1,500, three seeds each: a network that always says one date 0 %, this network without attention (the decoder sees the mean of the keys) 41 to 43 %, with attention 98 to 99 %, each after 300 steps.
 #
 # - `Seq2Seq` with your attention and your decoder is a start. How many steps are worth their time is yours to choose.
 # - The list is any texts: empty ones, of any length, in any alphabet; what a text gives does not depend on its neighbours. The network is handed in, not a parser: what it knows is in its weights.
@@ -2674,7 +2675,7 @@ for i in worth:
 # ## 8. Экзамен: прочитать даты так, как их пишут люди
 # "Sun 03.03.19", "the third of March 2019", «третье марта 2019 года» — всё это 2019-03-03. Постройте сеть, которая берёт **список из n текстов** и даёт список из n текстов `YYYY-MM-DD`; если вторым аргументом поданы верные даты, она даёт свою среднюю ошибку — скаляр с градиентом. Следующая ячейка учит её на датах с 1950 по 2049 год в 16 видах записи (две цифры: от 50 до 99 — это XX век) и сохраняет `model.safetensors`. Каждая десятая дата **утаена**: на экзамене спрашивают 1500 таких, вперемешку с открытыми, и засчитывается только точное совпадение.
 #
-# Рубежи: больше 20 % точных — 0,2 балла, больше 60 % и больше 90 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: MEASURED_RU.
+# Рубежи: больше 20 % точных — 0,2 балла, больше 60 % и больше 90 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: сеть, называющая всегда одну дату, — 0 %, такая же сеть без внимания (декодер видит среднее ключей) — от 41 до 43 %, с вниманием — от 98 до 99 %, каждая после 300 шагов.
 #
 # - Начать можно с `Seq2Seq` с вашим вниманием и вашим декодером. Сколько шагов стоят своего времени, решаете вы.
 # - В списке — любые тексты: пустые, любой длины, на любом алфавите; ответ на текст не зависит от соседей. Сдаётся сеть, а не разбор по правилам: всё, что она знает, лежит в её весах.
