@@ -21,7 +21,6 @@ _DOORS = re.compile(
     r"""\b(?:strptime|dateutil|dateparser|fromisoformat|month_name|month_abbr|is_withheld)\b
     |\bwithheld\s*=\s*True
     |\bjanuary\b|января
-    |\bre\s*\.\s*(?:match|search|findall|fullmatch)\b
     |\bimport_module\b|\b__import__\b
     |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
     |\b(?:urlopen|urlretrieve|gdown|wget|curl)\b|\brequests\s*\.\s*get\b""",

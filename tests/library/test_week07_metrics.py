@@ -44,7 +44,7 @@ def test_bleu_is_sacrebleus(metrics: dict[str, Callable]) -> None:
         ours = metrics["bleu"](hypotheses, references, order)
         assert 100 * ours == pytest.approx(theirs.score, rel=1e-9, abs=1e-9)
         positive += ours > 0
-    assert positive > 40
+    assert positive > 30
 
 
 def test_rouge_l_is_that_of_rouge_score(metrics: dict[str, Callable]) -> None:

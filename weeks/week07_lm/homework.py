@@ -38,7 +38,7 @@ if profile == "small":
 settings = {
     "small": {"lm": 90, "width": 128, "longest": 5, "known": 800, "translate": 240, "judged": 120,
               "title": 42, "tag": 110, "dates": 300},
-    "full": {"lm": 8_000, "width": 512, "longest": 25, "known": 8_000, "translate": 12_000, "judged": 900,
+    "full": {"lm": 8_000, "width": 512, "longest": 25, "known": 8_000, "translate": 12_000, "judged": 300,
              "title": 90, "tag": 4_000, "dates": 3_000},
 }[profile]
 PAD, START, END, UNKNOWN = 0, 1, 2, 3  # tokens that no text has
