@@ -1253,6 +1253,8 @@ for v, most in ((2, 4), (3, 3), (4, 3)):
     check.equal(len(found), len(every), f"the number of sequences of {call}", why="be all of them")
 for turn in range(12):
     judge_beam(law_of(3, 3, seed + turn, coarse=True), turn % 3, 1 + turn % 4, 3, "take the first in the order of tuples among equal ones")
+crossed = {(): [-2.0, -1.0, -9.0], (0,): [-2.0, -1.0, -9.0], (1,): [-3.0, -9.0, -9.0]}
+judge_beam(lambda ps: np.array([crossed[tuple(p)] for p in ps]), 2, 2, 2, "take the first in the order of tuples among equal ones")
 judge_beam(law_of(3, 3, seed, closed=(1,)), 2, 6, 3, "never keep what is impossible")
 judge_beam(law_of(3, 3, seed, closed=(0, 1, 2)), 2, 2, 3, "return nothing where nothing is possible")
 judge_beam(law_of(3, 1, seed), 2, 2, 0, "give the empty sequence for max_length 0")
