@@ -558,3 +558,18 @@ def two_languages(
         names = [*english, *russian]
         words(every, names, [0] * len(english) + [1] * len(russian), title, ax)
     return figure
+
+
+def searches(share: Mapping[str, Mapping[str, float]]) -> None:
+    """A group of bars for each kind of question: the share that each search finds."""
+    ax = plt.subplots(figsize=(8, 3.4))[1]
+    hows = list(next(iter(share.values())))
+    for i, how in enumerate(hows):
+        places = np.arange(len(share)) + 0.27 * (i - 1)
+        bars = ax.bar(places, [found[how] for found in share.values()], width=0.25, label=how)
+        ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=1)
+    ax.axvline(len(share) - 1.5, color="0.7", lw=1)
+    ax.set_xticks(range(len(share)), share)
+    ax.set(title="The passage is among the first ten", ylabel="share of questions", ylim=(0, 1.1))
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    ax.grid(axis="x", visible=False)

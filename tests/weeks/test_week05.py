@@ -1,4 +1,4 @@
-"""Week 05's reference solutions against captum, on tiny networks."""
+"""Week 05's reference solutions against captum and shap, on tiny networks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shap
 import torch
 from captum import attr
 
@@ -101,3 +102,17 @@ def test_smooth_grad(notebook: dict[str, Any], case: tuple[Any, Any, Any]) -> No
         noisy = one + 0.15 * spread * torch.randn(2000, *one.shape, dtype=one.dtype)
         theirs = attr.Saliency(model).attribute(noisy, target=int(t)).amax(1).mean(0)
         torch.testing.assert_close(mine, theirs.detach(), rtol=0.1, atol=0.02)
+
+
+def test_kernel_shap_is_that_of_its_inventors(notebook: dict[str, Any]) -> None:
+    """With all coalitions, as `shap` finds them for so few players."""
+    rng = np.random.default_rng(3)
+    worth = rng.normal(size=2**6)
+
+    def value(z: np.ndarray) -> np.ndarray:
+        return worth[np.round(np.asarray(z)).astype(int) @ 2 ** np.arange(6)]
+
+    explainer = shap.KernelExplainer(value, np.zeros((1, 6)))
+    theirs = explainer.shap_values(np.ones((1, 6)), nsamples=10_000, l1_reg=False, silent=True)
+    np.testing.assert_allclose(notebook["kernel_shap"](value, 6), theirs[0], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(notebook["shapley"](value, 6), theirs[0], rtol=1e-6, atol=1e-8)

@@ -19,13 +19,16 @@
 profile = "small"
 
 # %%
+import json
 import re
+import tempfile
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,6 +39,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
 from torch import nn
 
 from practical_dl import check, data, plots, progress, seed_everything
@@ -46,8 +50,8 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 if profile == "small":
     torch.set_num_threads(1)
 settings = {
-    "small": {"sentences": 2500, "merges": 800, "reviews": 400, "dim": 48, "epochs": 5},
-    "full": {"sentences": 7500, "merges": 8000, "reviews": 1600, "dim": 200, "epochs": 8},
+    "small": {"sentences": 2500, "merges": 800, "reviews": 400, "passages": 100, "questions": 40, "dim": 48, "epochs": 5},
+    "full": {"sentences": 7500, "merges": 8000, "reviews": 1600, "passages": 300, "questions": 200, "dim": 200, "epochs": 8},
 }[profile]
 
 # %%
@@ -1660,7 +1664,52 @@ plots.show(
 # Доля верных ответов предпочитает судью, который не знает ничего. Веса сдвигают *порог*, поэтому растёт macro-F1; порядок предложений, а с ним и площадь, почти не меняется. И площадь честна: лучше случайной, но до 1 далеко. Буквенные $n$-граммы мало знают о грамматике; эта задача ждёт моделей, которые читают предложение целиком.
 
 # %% [markdown]
-# ## 5. Search by words: BM25
+# ## 5. From books to a corpus
+# Before any search or any training stands work that no paper tells of. A book comes as somebody typed it: the same й as one character or as two, soft hyphens that nobody sees, spaces that do not break, empty lines. **Clean** it (one normal form, one kind of space), cut it into **passages**, and drop what stands there twice, or a search finds one thing ten times. Keep it as **JSON lines** (JSONL): a line for each passage, with where it comes from. Such a file can be read line by line, appended to, and cut anywhere; a damaged line costs a line.
+
+# %% [markdown] lang="ru"
+# ## 5. Из книг — корпус
+# До всякого поиска и всякого обучения есть работа, о которой в статьях не пишут. Книга приходит такой, какой её набрали: одна и та же й то одним символом, то двумя, невидимые мягкие переносы, неразрывные пробелы, пустые строки. Текст **чистят** (одна нормальная форма, один вид пробелов), режут на **отрывки** и выбрасывают повторы, иначе поиск десять раз найдёт одно и то же. Хранят его строками JSON (JSONL): по строке на отрывок, с указанием, откуда он. Такой файл читают построчно, дописывают и режут где угодно; испорченная строка стоит одной строки.
+
+# %%
+library = data.load("russian_authors", profile)
+
+
+def cleaned(text: str) -> str:
+    """One normal form, no invisible characters (but line ends), single spaces."""
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf"))
+    return re.sub(r"[^\S\n]+", " ", text)
+
+
+def passages(text: str, least: int = 80) -> list[str]:
+    """Lines joined until there are at least so many words."""
+    found, held = [], []
+    for line in cleaned(text).split("\n"):
+        held += line.split()
+        if len(held) >= least:
+            found.append(" ".join(held))
+            held = []
+    return found
+
+
+rows, seen = [], set()
+for author, works in library.works.items():
+    mine = [(title, part) for title, text in works.items() for part in passages(text)]
+    for title, part in mine[: settings["passages"]]:
+        if part not in seen:
+            rows.append({"author": author, "title": title, "text": part})
+            seen.add(part)
+corpus = Path(tempfile.mkdtemp()) / "passages.jsonl"
+corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+with corpus.open(encoding="utf-8") as lines:
+    rows = [json.loads(line) for line in lines]
+dirty = sum(cleaned(text) != text for works in library.works.values() for text in works.values())
+print(f"{dirty} of {sum(map(len, library.works.values()))} works needed cleaning; {len(rows)} passages")
+print(corpus.read_text("utf-8").splitlines()[0][:110], "…")
+
+# %% [markdown]
+# ## 6. Search by words: BM25
 # Which reviews speak of a *haunted house*? **Sparse** search compares words. [BM25](glossary:bm25) (Robertson & Zaragoza, 2009) has been its standard for thirty years: a word counts more if few documents have it, more if it occurs often, but less and less so, and less in a long document:
 #
 # $$\text{score}(q, d) = \sum_{t \in q} \ln\!\Bigl(1 + \frac{N - n_t + \tfrac12}{n_t + \tfrac12}\Bigr) \cdot \frac{f_{t,d}\,(k_1 + 1)}{f_{t,d} + k_1\bigl(1 - b + b\,|d| / \overline{|d|}\bigr)}.$$
@@ -1670,7 +1719,7 @@ plots.show(
 # {{task:bm25}}
 
 # %% [markdown] lang="ru"
-# ## 5. Поиск по словам: BM25
+# ## 6. Поиск по словам: BM25
 # В каких рецензиях речь о *доме с привидениями*? **Разреженный** поиск (sparse) сравнивает слова. [BM25](glossary:bm25) (Robertson, Zaragoza, 2009) — его стандарт вот уже тридцать лет: слово значит больше, если оно есть лишь в немногих документах; больше, если повторяется, но с каждым разом всё слабее; и меньше в длинном документе:
 #
 # $$\text{score}(q, d) = \sum_{t \in q} \ln\!\Bigl(1 + \frac{N - n_t + \tfrac12}{n_t + \tfrac12}\Bigr) \cdot \frac{f_{t,d}\,(k_1 + 1)}{f_{t,d} + k_1\bigl(1 - b + b\,|d| / \overline{|d|}\bigr)}.$$
@@ -1857,7 +1906,7 @@ for query in ("haunted house", "spielberg shark", "kung fu fight"):
         print(f"  {scores[i]:5.2f}  …{' '.join(documents[i][max(0, where - 6) : where + 10])}…")
 
 # %% [markdown]
-# ## 6. Search by vectors: less work for almost the same answer
+# ## 7. Search by vectors: less work for almost the same answer
 # Ask for *scary film*, and BM25 does not find *frightening movie*. **Dense** search compares vectors, and near ones need not share a word. Here a sentence's vector comes from tf-idf and truncated SVD, and has length 1. Comparing a query with all $N$ vectors is exact, and too slow for a billion. Two indexes look at a part of them.
 #
 # **[Inverted file](glossary:inverted-file) (IVF).** k-means sorts the vectors into cells; a query is compared with the centroids, then with the vectors of the `probes` cells whose centroids are nearest. Distances are Euclidean; of equally near centroids or vectors the smaller number comes first. Answer: the numbers of the $k$ nearest vectors that were met, nearest first (fewer, where fewer were met), and the **work**: how many distances were computed, those to the centroids included.
@@ -1865,7 +1914,7 @@ for query in ("haunted house", "spielberg shark", "kung fu fight"):
 # {{task:ivf_search}}
 
 # %% [markdown] lang="ru"
-# ## 6. Поиск по векторам: меньше работы, почти тот же ответ
+# ## 7. Поиск по векторам: меньше работы, почти тот же ответ
 # Спросите *scary film* — и BM25 не найдёт *frightening movie*. **Плотный** поиск (dense) сравнивает векторы, а близким векторам общие слова не нужны. Здесь вектор предложения получен из tf-idf и усечённого SVD, его длина 1. Сравнить запрос со всеми $N$ векторами — точно, но для миллиарда слишком долго. Два индекса смотрят лишь на часть.
 #
 # **[Инвертированный файл](glossary:inverted-file) (inverted file, IVF).** k-means раскладывает векторы по ячейкам; запрос сравнивают с центроидами, а затем с векторами из `probes` ячеек с ближайшими центроидами. Расстояния евклидовы; из одинаково близких центроидов или векторов первым идёт меньший номер. Ответ: номера $k$ ближайших из просмотренных векторов, ближайший первым (если просмотрено меньше — то меньше), и **работа**: сколько расстояний вычислено, включая расстояния до центроидов.
@@ -2349,10 +2398,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The index that learned from the data beats the one that did not. Both share a rule: the last few per cent of recall cost most. The library Faiss and vector databases such as Pinecone and Weaviate offer this curve, with many refinements; **hybrid** search adds the scores of BM25 and of vectors, for rare names are the business of words, and paraphrases that of vectors. What do your vectors find?
+# The index that learned from the data beats the one that did not. Both share a rule: the last few per cent of recall cost most. The library Faiss and vector databases such as Pinecone and Weaviate offer this curve, with many refinements. What do your vectors find?
 
 # %% [markdown] lang="ru"
-# Индекс, который учился на данных, обходит тот, что не учился. Правило у обоих одно: дороже всего последние проценты полноты. Библиотека Faiss и векторные базы данных вроде Pinecone и Weaviate предлагают эту самую кривую, со множеством улучшений; **гибридный** поиск складывает оценки BM25 и векторов: редкие имена — дело слов, пересказы — дело векторов. А что находят ваши векторы?
+# Индекс, который учился на данных, обходит тот, что не учился. Правило у обоих одно: дороже всего последние проценты полноты. Библиотека Faiss и векторные базы данных вроде Pinecone и Weaviate предлагают эту самую кривую, со множеством улучшений. А что находят ваши векторы?
 
 # %%
 known, asked = sentence_vectors()
@@ -2364,7 +2413,82 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
         print(f"   {asked[i] @ known[j]:.2f}  {polarity.x_train[j]}")
 
 # %% [markdown]
-# ## 7. The exam: your own reader
+# ## 8. Hybrid search
+# Now search the six authors, by three kinds of questions about a passage. *Quoted*: five of its words. *Paraphrased*: of four words, instead of each the word whose vector is nearest. *Mixed*: four paraphrased, and one word as it stands that the vectors do not know, as a name would be. **Hybrid** search asks both and adds not the scores, which have no common scale, but the ranks: a passage gets $\frac{1}{c + r}$ from each list in which it stands at place $r$ (*reciprocal rank fusion*, Cormack et al., 2009; there $c = 60$, here 5, for short lists).
+
+# %% [markdown] lang="ru"
+# ## 8. Гибридный поиск
+# Теперь поищем у шести авторов, тремя видами вопросов об отрывке. *Цитата*: пять его слов. *Пересказ*: вместо каждого из четырёх слов — то, чей вектор ближе всего. *Смесь*: четыре слова в пересказе и одно как есть, которого векторы не знают, как не знали бы имени. **Гибридный** поиск (hybrid) спрашивает обоих и складывает не оценки, у которых нет общей шкалы, а места: отрывок получает $\frac{1}{c + r}$ от каждого списка, где он стоит на месте $r$ (*reciprocal rank fusion*, Cormack и др., 2009; там $c = 60$, у нас 5: списки короткие).
+
+# %%
+navec = data.load("navec", profile)
+of_word = dict(zip(navec.words, normalize(navec.vectors), strict=True))
+bags = [words(row["text"]) for row in rows]
+count = Counter(word for bag in bags for word in set(bag))
+rare = {word: np.log(len(bags) / n) for word, n in count.items() if n < len(bags) / 20}
+
+
+def mean_vector(bag: Sequence[str]) -> np.ndarray:
+    """The mean of the words' vectors, rare words first, of length 1."""
+    known = [rare.get(word, 1.0) * of_word[word] for word in bag if word in of_word]
+    return normalize(np.sum([*known, np.zeros(300)], axis=0)[None])[0]
+
+
+table = np.stack([mean_vector(bag) for bag in bags])
+middle = table.mean(0)  # what all passages share tells none from another
+table = normalize(table - middle)
+
+# %%
+vectors_1, rng = normalize(navec.vectors), np.random.default_rng(0)
+
+
+def asked_three_ways(bag: Sequence[str], rng: np.random.Generator) -> dict[str, list[str]]:
+    """Questions about a passage by their kind, {} where it has too few words that are rare."""
+    own = list(dict.fromkeys(word for word in bag if word in rare))
+    known, names = ([w for w in own if (w in of_word) == there] for there in (True, False))
+    if len(known) < 5 or not names:
+        return {}
+    four = rng.choice(known, size=4, replace=False)
+    near = [np.argsort(-(vectors_1 @ of_word[word]))[1] for word in four]
+    other = [navec.words[i] for i in near]
+    five = rng.choice(known, size=5, replace=False).tolist()
+    return {"quoted": five, "paraphrased": other, "mixed": [*other, str(rng.choice(names))]}
+
+
+def places(scores: np.ndarray) -> np.ndarray:
+    """The place of each passage, from 0; who has nothing is nowhere (infinity)."""
+    order = np.argsort(-scores, kind="stable")
+    return np.where(scores > 0, np.argsort(order), np.inf)
+
+
+hows, kinds = ("BM25", "vectors", "hybrid"), ("quoted", "paraphrased", "mixed")
+first_ten = {kind: {how: [] for how in hows} for kind in kinds}
+for i in rng.permutation(len(rows))[: settings["questions"]]:
+    for kind, question in asked_three_ways(bags[i], rng).items():
+        by_words = places(bm25(question, bags))
+        by_vectors = places(table @ normalize((mean_vector(question) - middle)[None])[0])
+        both = places(1 / (5 + by_words) + 1 / (5 + by_vectors))
+        for how, place in zip(hows, (by_words, by_vectors, both), strict=True):
+            first_ten[kind][how].append(place[i] < 10)
+        if len(first_ten[kind]["BM25"]) == 1:
+            print(f"{kind:12} {' '.join(question)}\n{'':12} -> {rows[i]['author']}: {rows[i]['text'][:70]}…")
+share = {kind: {how: np.mean(hits) for how, hits in found.items()} for kind, found in first_ten.items()}
+share["all"] = {how: np.mean([share[kind][how] for kind in first_ten]) for how in share["quoted"]}
+week06.searches(share)
+plots.show(
+    "Share of questions whose passage is among the first ten, for BM25, vectors and both. BM25 finds what "
+    "is quoted and hardly anything that is paraphrased; vectors find some of either; the hybrid stays near "
+    "the better one in each group, and has the highest bar over all."
+)
+
+# %% [markdown]
+# Who knew which kind of question comes would choose one search. Nobody knows; so the hybrid, which is seldom the best at one kind, is what products use. And mind the paraphrases: most are found by nobody. A vector that is a mean of words knows no order, no negation, no sentence. Week 08 gives sentences vectors of their own.
+
+# %% [markdown] lang="ru"
+# Кто знает, какой вопрос придёт, выбрал бы один вид поиска. Этого не знает никто; поэтому в продуктах стоит гибрид, хотя лучшим на одном виде он бывает редко. И обратите внимание на пересказы: большую часть не находит никто. Вектор, который есть среднее векторов слов, не знает ни порядка, ни отрицания, ни предложения. На неделе 08 у предложений появятся собственные векторы.
+
+# %% [markdown]
+# ## 9. The exam: your own reader
 # Is a sentence for or against the film? Build a network that takes a **list of texts** and gives logits $(n, 2)$, negative and positive; the next cell trains it on nine tenths of 8,162 sentences, validates on the rest and saves `model.safetensors`. It is then asked about 1,500 sentences that `data.load` withholds, among some public ones. More than 60 % right gives 0.2 points, more than 70 % and more than 73 % each 0.15 more. For comparison, on these 1,500, three seeds each: the more frequent class 51 %, the TextCNN of section 3 between 72 and 74 %, a mean of words' vectors 75 % (both are best after a few epochs, about three; then they learn by heart), and logistic regression on words, which is hard to beat, 77 to 78 %.
 #
 # - Your `TextCNN` in `Reads` is a start, a mean of the words' vectors another one. How many epochs are worth their time is yours to choose, too: watch the validation.
@@ -2374,7 +2498,7 @@ for i in [i for i in near if len(words(polarity.x_test[i])) > 9][:3]:
 # {{task:reader}}
 
 # %% [markdown] lang="ru"
-# ## 7. Экзамен: ваша собственная сеть-читатель
+# ## 9. Экзамен: ваша собственная сеть-читатель
 # За фильм предложение или против? Постройте сеть, которая принимает **список текстов** и выдаёт логиты $(n, 2)$ — «против» и «за»; следующая ячейка обучит её на девяти десятых из 8162 предложений, проверит на остальных и сохранит `model.safetensors`. Потом её проверят на 1500 предложениях, которые `data.load` утаивает, вперемешку с открытыми. Больше 60 % верных ответов дают 0,2 балла, больше 70 % и больше 73 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: более частый класс — 51 %, TextCNN из раздела 3 — от 72 до 74 %, среднее векторов слов — 75 % (обе сети лучше всего после нескольких эпох, примерно трёх; дальше они заучивают наизусть), а логистическая регрессия на словах, обойти которую трудно, — 77–78 %.
 #
 # - Начать можно с вашей `TextCNN` внутри `Reads` или со среднего векторов слов. Сколько эпох стоят своего времени, тоже решаете вы: следите за валидацией.
@@ -2527,7 +2651,7 @@ plots.show(
 # **Sources**
 # - R. Sennrich, B. Haddow, A. Birch. [Neural machine translation of rare words with subword units](https://arxiv.org/abs/1508.07909). ACL 2016. A. Petrov et al. [Language model tokenizers introduce unfairness between languages](https://arxiv.org/abs/2305.15425). NeurIPS 2023.
 # - Y. Kim. [Convolutional neural networks for sentence classification](https://arxiv.org/abs/1408.5882). EMNLP 2014.
-# - S. Robertson, H. Zaragoza. [The probabilistic relevance framework: BM25 and beyond](https://doi.org/10.1561/1500000019). 2009.
+# - S. Robertson, H. Zaragoza. [The probabilistic relevance framework: BM25 and beyond](https://doi.org/10.1561/1500000019). 2009. G. Cormack, C. Clarke, S. Büttcher. [Reciprocal rank fusion](https://doi.org/10.1145/1571941.1572114). SIGIR 2009.
 # - M. Charikar. [Similarity estimation techniques from rounding algorithms](https://doi.org/10.1145/509907.509965). STOC 2002. M. Douze et al. [The Faiss library](https://arxiv.org/abs/2401.08281). 2024.
 # - Data: B. Pang, L. Lee. [Seeing stars](https://arxiv.org/abs/cs/0506075). ACL 2005; [A sentimental education](https://arxiv.org/abs/cs/0409058). ACL 2004. V. Mikhailov et al. [RuCoLA](https://arxiv.org/abs/2210.12814). EMNLP 2022.
 
@@ -2535,6 +2659,6 @@ plots.show(
 # **Источники**
 # - R. Sennrich, B. Haddow, A. Birch. [Neural machine translation of rare words with subword units](https://arxiv.org/abs/1508.07909). ACL 2016. A. Petrov и др. [Language model tokenizers introduce unfairness between languages](https://arxiv.org/abs/2305.15425). NeurIPS 2023.
 # - Y. Kim. [Convolutional neural networks for sentence classification](https://arxiv.org/abs/1408.5882). EMNLP 2014.
-# - S. Robertson, H. Zaragoza. [The probabilistic relevance framework: BM25 and beyond](https://doi.org/10.1561/1500000019). 2009.
+# - S. Robertson, H. Zaragoza. [The probabilistic relevance framework: BM25 and beyond](https://doi.org/10.1561/1500000019). 2009. G. Cormack, C. Clarke, S. Büttcher. [Reciprocal rank fusion](https://doi.org/10.1145/1571941.1572114). SIGIR 2009.
 # - M. Charikar. [Similarity estimation techniques from rounding algorithms](https://doi.org/10.1145/509907.509965). STOC 2002. M. Douze и др. [The Faiss library](https://arxiv.org/abs/2401.08281). 2024.
 # - Данные: B. Pang, L. Lee. [Seeing stars](https://arxiv.org/abs/cs/0506075). ACL 2005; [A sentimental education](https://arxiv.org/abs/cs/0409058). ACL 2004. V. Mikhailov и др. [RuCoLA](https://arxiv.org/abs/2210.12814). EMNLP 2022.
