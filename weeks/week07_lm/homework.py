@@ -2823,10 +2823,10 @@ def dater():
 
 
 # %% [markdown]
-# How good is it on public dates that it has not been trained on, and by kind of writing?
+# How good is it on public dates, of which it has seen few, and which ones does it misread?
 
 # %% [markdown] lang="ru"
-# Насколько она хороша на открытых датах, на которых не училась, — и как по видам записи?
+# Насколько она хороша на открытых датах, из которых видела немногие, — и какие читает неверно?
 
 # %% tags=["training"]
 trained = week07.READER.load(dater()).to(device)
