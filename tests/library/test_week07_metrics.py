@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nltk.translate import meteor_score
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import BLEU
 
 from autograder.authoring.text import parse
 
@@ -30,13 +33,12 @@ def sentence(rng: np.random.Generator) -> list[str]:
 
 
 def test_bleu_is_sacrebleus(metrics: dict[str, Callable]) -> None:
-    scores = pytest.importorskip("sacrebleu.metrics")
     rng, positive = np.random.default_rng(0), 0
     for _ in range(60):
         order, count = int(rng.integers(1, 5)), int(rng.integers(1, 4))
         hypotheses = [sentence(rng) for _ in range(6)]
         references = [[sentence(rng) for _ in range(count)] for _ in hypotheses]
-        oracle = scores.BLEU(tokenize="none", smooth_method="none", max_ngram_order=order)
+        oracle = BLEU(tokenize="none", smooth_method="none", max_ngram_order=order)
         theirs = oracle.corpus_score(
             [" ".join(h) for h in hypotheses],
             [[" ".join(several[i]) for several in references] for i in range(count)],
@@ -48,8 +50,6 @@ def test_bleu_is_sacrebleus(metrics: dict[str, Callable]) -> None:
 
 
 def test_rouge_l_is_that_of_rouge_score(metrics: dict[str, Callable]) -> None:
-    rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
-
     class Words:
         def tokenize(self, text: str) -> list[str]:
             return text.split()
@@ -63,8 +63,6 @@ def test_rouge_l_is_that_of_rouge_score(metrics: dict[str, Callable]) -> None:
 
 
 def test_meteor_lite_is_nltks_without_wordnet(metrics: dict[str, Callable]) -> None:
-    meteor = pytest.importorskip("nltk.translate.meteor_score")
-
     class NoWords:
         def synsets(self, word: str) -> list[str]:
             return []
@@ -72,5 +70,5 @@ def test_meteor_lite_is_nltks_without_wordnet(metrics: dict[str, Callable]) -> N
     rng = np.random.default_rng(0)
     for _ in range(200):
         ours, theirs = sentence(rng), sentence(rng)
-        want = meteor.meteor_score([theirs], ours, wordnet=NoWords())
+        want = meteor_score.meteor_score([theirs], ours, wordnet=NoWords())
         assert metrics["meteor_lite"](ours, theirs) == pytest.approx(want, rel=1e-9)

@@ -2096,10 +2096,10 @@ def meteor_lite(hypothesis, reference):
 
 
 # %% [markdown]
-# What do they see? One reference, five hypotheses, three rulers (BLEU of 2-grams).
+# What do they see? One reference, six hypotheses, three rulers (BLEU of 2-grams).
 
 # %% [markdown] lang="ru"
-# Что они видят? Один эталон, пять гипотез, три линейки (BLEU по 2-граммам).
+# Что они видят? Один эталон, шесть гипотез, три линейки (BLEU по 2-граммам).
 
 # %%
 reference = ["the", "old", "man", "did", "not", "sell", "his", "boat", "to", "the", "stranger"]
