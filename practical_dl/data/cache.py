@@ -173,7 +173,8 @@ def build(name: str, files: Sequence[File], repository: Repository) -> list[Path
                     f"{name}: {file.path} as built from {repository.url} is not what it should be "
                     "(its checksum differs)"
                 )
-        targets[0].parent.mkdir(exist_ok=True)
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
         return [write(*pair) for pair in zip(targets, contents, strict=True)]
 
 

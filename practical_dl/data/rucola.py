@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from practical_dl.data import Card, Dataset, File, Repository, cache, register
+from practical_dl.data import Card, Dataset, File, Repository, register
 
 CLASSES = ("unacceptable", "acceptable")
 _PARTS = ("in_domain_train", "in_domain_dev", "out_of_domain_dev")
@@ -26,13 +26,6 @@ def _read(paths: list[Path]) -> Dataset:
 def _build(files: dict[str, bytes]) -> list[bytes]:
     """The official files, unchanged."""
     return [files[f"data/{part}.csv"] for part in _PARTS]
-
-
-def _get() -> list[Path]:
-    folder = cache.folder() / "text_ru"
-    with cache.errors("rucola", folder, CARD.size):
-        folder.mkdir(parents=True, exist_ok=True)  # `cache.build` makes one folder, not two
-    return cache.build("rucola", CARD.files, _REPOSITORY)
 
 
 def _file(part: str, sha256: str, size: int) -> File:
@@ -57,6 +50,5 @@ CARD = Card(
         ),
     ),
     repository=_REPOSITORY,
-    get=_get,
 )
 register("rucola", small=CARD, full=CARD)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from practical_dl.data import Card, File, Repository, cache, register
+from practical_dl.data import Card, File, Repository, register
 
 AUTHORS = ("pushkin", "lermontov", "gogol", "dostoevsky", "tolstoy", "chekhov")
 _TITLE = re.compile(r"^=== (.*) ===\n\n", re.MULTILINE)
@@ -121,13 +121,6 @@ def _file(author: str, sha256: str, size: int) -> File:
 _REPOSITORY = Repository("d0rj/RusLit", "4509680428729da225a73a22008133660f92bb7e", _build)
 
 
-def _get() -> list[Path]:
-    folder = cache.folder() / "text_ru"
-    with cache.errors("russian_authors", folder, CARD.size):
-        folder.mkdir(parents=True, exist_ok=True)  # `cache.build` makes one folder, not two
-    return cache.build("russian_authors", CARD.files, _REPOSITORY)
-
-
 CARD = Card(
     title="Works of Pushkin, Lermontov, Gogol, Dostoevsky, Tolstoy and Chekhov",
     licence="public domain",
@@ -156,6 +149,5 @@ CARD = Card(
         ),
     ),
     repository=_REPOSITORY,
-    get=_get,
 )
 register("russian_authors", small=CARD, full=CARD)

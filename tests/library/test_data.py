@@ -325,7 +325,7 @@ def test_shipped_sets_need_no_cache(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("mnst",), "there is no data set 'mnst'; there are bccd, breast_cancer, cifar10, digits"),
+        (("mnst",), "there is no data set 'mnst'; there are arxiv_titles, bccd, breast_cancer"),
         (("digits", "full"), "'digits' is not meant for the profile 'full'"),
         (("digits", "big"), "profile must be one of small, full, not 'big'"),
     ],
