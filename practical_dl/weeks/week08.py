@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import re
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # Pieces of words: byte-pair encoding, on letters. A piece that begins a word begins with SPACE.
 SPACE, UNKNOWN_SIGN = "▁", "\ufffd"
 PAD, START, END, UNKNOWN = range(4)
+LONGEST = 16  # letters of a piece
 _WORD = re.compile(r"\w+|[^\w\s]")
 _JOINED = re.compile(r"(\s?)(\w+|[^\w\s])")
 
@@ -69,7 +71,9 @@ def learn_pieces(texts: Sequence[str], size: int) -> list[str]:
             continue
         if -n < 2:
             break
-        if (piece := "".join(best)) not in pieces:
+        if len(piece := "".join(best)) > LONGEST:
+            continue
+        if piece not in pieces:
             pieces.append(piece)
         for word in where.pop(best):
             count(word, -1)
@@ -167,3 +171,385 @@ def above_shuffled(hypotheses: Sequence[str], references: Sequence[str]) -> tupl
     shifts = sorted({max(1, n * part // 8) for part in (1, 3, 5, 7)})
     shuffled = [chrf([*hypotheses[s:], *hypotheses[:s]], references) for s in shifts]
     return chrf(hypotheses, references), float(np.mean(shuffled))
+
+
+# -- The exam: a translator with its weights in a file --------------------------------------------
+
+_HARD = ("", "?!", "Привет!", "👍🏽", "e\u0301", "Word " * 40, "Unheardofword.")
+LETTERS = 80  # of a translation that is handed in
+
+
+@dataclass(frozen=True)
+class TranslationContract(network.Contract):
+    """A network that takes a list of n English texts and gives a list of n Russian ones."""
+
+    def check(self, model: nn.Module, rng: np.random.Generator) -> None:
+        """A network keeps the contract on texts of all kinds. Raises CheckFailed."""
+        words = ["Tom", "I", "you", "don't", "know", "is", "where", "here", "the", "house"]
+        texts = [" ".join(rng.choice(words, size=rng.integers(1, 6))) + "." for _ in range(20)]
+        self.predict(model, [*texts, *_HARD])
+
+    def predict(self, model: nn.Module, texts: Sequence[str]) -> np.ndarray:
+        """The translations of texts as code points, filled up with zeros: int32 (n, LETTERS).
+
+        Meanwhile the network must keep its contract: the same text gets the same translation each
+        time, alone or in company (but for a few that rounding may turn); no file is opened.
+        Raises CheckFailed.
+        """
+        import torch
+
+        texts, model = list(map(str, texts)), model.eval()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        some = np.random.default_rng(len(texts)).permutation(len(texts))[:12]
+        with torch.no_grad(), network._no_files():
+            parts = [texts[i : i + 250] for i in range(0, len(texts), 250)]
+            made = [one for part in parts for one in self._read(model, part)]
+            again = self._read(model, [texts[i] for i in some])
+            alone = [self._read(model, [texts[i]])[0] for i in some]
+            twice = self._read(model, [texts[i] for i in some])
+        if again != twice:
+            raise CheckFailed(
+                "the network is deterministic: the same texts get the same translations each time",
+                "is there dropout that ignores eval mode?",
+            )
+        moved = [sum(a != made[i] for a, i in zip(x, some, strict=True)) for x in (again, alone)]
+        if max(moved) > 3:
+            raise CheckFailed(
+                "the translation of a text does not depend on the other texts of the batch",
+                "does padding change the answer?",
+            )
+        after = model.state_dict()
+        if changed := [n for n, value in before.items() if not torch.equal(value, after[n])]:
+            raise CheckFailed(
+                "translating leaves the network as it was", f"changed: {', '.join(changed[:4])}"
+            )
+        return as_codes(made)
+
+    def _read(self, model: nn.Module, texts: list[str]) -> list[str]:
+        made = model(list(texts))
+        if type(made) is not list or [type(one) for one in made] != [str] * len(texts):
+            raise CheckFailed("the network turns a list of n texts into a list of n texts")
+        return made
+
+    def _complete(self, model: nn.Module) -> nn.Module:
+        return model
+
+
+def as_codes(texts: Sequence[str]) -> np.ndarray:
+    """Texts as numbers, so that they can be handed in: int32 (n, LETTERS)."""
+    codes = np.zeros((len(texts), LETTERS), np.int32)
+    for row, text in zip(codes, texts, strict=True):
+        numbers = [ord(letter) for letter in text[:LETTERS]]
+        row[: len(numbers)] = numbers
+    return codes
+
+
+def as_texts(codes: np.ndarray) -> list[str]:
+    """The texts of such numbers; what is no letter's number becomes a sign of its own."""
+    return ["".join(_letter(int(c)) for c in row if c) for row in codes]
+
+
+def _letter(code: int) -> str:
+    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else UNKNOWN_SIGN
+
+
+def short(texts: Sequence[str], words: int = 5) -> list[int]:
+    """The numbers of those texts that have at most so many words."""
+    return [i for i, text in enumerate(texts) if len(text.split()) <= words]
+
+
+TRANSLATOR = TranslationContract(shape=(1, 1, 1), classes=1, megabytes=30)
+_ABOVE = (0.01, 0.03, 0.05)
+SCALE = Milestones(points=(0.25, 0.25, 0.25), accuracies={"small": _ABOVE, "full": _ABOVE})
+
+
+def scale_text(distance: float, profile: str) -> str:
+    """The milestones as a table, with those that a distance reaches."""
+    rows = ["chrF above that of the same translations dealt out to others:"]
+    for milestone, worth in zip(SCALE.accuracies[profile], SCALE.points, strict=True):
+        reached = "reached" if distance > 100 * milestone else "not yet"
+        rows.append(f"  more than {100 * milestone:4.1f}: {worth:g} points, {reached}")
+    return "\n".join(rows)
+
+
+# -- A story: numbers of a text, a model of any size, the reference ------------------------------
+
+
+def story_ids(stories: Any, text: str) -> list[int]:
+    """The tokens of a text, 1 in front: neighbours whose union has the best score join first."""
+    numbers = {token: i for i, token in reversed(list(enumerate(stories.tokens)))}
+    parts = [letter.encode() for letter in " " + text]
+    ids = [i for part in parts for i in ([numbers[part]] if part in numbers else _bytes(part))]
+    while True:
+        joined = [numbers.get(stories.tokens[a] + stories.tokens[b]) for a, b in pairwise(ids)]
+        made = [(stories.scores[new], -i) for i, new in enumerate(joined) if new is not None]
+        if not made:
+            return [1, *ids]
+        i = -max(made)[1]
+        ids[i : i + 2] = [joined[i]]
+
+
+def _bytes(part: bytes) -> list[int]:
+    return [3 + byte for byte in part]
+
+
+def random_story(config: Mapping[str, int], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Weights by chance for a model like stories260K, as tensors of float32."""
+    import torch
+
+    layers, dim, hidden = config["layers"], config["dim"], config["hidden"]
+    kv_dim = dim // config["heads"] * config["kv_heads"]
+    matrices = {
+        "wq": (dim, dim),
+        "wk": (kv_dim, dim),
+        "wv": (kv_dim, dim),
+        "wo": (dim, dim),
+        "w1": (hidden, dim),
+        "w2": (dim, hidden),
+        "w3": (hidden, dim),
+    }
+    shapes: dict[str, tuple[int, ...]] = {name: (layers, *s) for name, s in matrices.items()}
+    arrays = {name: rng.normal(size=shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}
+    arrays["embedding"] = rng.normal(size=(config["vocab"], dim))
+    arrays["norm"] = rng.uniform(0.5, 1.5, size=dim)
+    for name in ("attention_norm", "feed_forward_norm"):
+        arrays[name] = rng.uniform(0.5, 1.5, size=(layers, dim))
+    return {name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()}
+
+
+def reference_logits(stories: Any, ids: Sequence[int]) -> np.ndarray:
+    """The logits (t, vocab) after each token, as llama2.c's run.c finds them: one by one."""
+    w, c = stories.weights, stories.config
+    size = c["dim"] // c["heads"]
+    share = c["heads"] // c["kv_heads"]
+    keys: list[list[np.ndarray]] = [[] for _ in range(c["layers"])]
+    values: list[list[np.ndarray]] = [[] for _ in range(c["layers"])]
+
+    def norm(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return weight * (x / np.sqrt(np.mean(x * x) + 1e-5))
+
+    def turned(x: np.ndarray, place: int) -> np.ndarray:
+        x = x.copy()
+        for i in range(0, len(x), 2):
+            angle = place / 10000 ** ((i % size) / size)
+            x[i : i + 2] = (
+                x[i] * np.cos(angle) - x[i + 1] * np.sin(angle),
+                x[i] * np.sin(angle) + x[i + 1] * np.cos(angle),
+            )
+        return x
+
+    out = []
+    for place, token in enumerate(ids):
+        x = w["embedding"][token].astype(np.float64)
+        for i in range(c["layers"]):
+            h = norm(x, w["attention_norm"][i])
+            q = turned(w["wq"][i] @ h, place)
+            keys[i].append(turned(w["wk"][i] @ h, place))
+            values[i].append(w["wv"][i] @ h)
+            heads = []
+            for head in range(c["heads"]):
+                part = slice(head // share * size, head // share * size + size)
+                k, v = (np.stack(past)[:, part] for past in (keys[i], values[i]))
+                scores = k @ q[head * size : head * size + size] / np.sqrt(size)
+                weights = np.exp(scores - scores.max())
+                heads.append(weights @ v / weights.sum())
+            x = x + w["wo"][i] @ np.concatenate(heads)
+            h = norm(x, w["feed_forward_norm"][i])
+            gate = w["w1"][i] @ h
+            x = x + w["w2"][i] @ (gate / (1 + np.exp(-gate)) * (w["w3"][i] @ h))
+        out.append(w["embedding"] @ norm(x, w["norm"]))
+    return np.stack(out)
+
+
+# -- What an attention costs, what a text has -----------------------------------------------------
+
+
+def largest_tensor(function: Callable[[], Any]) -> int:
+    """The numbers in the largest tensor that any of torch's operations makes in function().
+
+    A view of a tensor makes none.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            result = f(*args, **(kwargs or {}))
+            for one in result if isinstance(result, tuple | list) else [result]:
+                if hasattr(one, "untyped_storage"):
+                    count = one.untyped_storage().nbytes() // one.element_size()
+                    largest = max(largest, count)
+            return result
+
+    with Watch():
+        function()
+    return largest
+
+
+@cache
+def grams_of(text: str, rows: int) -> tuple[int, ...]:
+    """The rows of a text's n-grams of letters (3 and 4, words with their edges), and its words."""
+    words = [f"<{word.lower()}>" for word in split_words(text)]
+    grams = [word[i : i + n] for word in words for n in (3, 4) for i in range(len(word) - n + 1)]
+    return tuple(zlib.crc32(gram.encode()) % rows for gram in [*grams, *words])
+
+
+# -- Drawings ----------------------------------------------------------------------------------
+
+
+def story_picture(
+    told: Mapping[str, tuple[Sequence[int], Sequence[float]]], stories: Any
+) -> Figure:
+    """Stories, each token on a colour that is the darker, the less probable it was."""
+    figure, axes = plt.subplots(len(told), 1, figsize=(9.5, 2.05 * len(told)))
+    colours = plt.get_cmap("Oranges")
+    for ax, (name, (ids, sure)) in zip(np.atleast_1d(axes), told.items(), strict=True):
+        ax.set(title=name, xlim=(0, 104), ylim=(6.6, -0.6))
+        ax.axis("off")
+        x, y = 0.0, 0
+        for token, p in list(zip(ids, sure, strict=True))[1:]:
+            text = stories.tokens[token].decode(errors="replace").replace("\n", " ")
+            if not x:
+                text = text.lstrip()
+            if x + len(text) > 102 and text[:1] == " ":
+                x, y, text = 0.0, y + 1, text[1:]
+            if y > 6:
+                break
+            shade = min(1.0, -np.log10(max(p, 1e-4)) / 4)
+            face = colours(0.9 * shade) if p < 0.999 else "white"
+            ax.add_patch(plt.Rectangle((x, y - 0.45), len(text), 0.9, color=face, lw=0))
+            for i, letter in enumerate(text):
+                ax.text(
+                    x + i + 0.5, y, letter, ha="center", va="center", family="monospace", size=8
+                )
+            x += len(text)
+    return figure
+
+
+def cache_picture(lengths: Sequence[int], bytes_of: Mapping[str, Sequence[float]]) -> Axes:
+    """The cache against the length of a text, beside a card's memory."""
+    ax = plt.subplots(figsize=(7.5, 4.2))[1]
+    for name, sizes in bytes_of.items():
+        style = "--" if "window" in name else "-"
+        ax.plot(lengths, np.array(sizes) / 2**30, style, marker=".", label=name)
+    ax.axhline(24, color="0.4", lw=1)
+    ax.text(lengths[0], 27, "a card of 24 GiB", color="0.3", size=9)
+    ax.set(xlabel="tokens of one text", ylabel="GiB of the cache", title="What the past costs")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_ylim(1e-3, 200)
+    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    return ax
+
+
+def attention_picture(model: nn.Module, text: str) -> Axes:
+    """The cross-attention of the decoder's last block for a text and its translation."""
+    import torch
+
+    with torch.no_grad():
+        source = model.pieces.encode([text])
+        written = model.pieces.encode(model([text]))
+        beginning = torch.cat([torch.tensor([[START]]), written[:, :-1]], 1)
+        kept: list[Any] = []
+        cross = model.decoder[-1].cross
+        hook = cross.register_forward_pre_hook(
+            lambda module, args, kwargs: kept.append((args, kwargs)), with_kwargs=True
+        )
+        model.logits(source, beginning)
+        hook.remove()
+        arguments, options = kept[-1]
+        weights = cross(*arguments, **{**options, "need_weights": True})[1][0].numpy()
+    pieces = {END: "end", **{i: p for i, p in enumerate(model.pieces.all()) if p}}
+    ax = plt.subplots(figsize=(1.5 + 0.55 * weights.shape[1], 1.4 + 0.36 * weights.shape[0]))[1]
+    ax.imshow(weights, cmap="Blues", vmin=0, aspect="auto")
+    for side, ids in (("x", source[0]), ("y", written[0])):
+        names = [pieces.get(i, "?").replace(SPACE, " ") for i in ids.tolist()]
+        getattr(ax, f"set_{side}ticks")(range(len(names)), names)
+    ax.set(title="Who looks where", xlabel="read", ylabel="written")
+    ax.grid(False)
+    return ax
+
+
+def riddle_picture(
+    names: Sequence[str], inputs: np.ndarray, labels: np.ndarray, row: np.ndarray, mask: int
+) -> Axes:
+    """What became of each token of a row in many draws. inputs, labels: (draws, t)."""
+    chosen = labels != -100
+    parts = {
+        "became [MASK]": chosen & (inputs == mask),
+        "exchanged": chosen & (inputs != mask) & (inputs != row),
+        "chosen, but left": chosen & (inputs == row),
+    }
+    ax = plt.subplots(figsize=(8.5, 3.6))[1]
+    base = np.zeros(len(row))
+    for i, (name, where) in enumerate(parts.items()):
+        share = 100 * where.mean(0)
+        ax.bar(range(len(row)), share, bottom=base, label=name, color=PALETTE[i])
+        base += share
+    for i, level in enumerate((12, 13.5, 15)):
+        ax.axhline(level, color=PALETTE[i], lw=1, ls=":")
+    ax.set_xticks(range(len(row)), [n.replace(SPACE, "") for n in names], rotation=40, ha="right")
+    ax.set(ylabel="per cent of the draws", ylim=(0, 21), title="The fate of each token")
+    ax.legend(frameon=False, ncols=3, loc="upper center")
+    return ax
+
+
+def cost_picture(
+    lengths: Sequence[int],
+    seconds: Mapping[str, Sequence[float]],
+    numbers: Mapping[str, Sequence[float]],
+    slope: Callable[[Sequence[int], Sequence[float]], float],
+) -> Figure:
+    """Time and memory against length, on log axes, with the slopes."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2))
+    titles = ("Time, milliseconds", "The largest tensor, numbers")
+    for ax, costs, title, factor in zip(axes, (seconds, numbers), titles, (1e3, 1), strict=True):
+        for name, values in costs.items():
+            label = f"{name}: slope {slope(lengths, values):.2f}"
+            ax.plot(lengths, factor * np.array(values, float), marker="o", ms=4, label=label)
+        ax.set(title=title, xlabel="length of the text")
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * 12)
+        ax.legend(frameon=False, fontsize=9, loc="upper left")
+    return figure
+
+
+def recall_picture(ks: Sequence[int], curves: Mapping[str, Sequence[float]], count: int) -> Axes:
+    """Recall@k against k, with what chance would find."""
+    ax = plt.subplots(figsize=(7.0, 4.0))[1]
+    for name, values in curves.items():
+        ax.plot(ks, values, marker="o", label=name)
+    ax.plot(ks, [k / count for k in ks], color="0.5", ls=":", label="chance")
+    ax.set(xlabel="k", ylabel="Recall@k", ylim=(0, 1.02), title="English asks, Russian answers")
+    ax.set_xscale("log")
+    ax.set_xticks(ks, [str(k) for k in ks])
+    ax.minorticks_off()
+    ax.legend(frameon=False, loc="center right")
+    return ax
+
+
+def cliff_picture(runs: Mapping[int, Mapping[str, Any]]) -> Figure:
+    """The loss of networks of one and two layers, the heads' scores, the attention of the best."""
+    figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.0))
+    for (layers, noted), colour in zip(runs.items(), PALETTE[:2][::-1], strict=True):
+        label = "one layer" if layers == 1 else "two layers"
+        axes[0].plot(noted["step"], noted["loss"], color=colour, label=label, lw=2)
+    axes[0].set(title="Loss on what repeats", xlabel="step", ylim=(0, None))
+    axes[0].legend(frameon=False, loc="lower left")
+    two = runs[max(runs)]
+    scores = np.array(two["scores"])
+    for head in range(scores.shape[1]):
+        layer, number = divmod(head, scores.shape[1] // 2)
+        label = f"layer {layer + 1}, head {number + 1}"
+        axes[1].plot(two["step"], scores[:, head], color=PALETTE[head], lw=2, label=label)
+    axes[1].set(title="Score of each head", xlabel="step", ylim=(-0.03, 1.03))
+    axes[1].legend(frameon=False, loc="upper left", fontsize=9)
+    best = int(np.argmax(scores[-1, scores.shape[1] // 2 :]))
+    axes[2].imshow(two["attention"][best], cmap="Blues", vmin=0, vmax=1)
+    axes[2].set(title="Where such a head looks", xlabel="looked at", ylabel="who looks")
+    axes[2].grid(False)
+    return figure
