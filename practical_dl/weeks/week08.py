@@ -102,7 +102,7 @@ def _join(parts: Sequence[str], piece: str, pair: tuple[str, str] | None = None)
 
 
 def encode_pieces(text: str, numbers: Mapping[str, int]) -> list[int]:
-    """The numbers of a text's pieces: of all neighbours those join first that were learned first."""
+    """The numbers of a text's pieces: neighbours join that were learned first."""
     out: list[int] = []
     for word in split_words(text):
         parts = list(word[:40])
@@ -403,10 +403,11 @@ def story_picture(
     told: Mapping[str, tuple[Sequence[int], Sequence[float]]], stories: Any
 ) -> Figure:
     """Stories, each token on a colour that is the darker, the less probable it was."""
-    figure, axes = plt.subplots(len(told), 1, figsize=(9.5, 2.05 * len(told)))
+    figure, axes = plt.subplots(len(told), 1, figsize=(9.5, 1.75 * len(told)))
     colours = plt.get_cmap("Oranges")
     for ax, (name, (ids, sure)) in zip(np.atleast_1d(axes), told.items(), strict=True):
-        ax.set(title=name, xlim=(0, 104), ylim=(6.6, -0.6))
+        ax.set(xlim=(0, 104), ylim=(4.6, -0.6))
+        ax.set_title(name, loc="left", size=11)
         ax.axis("off")
         x, y = 0.0, 0
         for token, p in list(zip(ids, sure, strict=True))[1:]:
@@ -415,7 +416,7 @@ def story_picture(
                 text = text.lstrip()
             if x + len(text) > 102 and text[:1] == " ":
                 x, y, text = 0.0, y + 1, text[1:]
-            if y > 6:
+            if y > 4:
                 break
             shade = min(1.0, -np.log10(max(p, 1e-4)) / 4)
             face = colours(0.9 * shade) if p < 0.999 else "white"

@@ -14,8 +14,9 @@ from practical_dl import data, milestones
 from practical_dl.weeks import week08
 
 PUBLIC = 150
-# Above it a person looks: a distance that networks trained on these pairs alone do not reach.
-TOO_GOOD = 35.0
+# Above it a person looks. In small, networks trained on these pairs reach 14; a table of all pairs
+# that gives back the nearest sentence's translation is 21 above.
+TOO_GOOD = {"small": 18.0, "full": 45.0}
 LEARNED_BY_HEART = 15.0  # by so much chance does not make public sentences easier
 
 _DOORS = re.compile(
@@ -92,7 +93,7 @@ def mark_translator(
             f"{on_public:.1f} above chance on public sentences, {distance:.1f} on private ones: it "
             "may have been trained on the validation sentences"
         )
-    if distance > TOO_GOOD:
+    if distance > TOO_GOOD[profile]:
         flags.append(f"{distance:.1f} is more than a network trained on these pairs alone reaches")
     if words := milestones.found(_DOORS, sources):
         flags.append(f"the code may load weights of others: {words}")
