@@ -367,7 +367,7 @@ def reference_logits(stories: Any, ids: Sequence[int]) -> np.ndarray:
 def largest_tensor(function: Callable[[], Any]) -> int:
     """The numbers in the largest tensor that any of torch's operations makes in function().
 
-    A view of a tensor makes none.
+    A view counts as the tensor on which it looks, however large it seems.
     """
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -550,7 +550,7 @@ def cliff_picture(runs: Mapping[int, Mapping[str, Any]]) -> Figure:
     axes[1].set(title="Score of each head", xlabel="step", ylim=(-0.03, 1.03))
     axes[1].legend(frameon=False, loc="upper left", fontsize=9)
     best = int(np.argmax(scores[-1, scores.shape[1] // 2 :]))
-    axes[2].imshow(two["attention"][best], cmap="Blues", vmin=0, vmax=1)
+    axes[2].imshow(np.asarray(two["attention"][best]), cmap="Blues", vmin=0, vmax=1)
     axes[2].set(title="Where such a head looks", xlabel="looked at", ylabel="who looks")
     axes[2].grid(False)
     return figure
