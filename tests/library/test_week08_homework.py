@@ -295,3 +295,12 @@ def test_drawings_draw() -> None:
     ax = week08.riddle_picture(["▁a", "b"], np.array([[5, 3], [5, 7]]), labels, np.array([5, 7]), 3)
     assert [bar.get_height() for bar in ax.patches] == [0, 50, 0, 0, 50, 0]
     plt.close("all")
+
+
+def test_a_table_of_words_learns_which_belong_together() -> None:
+    english = ["a house", "the house", "a book", "the book", "a dog", "the dog"]
+    russian = ["дом один", "дом этот", "книга одна", "книга эта", "пёс один", "пёс этот"]
+    there = week08.word_table(english, russian, 20)
+    assert there("house", "дом") > there("house", "книга") + 3
+    assert there("house", "Дом") == there("HOUSE", "дом") and there("house", "") == 0
+    assert there("", "слово") < -9
