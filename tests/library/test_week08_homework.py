@@ -304,3 +304,9 @@ def test_a_table_of_words_learns_which_belong_together() -> None:
     assert there("house", "дом") > there("house", "книга") + 1
     assert there("house", "Дом") == there("HOUSE", "дом") and there("house", "") == 0
     assert there("", "слово") < -9
+
+
+def test_the_most_similar_sentence_shares_most_words() -> None:
+    known, says = ["Tom is here.", "I see a dog.", "Where is it?"], ["1", "2", "3"]
+    asked = ["Tom is there.", "I see a cat.", "Where is Tom?"]
+    assert week08.most_similar(known, says, asked) == ["1", "2", "3"]
