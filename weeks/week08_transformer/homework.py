@@ -3302,7 +3302,7 @@ def induction_score(attention, periods):
     found = []
     for one, period in zip(attention, periods.tolist(), strict=True):
         if period < one.shape[-1]:
-            found.append(torch.diagonal(one, offset=1 - period, dim1=1, dim2=2)[:, (period == 1) :])
+            found.append(torch.diagonal(one, offset=1 - period, dim1=1, dim2=2)[:, 1:])
     if not found:
         return attention.new_zeros(attention.shape[1])
     return torch.cat(found, 1).mean(1)
