@@ -3229,6 +3229,7 @@ for n, heads, t, periods, why in [
     (1, 1, 5, [3], "look at the token after the earlier copy"),
     (1, 3, 5, [2], "give each head its score"),
     (1, 2, 4, [1], "look at itself where the period is 1"),
+    (1, 2, 5, [4], "take a single position"),
     (2, 2, 6, [2, 5], "count positions of all rows together"),
     (3, 1, 5, [9, 2, 5], "leave out rows without a repetition"),
     (2, 3, 4, [4, 7], "be 0 where nothing repeats"),
