@@ -1461,6 +1461,7 @@ for script, length, why in [
     ([[3, 4, 5]], 1, "take one step where length is 1"),
     ([[4, 2, 5, 6], [3, 4, 5, 2]], 4, "fill up with padding behind the end"),
     ([[4, 5, 3, 2], [2, 4, 2, 4], [6, 2, 6, 6]], 4, "let each row end on its own"),
+    ([[4, 2, 5, 6, 3], [3, 4, 2, 5, 6]], 5, "stop when the last row has ended, before length"),
     ([[4, 0, 3, 2]], 4, "take padding or START for pieces like others before the end"),
     ([[5, 1, 3, 2], [3, 3, 2, 6]], 4, "take padding or START for pieces like others before the end"),
 ]:
