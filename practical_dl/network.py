@@ -145,6 +145,16 @@ class Contract(ABC):
             )
         return self._complete(model).cpu().eval()
 
+    def differ(self, found: np.ndarray, wanted: np.ndarray, made: np.ndarray) -> bool:
+        """Whether two outputs of the same inputs are not the same. made: all outputs.
+
+        Numbers may differ by a hundredth of the spread: rounding in another order, or in bfloat16,
+        stays below it.
+        """
+        if made.dtype.kind != "f" or made.size == 0:
+            return not np.array_equal(found, wanted)
+        return bool(np.abs(found - wanted).max() > 0.01 * float(np.ptp(made)) + 1e-6)
+
     def check(self, model: nn.Module, rng: np.random.Generator) -> None:
         """A network keeps the contract on inputs by chance. Raises CheckFailed."""
         self.outputs(model, self.examples(rng))
@@ -168,12 +178,12 @@ class Contract(ABC):
             again = self.ask(model, company)
             alone = np.concatenate([self.ask(model, [one]) for one in company])
             twice = self.ask(model, company)
-        if _differ(again, twice, made):
+        if self.differ(again, twice, made):
             raise CheckFailed(
                 f"the network is deterministic: the same {self.things} give the same each time",
                 "is there dropout that ignores eval mode, other randomness, or a counter of calls?",
             )
-        if _differ(again, made[some], made) or _differ(alone, again, made):
+        if self.differ(again, made[some], made) or self.differ(alone, again, made):
             raise CheckFailed(
                 f"what the network makes of {self.thing} does not depend on the other "
                 f"{self.things} of the batch, nor on its place among them",
@@ -198,17 +208,6 @@ class Contract(ABC):
             with torch.no_grad():
                 self.ask(model.cpu().eval(), self.examples(np.random.default_rng(0))[:1])
         return model
-
-
-def _differ(found: np.ndarray, wanted: np.ndarray, made: np.ndarray) -> bool:
-    """Whether two outputs are not the same; made: all outputs.
-
-    Numbers may differ by a hundredth of the spread: rounding in another order, or in bfloat16,
-    stays below it.
-    """
-    if made.dtype.kind != "f" or made.size == 0:
-        return not np.array_equal(found, wanted)
-    return bool(np.abs(found - wanted).max() > 0.01 * float(np.ptp(made)) + 1e-6)
 
 
 # -- Networks that classify --------------------------------------------------------------------

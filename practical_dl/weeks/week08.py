@@ -411,56 +411,33 @@ LETTERS = 80  # of a translation that is handed in
 class TranslationContract(network.Contract):
     """A network that takes a list of n English texts and gives a list of n Russian ones."""
 
-    def check(self, model: nn.Module, rng: np.random.Generator) -> None:
-        """A network keeps the contract on texts of all kinds. Raises CheckFailed."""
+    things = "texts"
+    thing = "a text"
+
+    def examples(self, rng: np.random.Generator) -> list[str]:
+        """Short sentences by chance, and texts of which few people think."""
         words = ["Tom", "I", "you", "don't", "know", "is", "where", "here", "the", "house"]
         texts = [" ".join(rng.choice(words, size=rng.integers(1, 6))) + "." for _ in range(20)]
-        self.predict(model, [*texts, *_HARD])
+        return [*texts, *_HARD]
 
-    def predict(self, model: nn.Module, texts: Sequence[str]) -> np.ndarray:
-        """The translations of texts as code points, filled up with zeros: int32 (n, LETTERS).
-
-        Meanwhile the network must keep its contract: the same text gets the same translation each
-        time, alone or in company (but for a few that rounding may turn); no file is opened.
-        Raises CheckFailed.
-        """
-        import torch
-
-        texts, model = list(map(str, texts)), model.eval()
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        some = np.random.default_rng(len(texts)).permutation(len(texts))[:12]
-        with torch.no_grad(), network._no_files():
-            parts = [texts[i : i + 250] for i in range(0, len(texts), 250)]
-            made = [one for part in parts for one in self._read(model, part)]
-            again = self._read(model, [texts[i] for i in some])
-            alone = [self._read(model, [texts[i]])[0] for i in some]
-            twice = self._read(model, [texts[i] for i in some])
-        if again != twice:
-            raise CheckFailed(
-                "the network is deterministic: the same texts get the same translations each time",
-                "is there dropout that ignores eval mode?",
-            )
-        moved = [sum(a != made[i] for a, i in zip(x, some, strict=True)) for x in (again, alone)]
-        if max(moved) > 3:
-            raise CheckFailed(
-                "the translation of a text does not depend on the other texts of the batch",
-                "does padding change the answer?",
-            )
-        after = model.state_dict()
-        if changed := [n for n, value in before.items() if not torch.equal(value, after[n])]:
-            raise CheckFailed(
-                "translating leaves the network as it was", f"changed: {', '.join(changed[:4])}"
-            )
-        return as_codes(made)
-
-    def _read(self, model: nn.Module, texts: list[str]) -> list[str]:
+    def ask(self, model: nn.Module, inputs: Sequence[str]) -> np.ndarray:
+        """The translations as code points (n, LETTERS). Raises CheckFailed where there are none."""
+        texts = list(map(str, inputs))
         made = model(list(texts))
         if type(made) is not list or [type(one) for one in made] != [str] * len(texts):
             raise CheckFailed("the network turns a list of n texts into a list of n texts")
-        return made
+        return as_codes(made)
 
-    def _complete(self, model: nn.Module) -> nn.Module:
-        return model
+    def differ(self, found: np.ndarray, wanted: np.ndarray, made: np.ndarray) -> bool:
+        """Whether more than every fourth text differs: rounding may turn a choice of equals."""
+        return bool(np.mean((found != wanted).any(1)) > 0.25)
+
+    def predict(self, model: nn.Module, inputs: Sequence[str]) -> np.ndarray:
+        """The translations of n texts as code points, filled up with zeros: int32 (n, LETTERS).
+
+        Raises CheckFailed where the network breaks its contract meanwhile.
+        """
+        return self.outputs(model, inputs)
 
 
 def as_codes(texts: Sequence[str]) -> np.ndarray:
@@ -486,7 +463,7 @@ def short(texts: Sequence[str], words: int = 5) -> list[int]:
     return [i for i, text in enumerate(texts) if len(text.split()) <= words]
 
 
-TRANSLATOR = TranslationContract(shape=(1, 1, 1), classes=1, megabytes=30)
+TRANSLATOR = TranslationContract(megabytes=30)
 # chrF above that of the same translations dealt out to other sentences. On short public ones: one
 # sentence for all 0, the notebook's network after half of the steps 6.5, after all 12.3 and 12.5
 # (two runs), with dropout 13.5; a table of known sentences 20.7.
