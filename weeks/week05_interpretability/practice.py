@@ -1351,7 +1351,7 @@ plots.show(
 # ## 5. Shapley values: the only fair division
 # Forget gradients. Cut the picture into patches, the **players**, and cover some of them: a coalition $S$ of uncovered patches reaches the logit $v(S)$. What is a patch worth? That depends on who is there already. Shapley (1953) takes the mean of its contribution over all orders in which the players could arrive:
 #
-# $$\varphi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] = \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr].$$
+# $$\begin{aligned} \varphi_i &= \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] \\ &= \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr]. \end{aligned}$$
 #
 # It is the only division that is **efficient** ($\sum_i \varphi_i = v(\text{all}) - v(\varnothing)$), **symmetric** (equal players get the same), **linear** in $v$, and gives nothing to a **dummy** who never changes anything. The price: $2^n$ coalitions. A game is a function `value`: a boolean array $(m, n)$, a row for each coalition, gives an array of $m$ numbers, floats or whole ones. The array is the game's own: don't change it.
 #
@@ -1361,7 +1361,7 @@ plots.show(
 # ## 5. Вектор Шепли: единственный справедливый делёж
 # Забудем о градиентах. Разрежем картинку на квадраты — **игроков** — и часть закроем: коалиция $S$ открытых квадратов даёт логит $v(S)$. Сколько стоит один квадрат? Зависит от того, кто уже пришёл. Игроки могут приходить в разном порядке; Шепли (Shapley, 1953) усредняет вклад игрока по всем порядкам:
 #
-# $$\varphi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] = \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr].$$
+# $$\begin{aligned} \varphi_i &= \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}\,\bigl[v(S \cup \{i\}) - v(S)\bigr] \\ &= \frac1n \sum_{S \not\ni i} \binom{n-1}{|S|}^{-1} \bigl[v(S \cup \{i\}) - v(S)\bigr]. \end{aligned}$$
 #
 # Только такой делёж **эффективен** ($\sum_i \varphi_i = v(\text{все}) - v(\varnothing)$), **симметричен** (одинаковым поровну), **линеен** по $v$ и ничего не даёт **болвану** (dummy) — игроку, который никогда ничего не меняет. Цена — $2^n$ коалиций. Игра задана функцией `value`: по булеву массиву $(m, n)$, строка на коалицию, она даёт массив из $m$ чисел, вещественных или целых. Этот массив принадлежит игре: не меняйте его.
 #
