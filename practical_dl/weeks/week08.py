@@ -90,6 +90,15 @@ def slow_attention(q: Any, k: Any, v: Any, mask: Any = None) -> torch.Tensor:
     return torch.stack(rows).reshape(n, t, v.shape[-1])
 
 
+def weights_of(module: nn.Module, names: Sequence[str], call: str) -> dict[str, np.ndarray]:
+    """Parameters and buffers by name, but for second names of those that are called in `names`."""
+    values = check.parameters_of(module, call)
+    own = dict(module.named_parameters(remove_duplicate=False))
+    known = [own[name] for name in names if name in own]
+    second = {n for n, p in own.items() if n not in names and any(p is one for one in known)}
+    return {name: value for name, value in values.items() if name not in second}
+
+
 def same_gpt(
     kind: type[nn.Module],
     reference: type[nn.Module],
@@ -103,19 +112,37 @@ def same_gpt(
     """A network of the student's has a reference's weights by name, its answers and gradients.
 
     kind, reference: are made of vocab, width and layers(width); two are made of each, and the first
-    is looked at. The reference gets the student's weights. Both modes are compared.
-    Raises CheckFailed.
+    is looked at. The reference gets the student's weights. Both modes are compared. The layers that
+    were handed in are used, and are as they were. Raises CheckFailed.
     """
     import torch
 
-    made, theirs = kind(vocab, width, layers(width)), reference(vocab, width, layers(width))
+    given, theirs = layers(width), reference(vocab, width, layers(width))
+    kept = [{k: v.clone() for k, v in one.state_dict().items()} for one in given]
+    modes = [m.training for i, one in enumerate(given) for m in one.train(i % 2 == 0).modules()]
+    made = kind(vocab, width, given)
+    as_it_was = [m.training for one in given for m in one.modules()] == modes and all(
+        torch.equal(value, old[k])
+        for one, old in zip(given, kept, strict=True)
+        for k, value in one.state_dict().items()
+    )
+    check.that(as_it_was, "leave the layers handed in with their weights and their mode")
+    with torch.no_grad():
+        for p in (p for one in given for p in one.parameters()):
+            p.mul_(1.25)  # which the network has to see
     kind(vocab + 1, width, layers(width))  # which must not disturb the first
-    own = check.parameters_of(made, call)
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
+    own = weights_of(made, list(shapes), call)
     found = {name: tuple(value.shape) for name, value in own.items()}
     names = "have the weights that the statement names, and no others"
     check.equal(sorted(found), sorted(shapes), f"the names of the weights of {call}", why=names)
     check.equal(found, shapes, f"the shapes of the weights of {call}", why=names)
+    same = all(
+        np.array_equal(own[f"layers.{i}.{k}"], value.numpy(force=True))
+        for i, one in enumerate(given)
+        for k, value in one.state_dict().items()
+    )
+    check.that(same, "hold the very layers that were handed in, not copies")
     theirs.load_state_dict({name: torch.as_tensor(value) for name, value in own.items()})
     for training in (True, False):
         seen = []
@@ -126,7 +153,10 @@ def same_gpt(
             if not isinstance(logits, torch.Tensor):
                 raise check.CheckFailed(f"{call}: should: give a tensor of logits")
             steps = torch.linspace(-1, 1.3, logits.numel(), dtype=logits.dtype)
-            weights = dict(one.named_parameters())
+            named = dict(one.named_parameters(remove_duplicate=False))
+            if lost := shapes.keys() - named.keys():
+                raise check.CheckFailed(f"{call}: should: train {min(lost)}")
+            weights = {name: named[name] for name in shapes}
             found_slopes = torch.autograd.grad(
                 (logits * steps.reshape(logits.shape)).sum(),
                 list(weights.values()),

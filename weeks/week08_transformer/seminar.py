@@ -15,6 +15,7 @@
 profile = "small"
 
 # %%
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -36,12 +37,12 @@ settings = {
 }[profile]
 
 # %% [markdown]
-# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Fourteen short tasks, 4 points together; each can be solved without the others. Functions leave their arguments as they were, let gradients through to all that are not whole numbers or masks, give the dtype that they were given, float32 or float64, and bear numbers in the ten thousands.
+# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Fourteen short tasks, 4 points together; each can be solved without the others. Functions leave their arguments as they were (of a network also its mode and the `requires_grad` of its weights) and let gradients through to all that are not whole numbers or masks, but for `influence`, `leaks` and `generate`, which give plain values. They give the dtype that they were given, float32 or float64, with its digits, and bear numbers in the ten thousands, as inputs, scores, logits or positions.
 #
 # Shapes are written with $n$ texts, $t$ queries, $s$ keys, $d$ numbers each, $h$ heads. A mask is boolean, and `True` means **may look**, as in `F.scaled_dot_product_attention` (older modules of PyTorch mean the opposite; half of all bugs live here).
 
 # %% [markdown] lang="ru"
-# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Заданий четырнадцать, все короткие, вместе 4 балла; каждое можно решить без остальных. Функции не меняют своих аргументов, пропускают градиент ко всем аргументам, кроме целых чисел и масок, возвращают тот же dtype, что получили (float32 или float64), и выдерживают числа в десятки тысяч.
+# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Заданий четырнадцать, все короткие, вместе 4 балла; каждое можно решить без остальных. Функции не меняют своих аргументов (у сети — также её режима и `requires_grad` весов) и пропускают градиент ко всем аргументам, кроме целых чисел и масок; только `influence`, `leaks` и `generate` возвращают просто значения. Функции возвращают тот же dtype, что получили, float32 или float64, и считают с его точностью, а ещё выдерживают числа в десятки тысяч — входы, произведения, логиты, позиции.
 #
 # В формах $n$ — число текстов, $t$ — запросов, $s$ — ключей, $d$ — чисел в каждом, $h$ — голов. Маска булева, и `True` значит **смотреть можно**, как в `F.scaled_dot_product_attention` (в более старых модулях PyTorch наоборот; здесь живёт половина всех ошибок).
 
@@ -100,19 +101,20 @@ def drawn(*shape, scale=1.0, dtype=torch.float64):
     return torch.from_numpy(scale * rng.normal(size=shape)).to(dtype)
 
 
-for n, t, s, d, e in [(2, 3, 4, 5, 6), (1, 1, 1, 1, 2), (3, 4, 2, 7, 1), (1, 2, 5, 3, 4)]:
+for n, t, s, d, e in [(2, 3, 4, 5, 6), (1, 1, 1, 1, 2), (3, 4, 2, 7, 1), (1, 2, 5, 3, 4), (2, 4, 4, 4, 4)]:
+    digits = 1e-9 if d == 4 else 1e-6  # of a root that is no whole number, float32's digits will do
     for dtype in (torch.float64, torch.float32):
         qkv = drawn(n, t, d, dtype=dtype), drawn(n, s, d, dtype=dtype), drawn(n, s, e, dtype=dtype)
         call = f"attention(q {(n, t, d)}, k {(n, s, d)}, v {(n, s, e)})"
-        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="divide by the root of d, take the softmax over the keys", banned=banned)
+        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="divide by the root of d, take the softmax over the keys", rtol=digits, banned=banned)
         mask = torch.from_numpy(rng.random((n, t, s)) < 0.6)
         mask[..., 0] = True
         call = f"attention(q, k, v, mask {(n, t, s)})"
-        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="give no weight to what is masked, and 1 in all to the rest", banned=banned, mask=mask)
+        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="give no weight to what is masked, and 1 in all to the rest", rtol=digits, banned=banned, mask=mask)
         mask[-1, -1] = False
         mask[0, 0, 0] = False
         call = f"attention(q, k, v, mask {(n, t, s)}), where rows may look at nothing"
-        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="be zero for a row that sees nothing, with finite gradients", banned=banned, mask=mask)
+        week08.same_function(attention, week08.slow_attention, *qkv, call=call, why="be zero for a row that sees nothing, with finite gradients", rtol=digits, banned=banned, mask=mask)
 n, t, s, d = 2, 3, 4, 6
 qkv = drawn(n, 5, t, d), drawn(n, 5, s, d), drawn(n, 5, s, d + 1)
 for shape in [(s,), (t, s), (t, 1), (5, 1, s), (n, 1, t, s), (n, 5, t, s)]:
@@ -133,6 +135,14 @@ call = "attention whose masked key has by far the largest score"
 large[1][1] = 1000 * large[0][0]
 want = F.scaled_dot_product_attention(*[x[None] for x in large], attn_mask=mask)[0]
 check.close(check.answer(attention, *large, mask, call=call), want, call, why="give no weight to what is masked")
+for dtype in (torch.float64, torch.float32):
+    low = drawn(t, 4, dtype=dtype), drawn(s, 4, dtype=dtype), drawn(s, 3, dtype=dtype)
+    low[0][:, 0], low[1][:, 0] = -300.0, 300.0
+    low[1][1] = 0.0
+    call = f"attention whose scores are far below zero, but for a masked key, {dtype}"
+    want = F.scaled_dot_product_attention(*[x[None].double() for x in low], attn_mask=mask)[0]
+    far = 1e-6 if dtype == torch.float64 else 0.05  # so large scores have few digits behind the point
+    check.close(check.answer(attention, *low, mask, call=call), want, call, rtol=far, atol=far, why="give no weight to what is masked, however low the others are")
 ### END HIDDEN TESTS
 
 # %% mutant="attention" why="not scaled"
@@ -175,6 +185,14 @@ check.close(check.answer(attention, *large, mask, call=call), want, call, why="g
 # %% mutant="attention" why="a mask that is not strong enough"
 # - weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
 # + weights = (scores - 1e4 * ~mask).softmax(-1)
+
+# %% mutant="attention" why="a hidden score that visible ones go below"
+# - weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
+# + weights = scores.masked_fill(~mask, -1e4).softmax(-1)
+
+# %% mutant="attention" why="float32 inside"
+# - return scores.softmax(-1) @ v
+# + return scores.float().softmax(-1).to(v.dtype) @ v
 
 # %% mutant="attention" why="True means hidden"
 # - weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
@@ -306,6 +324,10 @@ for size in (1, 2, 5, 9):
         check.equal(found, by_asking(lengths, size, causal), call, why=why)
 call = "visible of one text"
 check.equal(check.answer(visible, torch.tensor([2]), 4, call=call), by_asking([2], 4, True), call, why="give one mask")
+for lengths, causal in itertools.product(([3, 1], [1, 3], [2, 2]), (True, False)):
+    call = f"visible({lengths}, 3, causal={causal}), after other lengths"
+    found = check.answer(visible, torch.tensor(lengths), 3, causal=causal, call=call)
+    check.equal(found, by_asking(lengths, 3, causal), call, why="be made for these lengths")
 ### END HIDDEN TESTS
 
 # %% mutant="visible" why="sees the next one"
@@ -339,6 +361,10 @@ check.equal(check.answer(visible, torch.tensor([2]), 4, call=call), by_asking([2
 # %% mutant="visible" why="not causal by itself"
 # - def visible(lengths: torch.Tensor, size: int, causal: bool = True) -> torch.Tensor:
 # + def visible(lengths: torch.Tensor, size: int, causal: bool = False) -> torch.Tensor:
+
+# %% mutant="visible" why="keeps the mask of the first call"
+# - return there & (places <= places[:, None])
+# + return visible.__dict__.setdefault((len(lengths), size), there & (places <= places[:, None]))
 
 # %% mutant="visible" why="numbers"
 # - return there & (places <= places[:, None])
@@ -408,7 +434,7 @@ call = "merge_heads of it"
 check.close(check.answer(merge_heads, torch.as_tensor(found), call=call), x, call, why="be the way back")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("split_heads")
-for n, t, h, c in [(2, 3, 4, 5), (1, 5, 2, 3), (3, 1, 1, 4), (2, 4, 5, 1), (1, 7, 3, 2)]:
+for n, t, h, c in [(2, 3, 4, 5), (1, 5, 2, 3), (3, 1, 1, 4), (2, 4, 5, 1), (1, 7, 3, 2), (2, 3, 3, 2), (2, 4, 3, 3), (2, 2, 2, 2)]:
     x = torch.from_numpy(rng.normal(size=(n, t, h * c)))
     cut = np.array([[[[float(x[i, j, a * c + b]) for b in range(c)] for j in range(t)] for a in range(h)] for i in range(n)])
     call = f"split_heads(x {(n, t, h * c)}, {h})"
@@ -430,6 +456,10 @@ for n, t, h, c in [(2, 3, 4, 5), (1, 5, 2, 3), (3, 1, 1, 4), (2, 4, 5, 1), (1, 7
     call = "merge_heads of a tensor whose numbers do not lie in a row"
     turned = torch.from_numpy(cut).transpose(1, 2).contiguous().transpose(1, 2)
     check.close(check.answer(merge_heads, turned, call=call), x, call, why="be the same")
+check.answer(split_heads, torch.zeros(1, 2, 6), 2, call="split_heads")
+x = torch.from_numpy(rng.normal(size=(1, 3, 4, 5)))
+call = "merge_heads, called after a split into another number of heads"
+check.close(check.answer(merge_heads, x, call=call), torch.cat([x[:, i] for i in range(3)], -1), call, why="take the number of heads from its argument")
 ### END HIDDEN TESTS
 
 # %% mutant="split_heads" why="heads mixed with tokens"
@@ -455,6 +485,17 @@ for n, t, h, c in [(2, 3, 4, 5), (1, 5, 2, 3), (3, 1, 1, 4), (2, 4, 5, 1), (1, 7
 # %% mutant="split_heads" why="a view, which not every tensor has"
 # - return x.transpose(1, 2).reshape(n, t, h * c)
 # + return x.transpose(1, 2).view(n, t, h * c)
+
+# %% mutant="split_heads" why="heads mixed with tokens where there are as many"
+# - return x.reshape(n, t, heads, d // heads).transpose(1, 2)
+# + return x.reshape(n, t, heads, d // heads).transpose(1, 2) if t != heads else x.reshape(n, heads, t, d // heads)
+
+# %% mutant="split_heads" why="merges by the last split"
+# - return x.reshape(n, t, heads, d // heads).transpose(1, 2)
+# + split_heads.last = heads
+# + return x.reshape(n, t, heads, d // heads).transpose(1, 2)
+# - return x.transpose(1, 2).reshape(n, t, h * c)
+# + return x.transpose(1, 2).reshape(n, t, split_heads.last * c)
 
 # %% mutant="split_heads" why="heads in the reverse order"
 # - return x.reshape(n, t, heads, d // heads).transpose(1, 2)
@@ -545,23 +586,31 @@ def weights_of(n, t, s, d, dtype=torch.float64):
 
 
 banned = ["multi_head"]
-for n, t, s, d, h in [(2, 3, 4, 6, 1), (2, 3, 5, 6, 3), (1, 1, 1, 2, 2), (3, 5, 2, 8, 2), (1, 4, 3, 6, 2)]:
+for n, t, s, d, h in [(2, 3, 4, 6, 1), (2, 3, 5, 6, 3), (1, 1, 1, 2, 2), (3, 5, 2, 8, 2), (2, 4, 4, 4, 2)]:
+    digits = 1e-9 if d // h == 4 else 1e-6  # of a root that is no whole number, float32's digits will do
     for dtype in (torch.float64, torch.float32):
         drawn_ones = weights_of(n, t, s, d, dtype)
         call = f"multi_head(x {(n, t, d)}, memory {(n, s, d)}, …, heads={h})"
         why = "be torch's, with the same weights" if h > 1 else "be torch's for one head"
-        week08.same_function(multi_head, by_torch, *drawn_ones, call=call, why=why, banned=banned, heads=h)
-        for shape in [(t, s), (n, 1, t, s), (n, h, t, s)]:
+        week08.same_function(multi_head, by_torch, *drawn_ones, call=call, why=why, rtol=digits, banned=banned, heads=h)
+        for shape in [(t, s), (n, 1, t, s), (n, h, t, s), (h, t, s)]:
             seen = torch.from_numpy(rng.random(shape) < 0.6)
             seen[..., 0] = True
             call = f"multi_head(x {(n, t, d)}, memory {(n, s, d)}, …, heads={h}, mask {shape})"
-            week08.same_function(multi_head, by_torch, *drawn_ones, call=call, why="hide what is masked", banned=banned, heads=h, mask=seen)
+            week08.same_function(multi_head, by_torch, *drawn_ones, call=call, why="hide what is masked", rtol=digits, banned=banned, heads=h, mask=seen)
 drawn_ones = weights_of(2, 3, 4, 6)
 seen = torch.ones(2, 1, 3, 4, dtype=torch.bool)
 seen[1] = False
 call = "multi_head, where a text may look at nothing"
 found = check.answer(multi_head, *drawn_ones, 2, seen, call=call)
 check.close(found[1], drawn_ones[5].expand(3, 6), call, why="be b_out for a row that sees nothing")
+x, memory, w_in, b_in, w_out, b_out = weights_of(1, 2, 3, 4)
+w_in[:8], b_in[:8] = torch.eye(4, dtype=torch.float64).repeat(2, 1), 0.0
+x[..., 0], memory[..., 0], memory[0, 1] = -300.0, 300.0, 0.0
+seen = torch.tensor([[True, False, True]] * 2)
+call = "multi_head whose scores are far below zero, but for a masked key"
+want = by_torch(x, memory, w_in, b_in, w_out, b_out, 1, seen)
+check.close(check.answer(multi_head, x, memory, w_in, b_in, w_out, b_out, 1, seen, call=call), want, call, why="give no weight to what is masked, however low the others are")
 n, t, d = 2, 5, 6
 x, _, *rest = weights_of(n, t, t, d)
 seen = (torch.arange(t) <= torch.arange(t)[:, None]) & (torch.arange(t) < torch.tensor([5, 3])[:, None])[:, None, None, :]
@@ -615,6 +664,25 @@ for row in range(t):
 # %% mutant="multi_head" why="the mask is forgotten"
 # - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
 # + return merge_heads(attention(q, k, v)) @ w_out.T + b_out
+
+# %% mutant="multi_head" why="a mask of three dimensions is taken for one by text"
+# - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
+# + return merge_heads(attention(q, k, v, mask if mask is None or mask.dim() != 3 else mask[:, None])) @ w_out.T + b_out
+
+# %% mutant="multi_head" why="a mask of three dimensions is the same for all heads"
+# - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
+# + return merge_heads(attention(q, k, v, mask if mask is None or mask.dim() != 3 else mask.any(0))) @ w_out.T + b_out
+
+# %% mutant="multi_head" why="float32 inside"
+# - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
+# + q, k, v = q.float(), k.float(), v.float()
+# + return merge_heads(attention(q, k, v, mask)).to(x.dtype) @ w_out.T + b_out
+
+# %% mutant="multi_head" why="a hidden score that visible ones go below"
+# - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
+# + mask = torch.ones((), dtype=torch.bool) if mask is None else mask
+# + scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask, -1e4)
+# + return merge_heads(scores.softmax(-1) * mask @ v) @ w_out.T + b_out
 
 # %% mutant="multi_head" why="scaled by the whole width"
 # - return merge_heads(attention(q, k, v, mask)) @ w_out.T + b_out
@@ -711,6 +779,11 @@ for length, width in [(1, 2), (5, 2), (7, 6), (40, 10), (3, 16)]:
     found = check.answer(sinusoids, length, width, call=call)
     check.close(found, want, call, rtol=1e-4, atol=1e-5, why="follow the formula")
     check.equal(str(np.asarray(found).dtype), "float32", f"the dtype of {call}", why="be float32")
+call = "sinusoids(20_003, 4)"
+angles = np.arange(20_003)[:, None] * [1, 0.01]
+want = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(-1, 4)
+found = check.answer(sinusoids, 20_003, 4, call=call)
+check.close(found, want, call, atol=0.02, why="tell far places apart, too")  # angles of float32 will do
 ### END HIDDEN TESTS
 
 # %% mutant="sinusoids" why="starts at 1"
@@ -739,6 +812,14 @@ for length, width in [(1, 2), (5, 2), (7, 6), (40, 10), (3, 16)]:
 # %% mutant="sinusoids" why="another base"
 # - angles = places * 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
 # + angles = places * 1_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+# %% mutant="sinusoids" why="a table of 5000 places"
+# - places = torch.arange(length, dtype=torch.float64)[:, None]
+# + places = torch.arange(length, dtype=torch.float64).clamp(max=4999)[:, None]
+
+# %% mutant="sinusoids" why="places in half precision"
+# - places = torch.arange(length, dtype=torch.float64)[:, None]
+# + places = torch.arange(length).half().double()[:, None]
 
 # %% mutant="sinusoids" why="float64"
 # - return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
@@ -802,6 +883,8 @@ want = [[1, 0, 0, 2], [math.cos(1), math.sin(1), -2 * math.sin(0.01), 2 * math.c
 check.close(check.answer(rotate, x, call=call), want, call, rtol=1e-4, atol=1e-6, why="turn each pair by its angle")
 call = "rotate(x[1:], start=1)"
 check.close(check.answer(rotate, x[1:], start=1, call=call), want[1:], call, rtol=1e-4, atol=1e-6, why="begin to count at start")
+call = "rotate(x[1:].double(), start=1)"
+check.close(check.answer(rotate, x[1:].double(), start=1, call=call), want[1:], call, rtol=1e-9, atol=1e-9, why="have the digits of float64, so the angles need them, too")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("rotate")
 
@@ -817,16 +900,20 @@ def by_complex(x, start=0, base=10_000.0):
     return torch.stack(rows, dim=-2).to(x.dtype)
 
 
-for shape in [(1, 2), (3, 2), (4, 6), (2, 3, 8), (2, 3, 5, 4)]:
+for shape in [(1, 2), (3, 2), (4, 6), (2, 3, 8), (2, 3, 5, 4), (2, 3, 3, 4), (4, 4)]:
     for dtype in (torch.float64, torch.float32):
         x = torch.from_numpy(rng.normal(size=shape)).to(dtype)
-        for options in ({}, {"start": 5}, {"base": 50.0}, {"start": 2, "base": 7.0}):
+        for options in ({}, {"start": 5}, {"base": 50.0}, {"start": 2, "base": 2.5}):
             call = f"rotate(x {shape}{''.join(f', {o}={v}' for o, v in options.items())})"
             why = {(): "turn each pair by its angle", ("start",): "begin to count at start", ("base",): "take the base"}.get(tuple(options), "follow the formula")
-            week08.same_function(rotate, by_complex, x, call=call, why=why, rtol=1e-5, **options)  # angles of float32 will do
+            week08.same_function(rotate, by_complex, x, call=call, why=why, rtol=1e-9, **options)
 q, k = torch.from_numpy(rng.normal(size=(2, 1, 6)))
 far = [float(check.answer(rotate, q, start=p + 4, call="rotate(q)")[0] @ check.answer(rotate, k, start=p, call="rotate(k)")[0]) for p in (0, 3, 11)]
 check.close(far, [far[0]] * 3, "rotate(q, start=p + 4) times rotate(k, start=p)", atol=1e-4, why="depend on the distance alone")
+for start, dtype, far in [(20_000, torch.float32, 0.05), (20_000, torch.float64, 1e-8), (2047, torch.float64, 1e-8), (4095, torch.float64, 1e-8)]:
+    x = torch.ones(3, 6, dtype=dtype)
+    call = f"rotate(torch.ones(3, 6, dtype={dtype}), start={start})"
+    check.close(check.answer(rotate, x, start=start, call=call), by_complex(x, start), call, atol=far, why="turn far places by their own angles")
 turned = torch.from_numpy(rng.normal(size=(6, 5))).T
 call = "rotate of a tensor whose numbers do not lie in a row"
 check.close(check.answer(rotate, turned, call=call), by_complex(turned), call, atol=1e-5, why="be the same")
@@ -882,6 +969,27 @@ check.close(check.answer(rotate, torch.ones(2, 4), call="rotate"), first, "rotat
 # - return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 # + return torch.stack([even * cos + odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
+# %% mutant="rotate" why="a table of 2048 places, which wraps around"
+# - places = torch.arange(start, start + t, dtype=torch.float64, device=x.device)
+# + places = torch.arange(start, start + t, dtype=torch.float64, device=x.device) % 2048
+
+# %% mutant="rotate" why="a table of 4096 places"
+# - places = torch.arange(start, start + t, dtype=torch.float64, device=x.device)
+# + places = torch.arange(start, start + t, dtype=torch.float64, device=x.device).clamp(max=4095)
+
+# %% mutant="rotate" why="angles of float32 for float64"
+# - angles = places[:, None] * base**-powers
+# + angles = (places[:, None] * base**-powers).float()
+
+# %% mutant="rotate" why="a whole base"
+# - angles = places[:, None] * base**-powers
+# + angles = places[:, None] * float(int(base)) ** -powers
+
+# %% mutant="rotate" why="turns along the heads where they are as many as the places"
+# - cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+# + angles = angles[:, None] if x.dim() == 4 and x.shape[1] == t else angles
+# + cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+
 # %% mutant="rotate" why="float64 comes out"
 # - cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 # + cos, sin = angles.cos(), angles.sin()
@@ -894,6 +1002,17 @@ def rotate(x, start=0, base=10_000.0):
     angles = torch.outer(places, base ** (-torch.arange(0, d, 2).double() / d))
     turned = torch.view_as_complex(x.double().reshape(*lead, t, d // 2, 2).contiguous()) * torch.polar(torch.ones_like(angles), angles)
     return torch.view_as_real(turned).reshape(x.shape).to(x.dtype)
+
+
+# %% alternative="rotate" why="angles in the dtype of x, written into a new tensor"
+def rotate(x, start=0, base=10_000.0):
+    t, d = x.shape[-2:]
+    places = start + torch.arange(t, dtype=x.dtype)[:, None]
+    theta = places * base ** (-torch.arange(0, d, 2, dtype=x.dtype) / d)
+    out = torch.empty_like(x)
+    out[..., ::2] = x[..., ::2] * theta.cos() - x[..., 1::2] * theta.sin()
+    out[..., 1::2] = x[..., ::2] * theta.sin() + x[..., 1::2] * theta.cos()
+    return out
 
 
 # %% alternative="rotate" why="a number swapped with its neighbour"
@@ -968,7 +1087,7 @@ def by_looking_up(table, queries, keys, start=0):
     return torch.stack([torch.stack([torch.stack([row[max(-r, min(r, s - t - start)) + r] for s in range(keys)]) for t in range(queries)]) for row in table])
 
 
-for heads, r, queries, keys in [(1, 0, 2, 3), (2, 1, 3, 5), (3, 4, 6, 2), (2, 7, 4, 4), (4, 2, 1, 1)]:
+for heads, r, queries, keys in [(1, 0, 2, 3), (2, 1, 3, 5), (3, 4, 6, 2), (2, 7, 4, 4), (4, 2, 1, 1), (2, 3, 2, 9), (3, 1, 1, 6)]:
     for dtype in (torch.float64, torch.float32):
         table = torch.from_numpy(rng.normal(size=(heads, 2 * r + 1))).to(dtype)
         for options in ({}, {"start": 3}, {"start": 1}):
@@ -998,6 +1117,11 @@ for heads, r, queries, keys in [(1, 0, 2, 3), (2, 1, 3, 5), (3, 4, 6, 2), (2, 7,
 # %% mutant="relative_bias" why="forgets where it starts"
 # - places = torch.arange(start, start + queries, device=table.device)[:, None]
 # + places = torch.arange(queries, device=table.device)[:, None]
+
+# %% mutant="relative_bias" why="few queries stand at the end of the keys"
+# - places = torch.arange(start, start + queries, device=table.device)[:, None]
+# + start = start or max(keys - queries, 0) * (keys > queries + 2)
+# + places = torch.arange(start, start + queries, device=table.device)[:, None]
 
 # %% mutant="relative_bias" why="one too far"
 # - distance = torch.arange(keys, device=table.device) - places
@@ -1111,6 +1235,16 @@ even = torch.full((2, 3), 4.0, dtype=torch.float64)
 weight, bias = torch.from_numpy(rng.normal(size=(2, 3)))
 week08.same_function(layer_norm, layer_of_torch, even, weight, bias, call="layer_norm of equal numbers", why="be the bias, with finite gradients", banned=banned)
 week08.same_function(rms_norm, rms_of_torch, 0 * even, weight, call="rms_norm of zeros", why="be 0, with finite gradients", banned=banned)
+given = [torch.from_numpy(rng.normal(size=shape) + 0.5) for shape in ((3, 6), (6,), (6,))]
+week08.same_function(layer_norm, layer_of_torch, *given, call="layer_norm of float64", why="have the digits of float64", rtol=1e-9, banned=banned)
+week08.same_function(rms_norm, rms_of_torch, *given[:2], call="rms_norm of float64", why="have the digits of float64", rtol=1e-9, banned=banned)
+x = torch.from_numpy(20_000.0 + rng.permutation(8)).float()
+weight, bias = torch.from_numpy(rng.normal(size=(2, 8)) + 0.5).float()
+call = "layer_norm of numbers in the ten thousands that differ by little"
+want = F.layer_norm(x.double(), (8,), weight.double(), bias.double())
+check.close(check.answer(layer_norm, x, weight, bias, call=call), want, call, atol=0.03, why="find the variance of numbers far from 0, too")
+call = "rms_norm of numbers in the ten thousands"
+check.close(check.answer(rms_norm, x, weight, call=call), F.rms_norm(x, (8,), weight), call, rtol=1e-4, why="bear large numbers")
 ### END HIDDEN TESTS
 
 # %% mutant="norms" why="eps outside of the root"
@@ -1148,6 +1282,19 @@ week08.same_function(rms_norm, rms_of_torch, 0 * even, weight, call="rms_norm of
 # %% mutant="norms" why="the bias is scaled, too"
 # - return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
 # + return (centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() + bias) * weight
+
+# %% mutant="norms" why="the mean square less the squared mean"
+# - return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+# + variance = (x.square().mean(-1, keepdim=True) - x.mean(-1, keepdim=True).square()).clamp(min=0)
+# + return centred / (variance + eps).sqrt() * weight + bias
+
+# %% mutant="norms" why="float32 inside"
+# - return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+# + return centred / (centred.float().square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+
+# %% mutant="norms" why="RMS with float32 inside"
+# - return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+# + return x / (x.float().square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
 # %% mutant="norms" why="statistics without a gradient"
 # - return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
@@ -1243,13 +1390,21 @@ for dtype in (torch.float64, torch.float32):
     for d, m, lead in [(2, 5, (3,)), (4, 3, (2, 3)), (3, 1, ()), (1, 2, (1,))]:
         given = [torch.from_numpy(rng.normal(size=shape)).to(dtype) for shape in ((*lead, d), (m, d), (m, d), (d, m))]
         call = f"swiglu(x {(*lead, d)}, m = {m})"
-        week08.same_function(swiglu, swiglu_of_torch, *given, call=call, why="gate with the first matrix, carry with the second", banned=["silu"])
+        week08.same_function(swiglu, swiglu_of_torch, *given, call=call, why="gate with the first matrix, carry with the second", rtol=1e-9, banned=["silu"])
+    large = torch.tensor([-1e4, -1e3, -100.0, -6.0, 0.0, 6.0, 100.0, 1e3, 1e4], dtype=dtype)
+    week08.same_function(gelu, F.gelu, large, call=f"gelu of large numbers, {dtype}", why="bear large numbers, with finite gradients")
+    given = [large[:, None], *torch.tensor([[[1.0]], [[0.5]], [[-3.0]]], dtype=dtype)]
+    call = f"swiglu of large numbers, {dtype}"
+    check.close(check.answer(swiglu, *given, call=call), swiglu_of_torch(*given), call, why="bear large numbers")
+    for number in large[:, None]:  # one by one, so that no gradient hides another
+        call = f"swiglu of one large number, {dtype}"
+        week08.same_function(swiglu, swiglu_of_torch, number, *given[1:], call=call, why="bear large numbers, with finite gradients")
+x = torch.tensor([-5.5, -5.2, -5.0, -4.7, -4.4, 4.5, 5.1], dtype=torch.float64)
+call = "gelu of numbers far from 0, float64"
+check.close(check.answer(gelu, x, call=call), F.gelu(x), call, rtol=1e-9, atol=1e-9, why="have the digits of float64")
 x = torch.tensor([-1e4, -40.0, -6.0, 0.0, 6.0, 40.0, 1e4], dtype=torch.float64)
 call = "gelu of large numbers"
 check.close(check.answer(gelu, x, call=call), F.gelu(x), call, why="bear large numbers")
-given = [x[:, None], *torch.tensor([[[1.0]], [[0.5]], [[-3.0]]], dtype=torch.float64)]
-call = "swiglu of large numbers"
-check.close(check.answer(swiglu, *given, call=call), swiglu_of_torch(*given), call, why="bear large numbers")
 ### END HIDDEN TESTS
 
 # %% mutant="feed_forward" why="the approximation by tanh"
@@ -1286,6 +1441,18 @@ check.close(check.answer(swiglu, *given, call=call), swiglu_of_torch(*given), ca
 # - return (z * torch.sigmoid(z) * (x @ w_up.T)) @ w_down.T
 # + return (z * (z.exp() / (1 + z.exp())) * (x @ w_up.T)) @ w_down.T
 
+# %% mutant="feed_forward" why="an exponential whose gradient is NaN"
+# - return (z * torch.sigmoid(z) * (x @ w_up.T)) @ w_down.T
+# + return (z / (1 + torch.exp(-z)) * (x @ w_up.T)) @ w_down.T
+
+# %% mutant="feed_forward" why="float32 inside"
+# - return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
+# + return x / 2 * (1 + torch.erf(x.float() / math.sqrt(2)))
+
+# %% mutant="feed_forward" why="a gate of float32"
+# - return (z * torch.sigmoid(z) * (x @ w_up.T)) @ w_down.T
+# + return (z * torch.sigmoid(z.float()) * (x @ w_up.T)) @ w_down.T
+
 # %% mutant="feed_forward" why="torch does it"
 # - return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
 # + return F.gelu(x)
@@ -1302,7 +1469,7 @@ def gelu(x):
 
 def swiglu(x, w_gate, w_up, w_down):
     gate, value = torch.einsum("...d,kd->...k", x, torch.cat([w_gate, w_up])).chunk(2, dim=-1)
-    return torch.einsum("...m,dm->...d", gate / (1 + torch.exp(-gate)) * value, w_down)
+    return torch.einsum("...m,dm->...d", gate * torch.exp(F.logsigmoid(gate)) * value, w_down)
 
 
 # %%
@@ -1383,6 +1550,35 @@ for d, heads, hidden, n, t in [(6, 2, 5, 2, 3), (4, 1, 9, 1, 5), (8, 4, 3, 3, 1)
             check.close(check.answer(block, x, *theirs, call=call), whole(x, src_mask=~seen), call, why="be pre-norm")
         x = torch.from_numpy(rng.normal(size=(n, t, d)))
         check.close(check.answer(block, x, *theirs, pre=first, call="block, called again"), whole(x, src_mask=~seen), "block, called again with another x", why="be torch's, too")
+for first in (True, False):
+    ran = []
+
+    def noted(name, function):
+        def part(z):
+            ran.append(name)  # noqa: B023
+            return function(z)
+
+        return part
+
+    x = torch.from_numpy(rng.normal(size=(2, 3)))
+    same = [noted(name, lambda z: z) for name in ("attend", "feed", "norm1", "norm2")]
+    call = f"block of parts that give back what they get, pre={first}"
+    check.close(check.answer(block, x, *same, pre=first, call=call), 4 * x, call, why="follow the formula")
+    check.equal(sorted(ran), ["attend", "feed", "norm1", "norm2"], f"the parts that run in {call}", why="run each of the four once")
+    kept = [torch.from_numpy(rng.normal(size=(2, 3))) for _ in same]
+    copies = [one.clone() for one in kept]
+    call = f"block of parts that give a tensor which they keep, pre={first}"
+    check.answer(block, x, *[lambda z, one=one: one for one in kept], pre=first, call=call)
+    check.that(all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True)), "leave as they were the tensors that the parts give")
+    soft = [torch.tanh, lambda x: (x / 3).exp(), lambda x: torch.sigmoid(2 * x), lambda x: (x + 1).tanh()]
+    call = f"block of parts that end in tanh, exp or a sigmoid, pre={first}"
+
+    def in_words(x, pre):
+        attend, feed, norm1, norm2 = soft  # noqa: B023
+        half = x + attend(norm1(x)) if pre else norm1(x + attend(x))
+        return half + feed(norm2(half)) if pre else norm2(half + feed(half))
+
+    week08.same_function(lambda x, **o: block(x, *soft, **o), in_words, x, call=call, why="follow the formula, with its gradients", pre=first)  # noqa: B023
 ### END HIDDEN TESTS
 
 # %% mutant="block" why="norms exchanged"
@@ -1430,6 +1626,21 @@ for d, heads, hidden, n, t in [(6, 2, 5, 2, 3), (4, 1, 9, 1, 5), (8, 4, 3, 3, 1)
 # %% mutant="block" why="post-norm by itself"
 # - x: torch.Tensor, attend: Callable, feed: Callable, norm1: Callable, norm2: Callable, pre: bool = True
 # + x: torch.Tensor, attend: Callable, feed: Callable, norm1: Callable, norm2: Callable, pre: bool = False
+
+# %% mutant="block" why="the attention runs twice"
+# - x = x + attend(norm1(x))
+# - return x + feed(norm2(x))
+# + return x + attend(norm1(x)) + feed(norm2(x + attend(norm1(x))))
+
+# %% mutant="block" why="changes what the attention gives"
+# - x = x + attend(norm1(x))
+# + x = attend(norm1(x)).add_(x)
+
+# %% mutant="block" why="changes what the feed-forward part gives"
+# - return x + feed(norm2(x))
+# + y = feed(norm2(x))
+# + y += x
+# + return y
 
 # %% mutant="block" why="changes its argument"
 # - x = x + attend(norm1(x))
@@ -1494,7 +1705,7 @@ for name, values in sizes.items():
 #
 # $$I_{t,s} = \sqrt{\sum_{c} \sum_{k} \Big(\frac{\partial y_{t,c}}{\partial x_{s,k}}\Big)^2}.$$
 #
-# A *leak* is a pair $s > t$ with $I_{t,s} \ne 0$, be it ever so small. (Do not sum the answers first: derivatives of opposite signs cancel.) The network may be a function or a module; no gradients are left in the `.grad` of its weights.
+# A *leak* is a pair $s > t$ with $I_{t,s} \ne 0$, be it ever so small. (Do not sum the answers first: derivatives of opposite signs cancel.) The network may be a function or a module; a module stays as it was: its mode, its weights, their `requires_grad` and `.grad`.
 #
 # {{task:leaks}}
 
@@ -1504,7 +1715,7 @@ for name, values in sizes.items():
 #
 # $$I_{t,s} = \sqrt{\sum_{c} \sum_{k} \Big(\frac{\partial y_{t,c}}{\partial x_{s,k}}\Big)^2}.$$
 #
-# *Утечка* (leak) — пара $s > t$, у которой $I_{t,s} \ne 0$, сколь угодно малое. (Не складывайте ответы заранее: производные разных знаков сокращаются.) Сеть может быть функцией или модулем; в `.grad` её весов не остаётся градиентов.
+# *Утечка* (leak) — пара $s > t$, у которой $I_{t,s} \ne 0$, сколь угодно малое. (Не складывайте ответы заранее: производные разных знаков сокращаются.) Сеть может быть функцией или модулем; модуль остаётся каким был: его режим, веса, их `requires_grad` и `.grad`.
 #
 # {{task:leaks}}
 
@@ -1550,6 +1761,9 @@ for t, d, v in [(4, 3, 5), (6, 2, 1), (1, 3, 2), (5, 1, 4)]:
     found = check.answer(influence, lambda x: paths @ x.square() @ matrix, x, call=call)  # noqa: B023
     want = [[float((2 * paths[i, j] * x[j][:, None] * matrix).norm()) for j in range(t)] for i in range(t)]
     check.close(found, want, call, why="be taken at x")
+    call = f"influence of a network of tiny weights, t = {t}, d = {d}, v = {v}"
+    found = check.answer(influence, lambda x: 1e-9 * paths @ x @ matrix, x, call=call)  # noqa: B023
+    check.close(found, 1e-9 * paths.abs() * matrix.norm(), call, atol=1e-20, why="tell the small from nothing")
 t, d = 6, 4
 x = torch.from_numpy(rng.normal(size=(t, d)))
 below = torch.ones(t, t).tril().double()
@@ -1565,7 +1779,7 @@ left = torch.tensor([1.0, -1.0, 0.0, 0.0]).double()
 for i, j in [(0, 1), (2, 5), (4, 5), (0, 5), (3, 4)]:
     for name, network in {
         "one leak": lambda x: with_leak(i, j) @ x,  # noqa: B023
-        "one very small leak": lambda x: with_leak(i, j, 1e-11) @ x,  # noqa: B023
+        "one very small leak": lambda x: with_leak(i, j, 1e-15) @ x,  # noqa: B023
         "a leak that cancels in the sum of the answers": lambda x: below @ x + ((with_leak(i, j) - below) @ x)[:, :1] * left,  # noqa: B023
         "a leak that cancels in the sum of the inputs": lambda x: below @ x + ((with_leak(i, j) - below) @ x @ left)[:, None],  # noqa: B023
         "a leak of the last number alone": lambda x: below @ x + ((with_leak(i, j) - below) @ x) * torch.tensor([0, 0, 0, 1.0]),  # noqa: B023
@@ -1595,6 +1809,19 @@ for name, network, want in [
     call = f"leaks of {name}"
     check.equal(check.answer(leaks, network, x, call=call), want, call, why="be exactly the places that are seen ahead")
 check.that(all(p.grad is None for p in inner.parameters()), "leave no gradients in the weights of the network")
+for mode, learns in itertools.product((True, False), (True, False)):
+    module = nn.Sequential(nn.Linear(d, d), nn.Sequential(nn.Dropout(0.0), nn.Tanh())).double().train(mode).requires_grad_(learns)
+    for p in module.parameters():
+        p.grad = torch.ones_like(p)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    given, said = x.clone(), f"of a module in {'training' if mode else 'eval'} mode"
+    check.answer(influence, module, given, call=f"influence {said}")
+    check.answer(leaks, module, given, call=f"leaks {said}")
+    check.that(not given.requires_grad and given.grad is None, f"leave x without gradients: influence and leaks {said}")
+    check.that(all(one.training == mode for one in module.modules()), f"leave each part of the network in its mode: influence and leaks {said}")
+    check.that(all(p.requires_grad == learns for p in module.parameters()), f"leave requires_grad of the weights: influence and leaks {said}")
+    check.that(all(p.grad is not None and bool((p.grad == 1).all()) for p in module.parameters()), f"leave .grad of the weights: influence and leaks {said}")
+    check.that(all(torch.equal(before[key], value) for key, value in module.state_dict().items()), f"leave the weights: influence and leaks {said}")
 ### END HIDDEN TESTS
 
 # %% mutant="leaks" why="sums the answers first"
@@ -1645,6 +1872,33 @@ check.that(all(p.grad is None for p in inner.parameters()), "leave no gradients 
 # - found = influence(network, x).triu(1).nonzero()
 # + network(x).sum().backward()
 # + found = influence(network, x).triu(1).nonzero()
+
+# %% mutant="leaks" why="wipes the gradients of the weights"
+# - jacobian = torch.autograd.functional.jacobian(network, x)
+# + jacobian = torch.autograd.functional.jacobian(network, x)
+# + if isinstance(network, nn.Module):
+# +     network.zero_grad()
+
+# %% mutant="leaks" why="leaves the network in eval mode"
+# - jacobian = torch.autograd.functional.jacobian(network, x)
+# + jacobian = torch.autograd.functional.jacobian(network.eval() if isinstance(network, nn.Module) else network, x)
+
+# %% mutant="leaks" why="leaves the weights frozen"
+# - jacobian = torch.autograd.functional.jacobian(network, x)
+# + jacobian = torch.autograd.functional.jacobian(network.requires_grad_(False) if isinstance(network, nn.Module) else network, x)
+
+# %% mutant="leaks" why="x requires gradients afterwards"
+# - jacobian = torch.autograd.functional.jacobian(network, x)
+# + jacobian = torch.autograd.functional.jacobian(network, x.requires_grad_())
+
+# %% mutant="leaks" why="a threshold near the digits of float64"
+# - found = influence(network, x).triu(1).nonzero()
+# + found = (influence(network, x).triu(1) > 1e-12).nonzero()
+
+# %% mutant="leaks" why="small influence is cut off"
+# - return jacobian.square().sum(dim=(1, 3)).sqrt()
+# + jacobian = jacobian.square().sum(dim=(1, 3)).sqrt()
+# + return jacobian.where((jacobian > 1e-6) | (jacobian < 1e-10), 0.0)
 
 # %% mutant="leaks" why="finds nothing"
 # - return [(int(t), int(s)) for t, s in found]
@@ -1736,7 +1990,7 @@ plots.show(
 #
 # $$z = \operatorname{norm}\big(\text{layers}(E_{\text{ids}})\big)\, E^\top.$$
 #
-# The layers are handed in as modules, and know about positions already. The weights are: `tokens`, an `nn.Embedding`, normal with standard deviation **0.02**; `layers`, an `nn.ModuleList` of what was handed in; `norm`, an `nn.LayerNorm` with its usual start. No others.
+# The layers are handed in as modules, and know about positions already. The weights are: `tokens`, an `nn.Embedding`, normal with standard deviation **0.02**; `layers`, an `nn.ModuleList` (or `nn.Sequential`) of the very modules that were handed in, which keep their weights and mode; `norm`, an `nn.LayerNorm` with its usual start. No others.
 #
 # {{task:gpt}}
 
@@ -1746,7 +2000,7 @@ plots.show(
 #
 # $$z = \operatorname{norm}\big(\text{layers}(E_{\text{ids}})\big)\, E^\top.$$
 #
-# Слои даются готовыми модулями и про позиции уже знают. Веса такие: `tokens` — `nn.Embedding`, нормальный со стандартным отклонением **0,02**; `layers` — `nn.ModuleList` из того, что дали; `norm` — `nn.LayerNorm` с обычным началом. Других весов нет.
+# Слои даются готовыми модулями и про позиции уже знают. Веса такие: `tokens` — `nn.Embedding`, нормальный со стандартным отклонением **0,02**; `layers` — `nn.ModuleList` (или `nn.Sequential`) из тех самых модулей, что дали, с их весами и режимом; `norm` — `nn.LayerNorm` с обычным началом. Других весов нет.
 #
 # {{task:gpt}}
 
@@ -1777,7 +2031,8 @@ class GPT(nn.Module):
 torch.manual_seed(0)
 made, ids = GPT(9, 4, [nn.Linear(4, 4), nn.Tanh()]), torch.tensor([[1, 7, 3]])
 call = "GPT(9, 4, [nn.Linear(4, 4), nn.Tanh()])"
-named = check.parameters_of(made, call)
+named = check.parameters_of(made, call)  # a second name of the embedding does not count
+named = {name: value for name, value in named.items() if name == "tokens.weight" or not np.array_equal(value, named.get("tokens.weight"))}
 check.equal(sorted(named), ["layers.0.bias", "layers.0.weight", "norm.bias", "norm.weight", "tokens.weight"], f"the names of the weights of {call}", why="be those of the statement")
 found = check.answer(made.forward, ids, call=f"{call}.forward(ids)")
 hidden = torch.tanh(F.linear(*(torch.as_tensor(named[key]) for key in ("tokens.weight", "layers.0.weight", "layers.0.bias"))))
@@ -1863,6 +2118,21 @@ for one in pair:
 # - self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(width)
 # + self.layers, self.norm = list(layers), nn.LayerNorm(width)
 
+# %% mutant="gpt" why="starts the layers anew, too"
+# - nn.init.normal_(self.tokens.weight, std=0.02)
+# - self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(width)
+# + self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(width)
+# + self.apply(lambda m: nn.init.normal_(m.weight, std=0.02) if isinstance(m, nn.Linear | nn.Embedding) else m)
+
+# %% mutant="gpt" why="copies of the layers"
+# - self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(width)
+# + import copy
+# + self.layers, self.norm = copy.deepcopy(nn.ModuleList(layers)), nn.LayerNorm(width)
+
+# %% mutant="gpt" why="the layers in eval mode"
+# - self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(width)
+# + self.layers, self.norm = nn.ModuleList(layers).eval(), nn.LayerNorm(width)
+
 # %% mutant="gpt" why="the layers backwards"
 # - for layer in self.layers:
 # + for layer in reversed(self.layers):
@@ -1903,6 +2173,19 @@ class GPT(nn.Module):
         return torch.einsum("ntd,vd->ntv", self.norm(hidden), self.tokens.weight)
 
 
+# %% alternative="gpt" why="a linear layer that shares the table; one sequence"
+class GPT(nn.Module):
+    def __init__(self, vocab, width, layers):
+        super().__init__()
+        self.head = nn.Linear(width, vocab, bias=False)
+        self.tokens, self.layers, self.norm = nn.Embedding(vocab, width), nn.Sequential(*layers), nn.LayerNorm(width)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, ids):
+        return self.head(self.norm(self.layers(self.tokens(ids))))
+
+
 # %% [markdown]
 # **One row, all its lessons.** A text of $t + 1$ tokens is $t$ exercises at once: at each place, guess the next one. The network reads **the first $t$ tokens** and is judged by the last $t$; the loss is the mean of $-\ln p$ over all exercises of the batch. Forget the shift, and the model learns to repeat what it sees. {{task:next_loss}}
 
@@ -1914,7 +2197,8 @@ class GPT(nn.Module):
 def next_loss(network: Callable[[torch.Tensor], torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
     """The mean loss of all next tokens: a scalar. ids: (n, t + 1), t >= 1.
 
-    network: (n, t) token numbers -> (n, t, v) logits; it is called once, with the first t of ids.
+    network: (n, t) token numbers -> (n, t, v) logits; it is called once, in the mode that it has,
+    with the first t of ids.
     """
     ### BEGIN SOLUTION
     logits = network(ids[:, :-1])
@@ -1944,9 +2228,41 @@ for n, t, v in [(1, 1, 3), (2, 4, 5), (3, 1, 2), (4, 7, 6)]:
     check.close(found, want, call, why="compare each answer with the token after it")
     check.equal(str(np.asarray(found).dtype), "float64", f"the dtype of {call}, of float64 logits", why="be that of the logits")
     check.equal(was_read, [ids[:, :-1].tolist()], f"what the network reads in {call}", why="be the first t tokens, once")
-    slope = check.gradient_of(lambda logits: next_loss(lambda read: logits, ids), logits, call=call)[0]  # noqa: B023
+    slope = check.gradient_of(lambda logits: next_loss(lambda read: 2 * (logits / 2), ids), logits, call=call)[0]  # noqa: B023
     truth = logits.softmax(-1) - F.one_hot(ids[:, 1:], v)
     check.close(slope, truth / (n * t), f"the gradient through {call}", why="reach the logits")
+
+
+class Doubling(nn.Module):
+    """Gives twice as much in training mode."""
+
+    def forward(self, x):
+        return 2 * x if self.training else x
+
+
+class Pairs(nn.Module):
+    """Logits from a table, through a part that has a mode of its own."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table, self.part = nn.Parameter(table), Doubling()
+
+    def forward(self, ids):
+        return self.part(self.table[ids])
+
+
+table, ids = torch.from_numpy(rng.normal(size=(5, 5))), torch.from_numpy(rng.integers(0, 5, size=(3, 6)))
+for mode in (True, False):
+    module, call = Pairs(table).train(mode), f"next_loss of a module in {'training' if mode else 'eval'} mode"
+    z = (table * (1 + mode))[ids[:, :-1]].log_softmax(-1)
+    found = check.answer(next_loss, module, ids, call=call)
+    check.close(found, -z.gather(2, ids[:, 1:, None]).mean(), call, why="ask the network in the mode that it has")
+    check.that(all(one.training == mode for one in module.modules()), "leave each part of the network in its mode")
+    check.that(all(p.requires_grad and p.grad is None for p in module.parameters()), "leave the weights of the network as they were")
+    slope = check.gradient_of(lambda w: next_loss(lambda read: w[read] * (1 + mode), ids), table, call=f"{call}, seen from its weights")[0]  # noqa: B023
+    truth = torch.zeros(5, 5, dtype=torch.float64)
+    rows = (z.exp() - F.one_hot(ids[:, 1:], 5)) * (1 + mode) / 15
+    check.close(slope, truth.index_add(0, ids[:, :-1].flatten(), rows.flatten(0, 1)), f"the gradient through {call}", why="reach the weights of the network")
 huge = torch.tensor([[[1e4, -1e4, 0.0]]])
 call = "next_loss of very large logits"
 check.close(check.answer(next_loss, lambda ids: huge, torch.tensor([[2, 1]]), call=call), 2e4, call, why="bear large logits")
@@ -1984,6 +2300,15 @@ check.close(check.answer(next_loss, lambda ids: huge, torch.tensor([[2, 0]]), ca
 # %% mutant="next_loss" why="bits"
 # - return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 # + return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()) / math.log(2)
+
+# %% mutant="next_loss" why="asks the network without gradients"
+# - logits = network(ids[:, :-1])
+# + with torch.no_grad():
+# +     logits = network(ids[:, :-1])
+
+# %% mutant="next_loss" why="leaves the network in eval mode"
+# - logits = network(ids[:, :-1])
+# + logits = (network.eval() if isinstance(network, nn.Module) else network)(ids[:, :-1])
 
 # %% mutant="next_loss" why="a logarithm of zero"
 # - return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -2033,10 +2358,10 @@ print(f"before the first step {losses[0]:.3f}, ln {vocab} = {math.log(vocab):.3f
 plots.show("The loss on one batch begins at a dashed line at the logarithm of the vocabulary's size and falls to nearly zero.")
 
 # %% [markdown]
-# **To write**, ask for the next token, draw it, put it behind the text, and ask again. Week 07 had three knobs; here one is enough: the logits are divided by the temperature, and at temperature 0 the largest is taken, of several equal ones the first. A model of this size sees a window only: it reads **at most the last `length` tokens**. Each row of the batch goes on by itself. The network is asked in eval mode and without gradients; afterwards it is in the mode in which it was. If a generator is given, all draws come from it, and torch's global one stays untouched; else from the global one. {{task:generate}}
+# **To write**, ask for the next token, draw it, put it behind the text, and ask again. Week 07 had three knobs; here one is enough: the logits are divided by the temperature, and at temperature 0 the largest is taken, of several equal ones the first. A model of this size sees a window only: it reads **at most the last `length` tokens**. Each row of the batch goes on by itself. The network is asked in eval mode and without gradients; afterwards it and all its parts are in the mode in which they were, and torch records gradients as before. If a generator is given, all draws come from it, and torch's global one stays untouched; else from the global one. {{task:generate}}
 
 # %% [markdown] lang="ru"
-# **Чтобы писать**, спросите следующий токен, вытяните его, припишите к тексту и спросите снова. В неделе 07 было три ручки, здесь хватит одной: логиты делятся на температуру, а при температуре 0 берётся наибольший, из равных — первый. Модель такого размера видит только окно: она читает **не больше `length` последних токенов**. Каждая строка батча продолжается сама по себе. Сеть спрашивают в режиме eval и без градиентов; потом она снова в том режиме, в каком была. Если дан генератор, все случайные числа берутся из него, а глобальный генератор torch не тронут; иначе — из глобального. {{task:generate}}
+# **Чтобы писать**, спросите следующий токен, вытяните его, припишите к тексту и спросите снова. В неделе 07 было три ручки, здесь хватит одной: логиты делятся на температуру, а при температуре 0 берётся наибольший, из равных — первый. Модель такого размера видит только окно: она читает **не больше `length` последних токенов**. Каждая строка батча продолжается сама по себе. Сеть спрашивают в режиме eval и без градиентов; потом она и все её части снова в том режиме, в каком были, и режим градиентов прежний. Если дан генератор, все случайные числа берутся из него, а глобальный генератор torch не тронут; иначе — из глобального. {{task:generate}}
 
 
 # %% solution="generate"
@@ -2084,17 +2409,25 @@ check.equal(check.answer(generate, Next(), torch.tensor([[0, 1], [3, 3]]), 4, 3,
 rng = check.rng("generate")
 
 
+class Mirror(nn.Module):
+    """Turns signs in training mode."""
+
+    def forward(self, x):
+        return -x if self.training else x
+
+
 class Table(nn.Module):
     """Logits that hang on the first and the last token that it reads; others in training mode."""
 
     def __init__(self, first, last):
         super().__init__()
-        self.first, self.last, self.sizes = nn.Parameter(first), nn.Parameter(last), []
+        self.first, self.last, self.sizes, self.part = nn.Parameter(first), nn.Parameter(last), [], nn.Sequential(Mirror())
 
     def forward(self, ids):
-        self.sizes.append((ids.shape[1], self.training, torch.is_grad_enabled()))
-        z = self.first[ids[:, :1]] + self.last[ids]
-        return -z if self.training else z
+        modes = [one.training for one in self.modules()]
+        self.sizes.append((ids.shape[1], any(modes), torch.is_grad_enabled()))
+        z = self.part(self.first[ids[:, :1]] + self.last[ids])
+        return z.flip(-1) if self.training else z
 
 
 def by_hand(first, last, row, count, length):
@@ -2105,37 +2438,55 @@ def by_hand(first, last, row, count, length):
     return row
 
 
-for n, t, count, length, v in [(2, 3, 6, 4, 7), (1, 1, 5, 2, 4), (3, 6, 4, 3, 9), (2, 2, 0, 3, 5), (2, 1, 7, 1, 6)]:
+for n, t, count, length, v in [(2, 3, 6, 4, 7), (1, 1, 5, 2, 4), (3, 6, 4, 3, 9), (2, 2, 0, 3, 5), (2, 1, 7, 1, 6), (3, 3, 3, 3, 300)]:
     first, last = rng.normal(size=(2, v, v))
     ids = torch.from_numpy(rng.integers(0, v, size=(n, t)))
+    ids[-1, -1] = v - 1
     for mode in (True, False):
         table = Table(torch.from_numpy(first), torch.from_numpy(last)).train(mode)
         call = f"generate(network, ids {(n, t)}, {count}, {length}, temperature=0)"
-        found = check.answer(generate, table, ids, count, length, temperature=0, call=call)
+        with torch.set_grad_enabled(mode):
+            found = check.answer(generate, table, ids, count, length, temperature=0, call=call)
+            check.equal(torch.is_grad_enabled(), mode, f"whether torch records gradients after {call}", why="be as before")
         want = np.array([by_hand(first, last, row, count, length) for row in ids.tolist()])
         check.equal(found, want, call, why="take the largest logit after the last tokens")
         check.equal(str(np.asarray(found).dtype), "int64", f"the dtype of {call}", why="be whole numbers")
         check.that(all(size <= length for size, _, _ in table.sizes), "read at most the last tokens that it may")
-        check.that(not any(training for _, training, _ in table.sizes), "ask the network in eval mode")
+        check.that(not any(training for _, training, _ in table.sizes), "ask the network, with all its parts, in eval mode")
         check.that(not any(graph for _, _, graph in table.sizes), "ask the network without gradients")
-        check.equal(table.training, mode, f"the mode of the network after {call}", why="be what it was")
+        check.that(all(one.training == mode for one in table.modules()), f"leave the network and each of its parts in its mode: {call}")
     check.that(all(p.requires_grad for p in table.parameters()), "leave the weights trainable")
 tied = Table(torch.zeros(4, 4), torch.tensor([[0.0, 2, 2, 1]] * 4))
 call = "generate at temperature 0, where two logits are equal"
 check.equal(check.answer(generate, tied, torch.tensor([[3]]), 2, 5, temperature=0.0, call=call), np.array([[3, 1, 1]]), call, why="take the first")
-z = torch.tensor([math.log(3), 0.0, math.log(2)])
-coin, ids = Table(torch.zeros(3, 3), z.expand(3, 3)), torch.zeros(20_000, 1, dtype=torch.long)
-for options in ({}, {"temperature": 1.0}, {"temperature": 0.4}, {"temperature": 2.5}):
+for level in (0, 5):
+    many = torch.zeros(40, 40)
+    many[:, level:] = 1.0
+    call = "generate at temperature 0, where many logits are equal"
+    want = np.array([[7, *[level] * 4], [0, *[level] * 4], [39, *[level] * 4]])
+    check.equal(check.answer(generate, Table(torch.zeros(40, 40), many), torch.tensor([[7], [0], [39]]), 4, 5, temperature=0, call=call), want, call, why="take the first")
+for dtype, temperature in itertools.product((torch.float32, torch.float64), (1.0, 0.5)):
+    sure = Table(torch.zeros(3, 3, dtype=dtype), torch.tensor([-2e4, 3e4, 1e4], dtype=dtype).expand(3, 3))
+    call = f"generate(network, ids, 3, 4, temperature={temperature}) where logits are in the ten thousands"
+    check.equal(check.answer(generate, sure, torch.tensor([[2], [0]]), 3, 4, temperature=temperature, call=call), np.array([[2, 1, 1, 1], [0, 1, 1, 1]]), call, why="bear large logits")
+p, ids = np.array([0.2, 0.7, 0.1]), torch.zeros(60, 1, dtype=torch.long)
+z = torch.from_numpy(np.log(p)).float()
+for options in ({}, {"temperature": 0.1}, {"temperature": 1.7}):
+    coin = Table(torch.zeros(3, 3), options.get("temperature", 1.0) * z.expand(3, 3))  # so that p is the same
     source = torch.Generator().manual_seed(int(rng.integers(1_000_000)))
-    call = f"generate(network, ids, 2, 4{''.join(f', {o}={v}' for o, v in options.items())}, generator=…)"
+    call = f"generate(network, ids (60, 1), 24, 4{''.join(f', {o}={v}' for o, v in options.items())}, generator=…)"
     before = torch.random.get_rng_state()
-    found = check.array(check.answer(generate, coin, ids, 2, 4, generator=source, call=call, **options), call)
+    found = check.array(check.answer(generate, coin, ids, 24, 4, generator=source, call=call, **options), call)[:, 1:]
     check.that(torch.equal(torch.random.get_rng_state(), before), "leave torch's global generator alone")
-    p = (z / options.get("temperature", 1.0)).softmax(0).numpy().astype(float)
-    both = np.zeros((3, 3))
-    np.add.at(both, (found[:, 1], found[:, 2]), 1 / 20_000)
-    gap = np.abs(both - np.outer(p, p)) / np.sqrt(np.outer(p, p) * (1 - np.outer(p, p)) / 20_000)
-    check.that(float(gap.max()) < 7, f"draw each token of each row anew, with its probability at the temperature ({options or 'the default'})")
+    for place, one, other in (("token", found[:, ::2], found[:, 1::2]), ("row", found[::2], found[1::2])):
+        both = np.zeros((3, 3))
+        np.add.at(both, (one.ravel(), other.ravel()), 1 / one.size)
+        gap = np.abs(both - np.outer(p, p)) / np.sqrt(np.outer(p, p) * (1 - np.outer(p, p)) / one.size)
+        check.that(float(gap.max()) < 7, f"draw each {place} anew, with the probabilities at the temperature ({options or 'the default'})")
+coin = Table(torch.zeros(3, 3), z.expand(3, 3))
+call = "generate(network, ids, 24, 4, generator=…) without a temperature"
+told, untold = (check.answer(generate, coin, ids, 24, 4, generator=torch.Generator().manual_seed(3), call=call, **options) for options in ({"temperature": 1.0}, {}))
+check.equal(untold, told, call, why="draw as at temperature 1")
 call = "generate(network, ids, 12, 4, generator=torch.Generator().manual_seed(…))"
 source = torch.Generator().manual_seed(5)
 first_draw = check.answer(generate, coin, ids[:4], 12, 4, generator=source, call=call)
@@ -2191,6 +2542,54 @@ check.that(not np.array_equal(other, free), "draw anew at the second call")
 # - network.train(training)
 # + network.train()
 
+# %% mutant="generate" why="the root alone goes into eval mode"
+# - network.eval()
+# + network.training = False
+
+# %% mutant="generate" why="the root alone comes back from eval mode"
+# - network.train(training)
+# + network.training = training
+
+# %% mutant="generate" why="gradients stay off"
+# - with torch.no_grad():
+# + torch.set_grad_enabled(False)
+# + if True:
+
+# %% mutant="generate" why="gradients are on afterwards"
+# - network.train(training)
+# + network.train(training)
+# + torch.set_grad_enabled(True)
+
+# %% mutant="generate" why="an exponential that overflows"
+# - p = (logits / temperature).softmax(-1)
+# + p = (logits / temperature).exp()
+
+# %% mutant="generate" why="of equal ones any"
+# - new = logits.argmax(-1, keepdim=True)
+# + new = torch.multinomial((logits / 1e-4).softmax(-1), 1)
+
+# %% mutant="generate" why="the last of equal ones"
+# - new = logits.argmax(-1, keepdim=True)
+# + new = logits.shape[-1] - 1 - logits.flip(-1).argmax(-1, keepdim=True)
+
+# %% mutant="generate" why="low temperatures are taken for 0"
+# - if temperature == 0:
+# + if temperature < 0.3:
+
+# %% mutant="generate" why="whole temperatures"
+# - p = (logits / temperature).softmax(-1)
+# + p = (logits / max(int(temperature), 1)).softmax(-1)
+
+# %% mutant="generate" why="the same draws for all tokens"
+# - new = torch.multinomial(p, 1, generator=generator)
+# + state = (generator or torch.default_generator).get_state()
+# + new = torch.multinomial(p, 1, generator=generator)
+# + (generator or torch.default_generator).set_state(state)
+
+# %% mutant="generate" why="numbers of one byte"
+# - return ids.clone()
+# + return ids.to(torch.int8).long()
+
 # %% mutant="generate" why="with gradients"
 # - with torch.no_grad():
 # + with torch.enable_grad():
@@ -2232,6 +2631,25 @@ def generate(network, ids, count, length, temperature=1.0, generator=None):
         columns.append((edges < u).sum(1).clamp(max=z.shape[1] - 1))
     network.train(mode)
     return torch.stack(columns, dim=1)
+
+
+# %% alternative="generate" why="row by row"
+def generate(network, ids, count, length, temperature=1.0, generator=None):
+    was, rows = network.training, []
+    network.eval()
+    with torch.no_grad():
+        for row in ids:
+            row = row[None]
+            for _ in range(count):
+                z = network(row[:, -length:])[0, -1]
+                if temperature == 0:
+                    new = z.max(-1).indices.reshape(1, 1)
+                else:
+                    new = torch.distributions.Categorical(logits=z / temperature).probs.multinomial(1, generator=generator)[None]
+                row = torch.cat([row, new], 1)
+            rows.append(row)
+    network.train(was)
+    return torch.cat(rows)
 
 
 # %% [markdown]
