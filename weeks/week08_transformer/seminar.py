@@ -514,7 +514,8 @@ def merge_heads(x):
 # %% [markdown]
 # Queries, keys and values are three linear maps of the tokens, and a fourth one mixes what the heads bring ([multi-head attention](glossary:multi-head-attention); Vaswani et al., §3.2.2). Queries come from $x$, keys and values from a *memory* $m$: the same text ($m = x$, self-attention) or another (a translator looks at the sentence it translates).
 #
-# $$\operatorname{multi\_head}(x, m) = \operatorname{merge}\big(\operatorname{attention}(Q, K, V)\big)\, W_o^\top + b_o, \qquad Q = \operatorname{split}(x W_q^\top + b_q),\; K = \operatorname{split}(m W_k^\top + b_k),\; V = \operatorname{split}(m W_v^\top + b_v).$$
+# $$\operatorname{multi\_head}(x, m) = \operatorname{merge}\big(\operatorname{attention}(Q, K, V)\big)\, W_o^\top + b_o,$$
+# $$Q = \operatorname{split}(x W_q^\top + b_q),\quad K = \operatorname{split}(m W_k^\top + b_k),\quad V = \operatorname{split}(m W_v^\top + b_v).$$
 #
 # The weights lie as in `nn.MultiheadAttention`: `w_in` $(3d, d)$ holds the rows of $W_q$, then $W_k$, then $W_v$; `b_in` $(3d,)$ likewise. Here you may use your functions from above, or torch's `scaled_dot_product_attention`; only torch's multi-head functions are out.
 #
@@ -523,7 +524,8 @@ def merge_heads(x):
 # %% [markdown] lang="ru"
 # Запросы, ключи и значения — три линейных отображения токенов, а четвёртое смешивает то, что принесли головы ([многоголовое внимание](glossary:multi-head-attention), multi-head attention; Vaswani et al., §3.2.2). Запросы берутся из $x$, ключи и значения — из *памяти* $m$: из того же текста ($m = x$, самовнимание) или из другого (переводчик смотрит на предложение, которое переводит).
 #
-# $$\operatorname{multi\_head}(x, m) = \operatorname{merge}\big(\operatorname{attention}(Q, K, V)\big)\, W_o^\top + b_o, \qquad Q = \operatorname{split}(x W_q^\top + b_q),\; K = \operatorname{split}(m W_k^\top + b_k),\; V = \operatorname{split}(m W_v^\top + b_v).$$
+# $$\operatorname{multi\_head}(x, m) = \operatorname{merge}\big(\operatorname{attention}(Q, K, V)\big)\, W_o^\top + b_o,$$
+# $$Q = \operatorname{split}(x W_q^\top + b_q),\quad K = \operatorname{split}(m W_k^\top + b_k),\quad V = \operatorname{split}(m W_v^\top + b_v).$$
 #
 # Веса лежат, как в `nn.MultiheadAttention`: в `w_in` $(3d, d)$ сначала строки $W_q$, потом $W_k$, потом $W_v$; `b_in` $(3d,)$ — так же. Здесь можно пользоваться своими функциями или `scaled_dot_product_attention` из torch; запрещены только многоголовые функции torch.
 #
@@ -1166,7 +1168,7 @@ plots.show(
 # ## 5. What keeps a deep network in order
 # **Norms.** [LayerNorm](glossary:layernorm) (Ba et al., 2016) gives each token, for itself, mean 0 and variance 1; RMSNorm ([Zhang & Sennrich, 2019](https://arxiv.org/abs/1910.07467), §4) leaves the mean out, and nothing is missed:
 #
-# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2.$$
+# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
 #
 # Both work on the last dimension, and their gradients stay finite for a row of equal numbers, or of zeros. No layer or batch statistics of torch's (`layer_norm`, `rms_norm`, `batch_norm`, `group_norm`, `instance_norm`).
 #
@@ -1178,7 +1180,7 @@ plots.show(
 # ## 5. Что держит глубокую сеть в порядке
 # **Нормировки.** [LayerNorm](glossary:layernorm) (Ba et al., 2016) даёт каждому токену, отдельно от других, среднее 0 и дисперсию 1; RMSNorm ([Zhang, Sennrich, 2019](https://arxiv.org/abs/1910.07467), §4) обходится без среднего, и никто не замечает потери:
 #
-# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2.$$
+# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
 #
 # Обе работают по последнему измерению, и их градиенты конечны и для строки из равных чисел, и для строки из нулей. Нормировками torch (`layer_norm`, `rms_norm`, `batch_norm`, `group_norm`, `instance_norm`) не пользуйтесь.
 #
@@ -1491,7 +1493,8 @@ plots.show(
 # %% [markdown]
 # **A block** is an attention and a feed-forward network, each with a [residual connection](glossary:residual-connection) and a norm. Where does the norm stand? Vaswani et al. normalise *after* the sum; nearly everybody since puts it *before* the part ([Xiong et al., 2020](https://arxiv.org/abs/2002.04745), Table 1), so that a straight path leads from the last layer to the first:
 #
-# $$\text{post: } x \leftarrow \operatorname{norm}_1(x + \operatorname{attend}(x)),\;\; x \leftarrow \operatorname{norm}_2(x + \operatorname{feed}(x)); \qquad \text{pre: } x \leftarrow x + \operatorname{attend}(\operatorname{norm}_1(x)),\;\; x \leftarrow x + \operatorname{feed}(\operatorname{norm}_2(x)).$$
+# $$\text{post: } x \leftarrow \operatorname{norm}_1(x + \operatorname{attend}(x)),\quad x \leftarrow \operatorname{norm}_2(x + \operatorname{feed}(x));$$
+# $$\text{pre: } x \leftarrow x + \operatorname{attend}(\operatorname{norm}_1(x)),\quad x \leftarrow x + \operatorname{feed}(\operatorname{norm}_2(x)).$$
 #
 # The four parts are given as functions, so you write nothing but how they are put together.
 #
@@ -1500,7 +1503,8 @@ plots.show(
 # %% [markdown] lang="ru"
 # **Блок** — это внимание и сеть прямого прохода, каждое с [остаточной связью](glossary:residual-connection) (residual connection) и нормировкой. Где стоять нормировке? У Vaswani et al. она *после* сложения; почти все после них ставят её *перед* частью ([Xiong et al., 2020](https://arxiv.org/abs/2002.04745), таблица 1), чтобы от последнего слоя к первому шёл прямой путь:
 #
-# $$\text{post: } x \leftarrow \operatorname{norm}_1(x + \operatorname{attend}(x)),\;\; x \leftarrow \operatorname{norm}_2(x + \operatorname{feed}(x)); \qquad \text{pre: } x \leftarrow x + \operatorname{attend}(\operatorname{norm}_1(x)),\;\; x \leftarrow x + \operatorname{feed}(\operatorname{norm}_2(x)).$$
+# $$\text{post: } x \leftarrow \operatorname{norm}_1(x + \operatorname{attend}(x)),\quad x \leftarrow \operatorname{norm}_2(x + \operatorname{feed}(x));$$
+# $$\text{pre: } x \leftarrow x + \operatorname{attend}(\operatorname{norm}_1(x)),\quad x \leftarrow x + \operatorname{feed}(\operatorname{norm}_2(x)).$$
 #
 # Четыре части даны как функции: вы пишете только то, как они соединены.
 #
