@@ -1168,7 +1168,8 @@ plots.show(
 # ## 5. What keeps a deep network in order
 # **Norms.** [LayerNorm](glossary:layernorm) (Ba et al., 2016) gives each token, for itself, mean 0 and variance 1; RMSNorm ([Zhang & Sennrich, 2019](https://arxiv.org/abs/1910.07467), §4) leaves the mean out, and nothing is missed:
 #
-# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
+# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2,$$
+# $$\operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
 #
 # Both work on the last dimension, and their gradients stay finite for a row of equal numbers, or of zeros. No layer or batch statistics of torch's (`layer_norm`, `rms_norm`, `batch_norm`, `group_norm`, `instance_norm`).
 #
@@ -1180,7 +1181,8 @@ plots.show(
 # ## 5. Что держит глубокую сеть в порядке
 # **Нормировки.** [LayerNorm](glossary:layernorm) (Ba et al., 2016) даёт каждому токену, отдельно от других, среднее 0 и дисперсию 1; RMSNorm ([Zhang, Sennrich, 2019](https://arxiv.org/abs/1910.07467), §4) обходится без среднего, и никто не замечает потери:
 #
-# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2, \qquad \operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
+# $$\operatorname{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} \odot w + b, \qquad \sigma^2 = \frac1d \sum_i (x_i - \mu)^2,$$
+# $$\operatorname{RMS}(x) = \frac{x}{\sqrt{\frac1d \sum_i x_i^2 + \varepsilon}} \odot w.$$
 #
 # Обе работают по последнему измерению, и их градиенты конечны и для строки из равных чисел, и для строки из нулей. Нормировками torch (`layer_norm`, `rms_norm`, `batch_norm`, `group_norm`, `instance_norm`) не пользуйтесь.
 #
