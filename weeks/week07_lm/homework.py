@@ -408,8 +408,8 @@ for r, t, v, m, pair in ((3, 4, 5, 2, False), (2, 5, 3, 4, True), (1, 1, 4, 3, F
 
 # %% mutant="read_piece" why="the state asks for a gradient again"
 # - return loss, tuple(part.detach() for part in state)
-# - return loss, state.detach()
 # + return loss, tuple(part.detach().requires_grad_() for part in state)
+# - return loss, state.detach()
 # + return loss, state.detach().requires_grad_()
 
 # %% mutant="read_piece" why="log of the softmax: infinite for large logits"
@@ -752,8 +752,10 @@ for n, t, a, b, m in ((2, 3, 4, 5, 6), (1, 4, 3, 2, 5), (3, 1, 2, 4, 3), (3, 3, 
     )
     for name, slope, one in zip(("query", "keys", "w_q", "w_k", "v"), slopes, wanted, strict=True):
         check.close(slope, one, f"the gradient by {name} through {call}", rtol=1e-6, why="pass")
-far = check.answer(additive_scores, 1e4 * q, k, wq, wk, u, call="additive_scores of a large query")
-check.close(far, (u * torch.tanh(1e4 * (q @ wq.T)[:, None] + k @ wk.T)).sum(2), "additive_scores of a large query", rtol=1e-6, why="bear large numbers")
+far_q, far_k = 1e4 * torch.cat([q, -q]), torch.cat([k, k])  # both ends of tanh
+call = "additive_scores of large queries"
+far = check.answer(additive_scores, far_q, far_k, wq, wk, u, call=call)
+check.close(far, (u * torch.tanh((far_q @ wq.T)[:, None] + far_k @ wk.T)).sum(2), call, rtol=1e-6, why="bear large numbers")
 found = check.answer(additive_scores, *(x.float() for x in (q, k, wq, wk, u)), call="additive_scores of float32")
 check.equal(str(found.dtype), "float32", "the dtype of additive_scores of float32", why="be that of the inputs")
 ### END HIDDEN TESTS
