@@ -306,9 +306,10 @@ class Observed(nn.Module):
 
 
 def two_pieces(net, *pieces):
-    """The losses of two pieces, one after the other."""
-    first_loss, state = read_piece(net, *pieces[:2])
-    return first_loss, read_piece(net, *pieces[2:], state)[0]
+    """The loss of a second piece that begins where a first one has ended."""
+    _, carried = read_piece(net, *pieces[:2])
+    loss, _ = read_piece(net, *pieces[2:], carried)
+    return loss
 
 
 for kind in (nn.GRU, nn.LSTM):
