@@ -160,7 +160,8 @@ def judge_streams(ids, rows, length, why):
         check.equal(len(pair), 2, f"the length of a pair of {call}", why="be two: x and y")
         for name, part, ahead in zip("xy", pair, (0, 1), strict=True):
             want = [[listed[b * k + i * length + j + ahead] for j in range(width)] for b in range(rows)]
-            check.equal(part, np.array(want), f"{name} of piece {i} of {call}", why=why)
+            said = why if name == "x" else "be the token after each input, also where a row ends"
+            check.equal(part, np.array(want), f"{name} of piece {i} of {call}", why=said)
             check.equal(str(part.dtype), "int64", f"the dtype of {name} of {call}", why="be that of the ids")
 
 
@@ -227,21 +228,21 @@ def streams(ids, rows, length):
 
 
 # %% [markdown]
-# One step of training reads one piece. `model(x, state)` gives logits $(r, t, V)$ and the state after them; the first piece has state `None`. The loss is the mean [cross-entropy](glossary:cross-entropy) over all tokens of the piece. The new state goes on **as a value**: without the graph by which it was made, or the graph grows with every piece until the memory ends. An RNN's or a GRU's state is a tensor, an LSTM's a tuple of two: what comes out is of the same kind.
+# One step of training reads one piece. `model(x, state)` gives logits $(r, t, V)$ and the state after them; the first piece has state `None`. The loss is the mean [cross-entropy](glossary:cross-entropy) over all tokens of the piece; `backward()` is called later, by whoever trains. The new state goes on **as a value**: without the graph by which it was made, or the graph grows with every piece until the memory ends. An RNN's or a GRU's state is a tensor, an LSTM's a tuple of two: what comes out is of the same kind.
 #
 # {{task:read_piece}}
 
 # %% [markdown] lang="ru"
-# Один шаг обучения читает один кусок. `model(x, state)` даёт логиты $(r, t, V)$ и состояние после них; у первого куска состояние — `None`. Ошибка — средняя [перекрёстная энтропия](glossary:cross-entropy) (cross-entropy) по всем токенам куска. Новое состояние передаётся дальше **как значение**, без графа, которым оно получено, — иначе граф растёт с каждым куском, пока не кончится память. Состояние RNN или GRU — тензор, у LSTM — кортеж из двух; на выходе то же самое.
+# Один шаг обучения читает один кусок. `model(x, state)` даёт логиты $(r, t, V)$ и состояние после них; у первого куска состояние — `None`. Ошибка — средняя [перекрёстная энтропия](glossary:cross-entropy) (cross-entropy) по всем токенам куска; `backward()` вызовет потом тот, кто учит. Новое состояние передаётся дальше **как значение**, без графа, которым оно получено, — иначе граф растёт с каждым куском, пока не кончится память. Состояние RNN или GRU — тензор, у LSTM — кортеж из двух; наружу выходит состояние того же вида.
 #
 # {{task:read_piece}}
 
 
 # %% solution="read_piece"
 def read_piece(model: Callable, x: torch.Tensor, y: torch.Tensor, state=None) -> tuple:
-    """The loss of a piece, with its gradient, and the state after it, without one.
+    """The loss of a piece, on which backward() can be called, and the state after it, a mere value.
 
-    x, y: (r, t). state: None, a tensor, or a tuple of tensors.
+    x, y: (r, t). state: None, a tensor, or a tuple of tensors. The model is called once.
     """
     ### BEGIN SOLUTION
     logits, state = model(x, state)
@@ -288,7 +289,47 @@ def tiny_network(embed, mix, out, pair=False):
     return network
 
 
-for r, t, v, m, pair in ((3, 4, 5, 2, False), (2, 5, 3, 4, True), (1, 1, 4, 3, False), (1, 2, 4, 3, True)):
+class Observed(nn.Module):
+    """A small network of layers, which notes its calls and whether a state comes with a gradient."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.embed, self.layer, self.top = nn.Embedding(5, 3), kind(3, 4, batch_first=True), nn.Linear(4, 5)
+        self.calls, self.states = 0, []
+
+    def forward(self, x, state=None):
+        self.calls += 1
+        parts = () if state is None else state if isinstance(state, tuple) else (state,)
+        self.states += [part.requires_grad for part in parts]
+        hidden, state = self.layer(self.embed(x), state)
+        return self.top(hidden), state
+
+
+def two_pieces(net, *pieces):
+    """The loss of a second piece that begins where a first one has ended."""
+    _, carried = read_piece(net, *pieces[:2])
+    loss, _ = read_piece(net, *pieces[2:], carried)
+    return loss
+
+
+for kind in (nn.GRU, nn.LSTM):
+    for training in (True, False):
+        torch.manual_seed(int(rng.integers(1000)))
+        net = Observed(kind).train(training)
+        text = torch.from_numpy(rng.integers(0, 5, size=(3, 9)))
+        call = f"read_piece of two pieces of a network with an nn.{kind.__name__}, in {'training' if training else 'eval'} mode"
+        check.answer(two_pieces, net, text[:, :4], text[:, 1:5], text[:, 4:8], text[:, 5:], call=call)
+        check.equal(net.calls, 2, f"the number of the network's calls in {call}", why="be one a piece")
+        check.equal(net.states, [False] * len(net.states), f"whether the state asks for a gradient in {call}", why="go on as a value")
+        check.equal(net.training, training, f"the network's mode after {call}", why="be what it was")
+        check.that(all(p.grad is None for p in net.parameters()), "leave backward() to whoever trains")
+        given = torch.zeros(1, 3, 4) if kind is nn.GRU else (torch.zeros(1, 3, 4), torch.zeros(1, 3, 4))
+        check.answer(read_piece, net, text[:, :4], text[:, 1:5], given, call=call)
+        check.that(not any(part.requires_grad for part in given), "leave the state that is given as it was")
+wide, text = torch.from_numpy(2e3 * rng.normal(size=(2, 3, 4))), torch.from_numpy(rng.integers(0, 4, size=(2, 3)))
+found = check.answer(read_piece, lambda x, state=None: (wide, torch.zeros(2)), text, text, call="read_piece of a network with large logits")
+check.close(found[0], F.cross_entropy(wide.reshape(6, 4), text.reshape(6)), "the loss of read_piece of a network with large logits", rtol=1e-9, why="bear large logits")
+for r, t, v, m, pair in ((3, 4, 5, 2, False), (2, 5, 3, 4, True), (1, 1, 4, 3, False), (1, 2, 4, 3, True), (3, 3, 5, 2, False)):
     mats = [torch.from_numpy(rng.normal(size=s)) for s in ((v, m), (m, m), (m, v))]
     text = torch.from_numpy(rng.integers(0, v, size=(r, 2 * t + 1)))
     first, second = (text[:, :t], text[:, 1 : t + 1]), (text[:, t : 2 * t], text[:, t + 1 :])
@@ -365,6 +406,34 @@ for r, t, v, m, pair in ((3, 4, 5, 2, False), (2, 5, 3, 4, True), (1, 1, 4, 3, F
 # %% mutant="read_piece" why="the loss has no gradient"
 # - return loss, state.detach()
 # + return loss.detach(), state.detach()
+
+# %% mutant="read_piece" why="the state asks for a gradient again"
+# - return loss, tuple(part.detach() for part in state)
+# + return loss, tuple(part.detach().requires_grad_() for part in state)
+# - return loss, state.detach()
+# + return loss, state.detach().requires_grad_()
+
+# %% mutant="read_piece" why="log of the softmax: infinite for large logits"
+# - loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+# + loss = F.nll_loss(logits.flatten(0, 1).softmax(1).log(), y.flatten())
+
+# %% mutant="read_piece" why="calls backward() itself"
+# - loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+# + loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+# + if loss.requires_grad:
+# +     loss.backward(retain_graph=True)
+
+# %% mutant="read_piece" why="leaves the network in eval mode"
+# - logits, state = model(x, state)
+# + if isinstance(model, nn.Module):
+# +     model.eval()
+# + logits, state = model(x, state)
+
+# %% mutant="read_piece" why="time first where both sizes are equal"
+# - loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+# + if logits.shape[0] == logits.shape[1]:
+# +     logits = logits.transpose(0, 1)
+# + loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
 
 # %% mutant="read_piece" why="a list in place of a tuple"
 # - return loss, tuple(part.detach() for part in state)
@@ -452,7 +521,7 @@ print(text)
 #
 # $$a_j = \frac{e^{s_j}}{\sum_{i:\, m_i} e^{s_i}} \text{ where } m_j, \text{ else } 0; \qquad c = \sum_j a_j\, v_j.$$
 #
-# The mask $m$ is true where there is a token. Padding has to be out **before** the softmax, or the weights no longer sum to 1. In a row without any token all weights are 0, and so is $c$.
+# The mask $m$ is true where there is a token. Padding has to be out **before** the softmax, or the weights no longer sum to 1; its score is any number, even $-\infty$. In a row without any token all weights are 0, and so is $c$.
 #
 # {{task:attention}}
 
@@ -464,7 +533,7 @@ print(text)
 #
 # $$a_j = \frac{e^{s_j}}{\sum_{i:\, m_i} e^{s_i}}, \text{ где } m_j, \text{ иначе } 0; \qquad c = \sum_j a_j\, v_j.$$
 #
-# Маска $m$ истинна там, где есть токен. Дополнение надо убрать **до** softmax, иначе веса в сумме не дадут 1. В строке без единого токена все веса — нули, и $c$ тоже.
+# Маска $m$ истинна там, где есть токен. Дополнение надо убрать **до** softmax, иначе веса в сумме не дадут 1; оценка у него — какая угодно, даже $-\infty$. В строке без единого токена все веса — нули, и $c$ тоже.
 #
 # {{task:attention}}
 
@@ -507,7 +576,7 @@ def by_loops(s, v, m):
 
 def judge_attention(s, v, m, why, rtol=1e-6, call="attention(scores, values, mask)"):
     call = f"{call} of n, t, d = {s.shape[0]}, {s.shape[1]}, {v.shape[2]}"
-    want = by_loops(np.array(s, dtype=np.float64), np.array(v, dtype=np.float64), np.array(m))
+    want = by_loops(s.double().numpy(), v.double().numpy(), m.numpy())
     found = check.answer(attention, s, v, m, call=call)
     check.equal(len(found), 2, f"len of {call}", why="be two: contexts and weights")
     check.close(found[1], want[1], f"weights of {call}", rtol=rtol, why=why)
@@ -516,7 +585,7 @@ def judge_attention(s, v, m, why, rtol=1e-6, call="attention(scores, values, mas
         check.equal(str(part.dtype), str(s.dtype).split(".")[1], f"the dtype of {call}", why="be that of the scores")
 
 
-for n, t, d in ((2, 3, 4), (5, 2, 3), (1, 6, 2), (3, 1, 2)):
+for n, t, d in ((2, 3, 4), (5, 2, 3), (1, 6, 2), (3, 1, 2), (3, 3, 2)):
     s, v = (torch.from_numpy(rng.normal(size=z)) for z in ((n, t), (n, t, d)))
     judge_attention(s, v, torch.ones(n, t, dtype=torch.bool), "softmax over the places, mean of the values")
 s, v = (torch.from_numpy(rng.normal(size=z)) for z in ((4, 6), (4, 6, 3)))
@@ -524,33 +593,41 @@ m = torch.arange(6) < torch.tensor([[2], [6], [1], [4]])
 judge_attention(s, v, m, "sum to 1 over the tokens alone")
 judge_attention(s, v, m.flip(1), "leave out padding wherever it stands")
 judge_attention(s - 500, v, m, "leave out padding also where all scores are very small", 1e-5)
+judge_attention(s - 1e6, v, m, "leave out padding also where all scores are very small", 1e-5)
 judge_attention(1e4 * s, v, m, "bear large scores")
 big = s.clone()
 big[~m] = 1e4
 judge_attention(big, v, m, "leave out padding of any score")
-judge_attention(s, v, m & (torch.arange(4) != 2)[:, None], "be 0 in a row without a token")
+judge_attention(s.masked_fill(~m, -torch.inf), v, m, "leave out padding of any score")
+some = m & (torch.arange(4) != 2)[:, None]
+judge_attention(s, v, some, "be 0 in a row without a token")
 judge_attention(s.float(), v.float(), m, "sum to 1 over the tokens alone", 1e-4)
 judge_attention(s.T.contiguous().T, v.transpose(1, 2).contiguous().transpose(1, 2), m, "bear any order in memory")
-wanted = check.gradient_of(
-    lambda s, v: (s.masked_fill(~m, -torch.inf).softmax(1)[..., None] * v).sum(1) ** 2, s, v, call="the reference"
-)
 
 
-def part_of(i):
+def plain_attention(s, v, m):
+    """Contexts and weights; all that stands in a row without a token is taken out before."""
+    safe = torch.where(m | ~m.any(1, keepdim=True), s, -torch.inf)
+    a = torch.where(m, safe.softmax(1), 0.0)
+    return (a[..., None] * v).sum(1), a
+
+
+def part_of(of, i, m):
     """The contexts, or the weights, as a function of scores and values."""
 
-    def chosen(s, v, of=attention):
+    def chosen(s, v):
         both = of(s, v, m)
         return torch.square(both[i])
 
     return chosen
 
 
-slopes = check.gradient_of(part_of(0), s, v, call="gradients through attention")
-for name, slope, want in zip(("scores", "values"), slopes, wanted, strict=True):
-    check.close(slope, want, f"the gradient by {name} through attention", rtol=1e-6, why="pass, but not to padding")
-kept = check.gradient_of(part_of(1), s, v, call="gradients through the weights")[0]
-check.that(bool(np.abs(kept).max() > 1e-4), "let gradients pass through the weights")
+for there, where, why in ((m, "attention", "pass, but not to padding"), (some, "attention with a row without a token", "be 0 by what stands in a row without a token")):
+    for i, part in enumerate(("the contexts", "the weights")):
+        wanted = check.gradient_of(part_of(plain_attention, i, there), s, v, call="the reference")
+        slopes = check.gradient_of(part_of(attention, i, there), s, v, call=f"the gradient of {part} of {where}")
+        for name, slope, want in zip(("scores", "values"), slopes, wanted, strict=True):
+            check.close(slope, want, f"the gradient of {part} by {name} through {where}", rtol=1e-6, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="attention" why="mask after the softmax"
@@ -581,6 +658,19 @@ check.that(bool(np.abs(kept).max() > 1e-4), "let gradients pass through the weig
 # - least = torch.finfo(scores.dtype).min
 # + least = -100.0
 
+# %% mutant="attention" why="a score that is not small enough for very small ones"
+# - least = torch.finfo(scores.dtype).min
+# + least = -1e4
+
+# %% mutant="attention" why="the gradient of a row without a token is NaN"
+# - weights = scores.masked_fill(~mask, least).softmax(1) * mask
+# + weights = torch.nan_to_num((scores + mask.to(scores.dtype).log()).softmax(1))
+
+# %% mutant="attention" why="padding is taken out by a product: -inf becomes NaN"
+# - weights = scores.masked_fill(~mask, least).softmax(1) * mask
+# + m = mask.to(scores.dtype)
+# + weights = (scores * m + (1 - m) * least).softmax(1) * m
+
 # %% mutant="attention" why="exp without a guard"
 # - weights = scores.masked_fill(~mask, least).softmax(1) * mask
 # + weights = scores.exp() * mask
@@ -593,6 +683,12 @@ check.that(bool(np.abs(kept).max() > 1e-4), "let gradients pass through the weig
 # %% mutant="attention" why="weights without gradients"
 # - return torch.einsum("nt,ntd->nd", weights, values), weights
 # + return torch.einsum("nt,ntd->nd", weights.detach(), values), weights
+
+
+# %% alternative="attention" why="NaN made 0"
+def attention(scores, values, mask):
+    w = torch.nan_to_num(scores.masked_fill(~mask, -torch.inf).softmax(1))
+    return torch.einsum("nt,ntd->nd", w, values), w
 
 
 # %% alternative="attention" why="exp by hand, a batched product"
@@ -640,7 +736,7 @@ made = check.answer(
 check.close(made, [[3.42863512, -0.92423433, 2.31058574]], "additive_scores(query, keys, w_q, w_k, v)", rtol=1e-4)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("additive_scores")
-for n, t, a, b, m in ((2, 3, 4, 5, 6), (1, 4, 3, 2, 5), (3, 1, 2, 4, 3), (4, 2, 3, 1, 1)):
+for n, t, a, b, m in ((2, 3, 4, 5, 6), (1, 4, 3, 2, 5), (3, 1, 2, 4, 3), (3, 3, 3, 3, 3), (4, 2, 3, 1, 1)):
     q, k, wq, wk, u = (torch.from_numpy(rng.normal(size=s)) for s in ((n, a), (n, t, b), (m, a), (m, b), (m,)))
     want = np.zeros((n, t))
     for i, j in np.ndindex(n, t):
@@ -657,6 +753,10 @@ for n, t, a, b, m in ((2, 3, 4, 5, 6), (1, 4, 3, 2, 5), (3, 1, 2, 4, 3), (4, 2, 
     )
     for name, slope, one in zip(("query", "keys", "w_q", "w_k", "v"), slopes, wanted, strict=True):
         check.close(slope, one, f"the gradient by {name} through {call}", rtol=1e-6, why="pass")
+far_q, far_k = 1e4 * torch.cat([q, -q]), torch.cat([k, k])  # both ends of tanh
+call = "additive_scores of large queries"
+far = check.answer(additive_scores, far_q, far_k, wq, wk, u, call=call)
+check.close(far, (u * torch.tanh((far_q @ wq.T)[:, None] + far_k @ wk.T)).sum(2), call, rtol=1e-6, why="bear large numbers")
 found = check.answer(additive_scores, *(x.float() for x in (q, k, wq, wk, u)), call="additive_scores of float32")
 check.equal(str(found.dtype), "float32", "the dtype of additive_scores of float32", why="be that of the inputs")
 ### END HIDDEN TESTS
@@ -668,6 +768,21 @@ check.equal(str(found.dtype), "float32", "the dtype of additive_scores of float3
 # %% mutant="additive_scores" why="tanh of each part"
 # - hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k.T)
 # + hidden = torch.tanh(query @ w_q.T)[:, None] + torch.tanh(keys @ w_k.T)
+
+# %% mutant="additive_scores" why="tanh by exponentials without a guard"
+# - hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k.T)
+# + e = torch.exp(2 * ((query @ w_q.T)[:, None] + keys @ w_k.T))
+# + hidden = (e - 1) / (e + 1)
+
+# %% mutant="additive_scores" why="a square matrix the other way round"
+# - hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k.T)
+# + w_k = w_k if w_k.shape[0] == w_k.shape[1] else w_k.T
+# + hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k)
+
+# %% mutant="additive_scores" why="the query along the places, where that fits"
+# - hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k.T)
+# + q = query @ w_q.T
+# + hidden = torch.tanh((q if keys.shape[0] == keys.shape[1] else q[:, None]) + keys @ w_k.T)
 
 # %% mutant="additive_scores" why="the product in place of the sum"
 # - hidden = torch.tanh((query @ w_q.T)[:, None] + keys @ w_k.T)
@@ -727,12 +842,14 @@ for n, t, a, b in ((3, 2, 4, 4), (2, 5, 3, 4), (1, 3, 2, 5), (4, 1, 6, 3), (3, 3
     q, k, w = (torch.from_numpy(rng.normal(size=s)) for s in ((n, a), (n, t, b), (a, b)))
     for given in [(q, k, w)] + [(q, k)] * (a == b):
         call = f"dot_scores{'(query, keys, w)' if len(given) == 3 else '(query, keys)'} of n, t, a, b = {n}, {t}, {a}, {b}"
-        side = np.array(w) if len(given) == 3 else np.eye(a)
-        want = [[float(np.array(q[i]) @ side @ np.array(k[i, j])) for j in range(t)] for i in range(n)]
+        side = w if len(given) == 3 else torch.eye(a).double()
+        want = [[float(q[i] @ side @ k[i, j]) for j in range(t)] for i in range(n)]
         check.close(check.answer(dot_scores, *given, call=call), want, call, rtol=1e-9, why="be q · W k, without a W q · k")
         wanted = check.gradient_of(lambda q, k, w=None: ((q if w is None else q @ w)[:, None] * k).sum(2), *given, call="the reference")
         for slope, one in zip(check.gradient_of(dot_scores, *given, call=f"gradients through {call}"), wanted, strict=True):
             check.close(slope, one, f"a gradient through {call}", rtol=1e-6, why="pass")
+found = check.answer(dot_scores, q, k, torch.zeros_like(w), call="dot_scores with a matrix of zeros")
+check.close(found, np.zeros((n, t)), "dot_scores with a matrix of zeros", why="use the matrix that is given")
 found = check.answer(dot_scores, q.float(), k.float(), call="dot_scores of float32")
 check.equal(str(found.dtype), "float32", "the dtype of dot_scores of float32", why="be that of the inputs")
 ### END HIDDEN TESTS
@@ -744,6 +861,10 @@ check.equal(str(found.dtype), "float32", "the dtype of dot_scores of float32", w
 # %% mutant="dot_scores" why="the matrix is forgotten"
 # - query = query @ w
 # + query = query @ w if w.shape[0] != w.shape[1] else query
+
+# %% mutant="dot_scores" why="a matrix of zeros counts as none"
+# - if w is not None:
+# + if w is not None and w.any():
 
 # %% mutant="dot_scores" why="divided by the root of the size"
 # - return torch.einsum("nb,ntb->nt", query, keys)
@@ -812,21 +933,25 @@ for name, part, want in zip(("logits", "the new state", "weights"), made, ([[47.
 rng = check.rng("decode_step")
 
 
-def parts_of(n, t, b, m, e, v, seed):
+class Parts(nn.Module):
     """The parts of a small decoder, its cell with two ways for its two inputs."""
-    torch.manual_seed(seed)
-    ws = {k: torch.randn(s).double() for k, s in {"e": (v, e), "q": (m, b), "x": (e + b, m), "h": (m, m), "o": (m + b, v)}.items()}
 
-    def attend(state, keys, mask):
-        a = torch.einsum("nb,ntb->nt", state @ ws["q"], keys).masked_fill(~mask, -1e9).softmax(1)
+    def __init__(self, *ws):
+        super().__init__()
+        self.ws = dict(zip("eqxho", ws, strict=True))
+
+    def embed(self, token):
+        return self.ws["e"][token]
+
+    def attend(self, state, keys, mask):
+        a = torch.einsum("nb,ntb->nt", state @ self.ws["q"], keys).masked_fill(~mask, -1e9).softmax(1)
         return torch.einsum("nt,ntb->nb", a, keys), a
 
-    return SimpleNamespace(
-        embed=lambda token: ws["e"][token],
-        attend=attend,
-        cell=lambda x, state: torch.tanh(x @ ws["x"] - state @ ws["h"]),
-        out=lambda x: x @ ws["o"],
-    )
+    def cell(self, x, state):
+        return torch.tanh(x @ self.ws["x"] - state @ self.ws["h"])
+
+    def out(self, x):
+        return x @ self.ws["o"]
 
 
 def one_step(parts, token, state, keys, mask):
@@ -836,13 +961,15 @@ def one_step(parts, token, state, keys, mask):
 
 
 for n, t, b, m, e, v in ((2, 3, 4, 5, 6, 7), (3, 2, 4, 4, 4, 5), (1, 5, 2, 3, 4, 6), (4, 1, 3, 2, 5, 3)):
-    parts = parts_of(n, t, b, m, e, v, int(rng.integers(1000)))
+    ws = [torch.from_numpy(rng.normal(size=s)) for s in ((v, e), (m, b), (e + b, m), (m, m), (m + b, v))]
+    parts = Parts(*ws)
     state, keys = (torch.from_numpy(rng.normal(size=s)) for s in ((n, m), (n, t, b)))
     token = torch.from_numpy(rng.integers(0, v, size=n))
     mask = torch.arange(t) < torch.from_numpy(rng.integers(1, t + 1, size=(n, 1)))
     call = f"decode_step of n, t, b, m, e, v = {n}, {t}, {b}, {m}, {e}, {v}"
     want = one_step(parts, token, state, keys, mask)
     found = check.answer(decode_step, parts, token, state, keys, mask, call=call)
+    check.equal(parts.training, True, f"whether the model is in training mode after {call}", why="be what it was")
     check.equal(len(found), 3, f"len of {call}", why="be three")
     for name, part, one, why in zip(
         ("weights", "the new state", "logits"), (found[2], found[1], found[0]), (want[2], want[1], want[0]),
@@ -850,17 +977,18 @@ for n, t, b, m, e, v in ((2, 3, 4, 5, 6, 7), (3, 2, 4, 4, 4, 5), (1, 5, 2, 3, 4,
         strict=True,
     ):
         check.close(part, one, f"{name} of {call}", rtol=1e-9, why=why)
-    for i, name in ((0, "logits"), (1, "the state")):
+    for i, name in ((0, "logits"), (1, "the state"), (2, "the weights")):
 
-        def part_made(s, k, of=decode_step, i=i, parts=parts, token=token, mask=mask):
-            three = of(parts, token, s, k, mask)
+        def part_made(s, k, *ws, of=decode_step, i=i, token=token, mask=mask):
+            three = of(Parts(*ws), token, s, k, mask)
             return three[i]
 
         up = torch.from_numpy(rng.normal(size=tuple(want[i].shape)))
-        slopes = check.gradient_of(part_made, state, keys, upstream=up, call=f"gradients of {name} of {call}")
-        wanted = check.gradient_of(part_made, state, keys, upstream=up, of=one_step, call="the reference")
-        for slope, one in zip(slopes, wanted, strict=True):
-            check.close(slope, one, f"a gradient of {name} of {call}", rtol=1e-6, why="pass to the state and to the keys")
+        slopes = check.gradient_of(part_made, state, keys, *ws, upstream=up, call=f"gradients of {name} of {call}")
+        wanted = check.gradient_of(part_made, state, keys, *ws, upstream=up, of=one_step, call="the reference")
+        by = ("the state", "the keys", *(f"what the model has in {part}" for part in ("embed", "attend", "cell", "cell", "out")))
+        for slope, one, what in zip(slopes, wanted, by, strict=True):
+            check.close(slope, one, f"the gradient of {name} by {what}, {call}", rtol=1e-6, why="pass to the state, to the keys and to all parts of the model")
 ### END HIDDEN TESTS
 
 # %% mutant="decode_step" why="attends with the new state"
@@ -898,6 +1026,20 @@ for n, t, b, m, e, v in ((2, 3, 4, 5, 6, 7), (3, 2, 4, 4, 4, 5), (1, 5, 2, 3, 4,
 # %% mutant="decode_step" why="the state's graph is cut"
 # - context, weights = model.attend(state, keys, mask)
 # + state = state.detach()
+# + context, weights = model.attend(state, keys, mask)
+
+# %% mutant="decode_step" why="the embedding never learns"
+# - state = model.cell(torch.cat([model.embed(token), context], 1), state)
+# + state = model.cell(torch.cat([model.embed(token).detach(), context], 1), state)
+
+# %% mutant="decode_step" why="weights without a gradient"
+# - return model.out(torch.cat([state, context], 1)), state, weights
+# + return model.out(torch.cat([state, context], 1)), state, weights.detach()
+
+# %% mutant="decode_step" why="leaves the model in eval mode"
+# - context, weights = model.attend(state, keys, mask)
+# + if isinstance(model, nn.Module):
+# +     model.eval()
 # + context, weights = model.attend(state, keys, mask)
 
 # %% mutant="decode_step" why="probabilities, not logits"
@@ -951,14 +1093,14 @@ check.close(made[..., 0], [[11.0, 27.0, 61.0], [9.0, 24.0, 51.0]], "the first lo
 check.equal(made.shape, (2, 3, 2), "the shape of teacher_forced(adding, state, target, 9)")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("teacher_forced")
-for n, t, v, m in ((2, 3, 4, 5), (3, 1, 5, 2), (1, 6, 3, 4), (4, 2, 9, 3)):
+for n, t, v, m in ((2, 3, 4, 5), (3, 1, 5, 2), (1, 6, 3, 4), (4, 2, 9, 3), (3, 3, 4, 2)):
     embed, mix, out = (torch.from_numpy(rng.normal(size=s)) for s in ((v, m), (m, m), (m, v)))
     target = torch.from_numpy(rng.integers(0, v, size=(n, t)))
     state = torch.from_numpy(rng.normal(size=(n, m)))
     first, asked = int(rng.integers(2, v)), []
 
     def step(token, state, embed=embed, mix=mix, out=out, asked=asked):
-        asked.append(np.array(token))
+        asked.append(check.array(token, "a token that step gets"))
         state = torch.tanh(embed[token] + state @ mix)
         return state @ out, state
 
@@ -974,7 +1116,7 @@ for n, t, v, m in ((2, 3, 4, 5), (3, 1, 5, 2), (1, 6, 3, 4), (4, 2, 9, 3)):
     asked.clear()
     found = check.answer(teacher_forced, step, state, target, first, call=call)
     check.equal(len(asked), t, f"the number of calls of step in {call}", why="be one for each place")
-    check.equal(np.stack(asked, 1), np.concatenate([np.full((n, 1), first), np.array(target)[:, :-1]], 1), f"the tokens that step gets in {call}", why="be the start token, then the right ones, one place late")
+    check.equal(np.stack(asked, 1), np.concatenate([np.full((n, 1), first), target.numpy()[:, :-1]], 1), f"the tokens that step gets in {call}", why="be the start token, then the right ones, one place late")
     check.equal(str(np.stack(asked).dtype), "int64", f"the dtype of the tokens that step gets in {call}", why="be whole numbers, as in the target")
     check.close(found, want, call, rtol=1e-9, why="hand the state from step to step")
     up = torch.from_numpy(rng.normal(size=(n, t, v)))
@@ -1004,6 +1146,11 @@ for n, t, v, m in ((2, 3, 4, 5), (3, 1, 5, 2), (1, 6, 3, 4), (4, 2, 9, 3)):
 # %% mutant="teacher_forced" why="time before the batch"
 # - return torch.stack(rows, 1)
 # + return torch.stack(rows, 0)
+
+# %% mutant="teacher_forced" why="a reshape where two sizes are equal"
+# - return torch.stack(rows, 1)
+# + made = torch.stack(rows, 0)
+# + return made.reshape(*target.shape, -1) if len(made) == len(target) else made.transpose(0, 1)
 
 # %% mutant="teacher_forced" why="forgets the start: one place less"
 # - return torch.stack(rows, 1)
@@ -1052,6 +1199,9 @@ class Seq2Seq(nn.Module):
     def encode(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Numbers (n, t) -> keys (n, t, 2 width), mask (n, t), the decoder's first state (n, width)."""
         mask = ids != PAD
+        if not len(ids):  # no source at all
+            keys = self.v.new_zeros(*ids.shape, 2 * len(self.v))
+            return keys, mask, self.v.new_zeros(0, len(self.v))
         packed = nn.utils.rnn.pack_padded_sequence(
             self.drop(self.source(ids)), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
         )
@@ -1128,7 +1278,7 @@ def translator() -> Seq2Seq:
     return model.eval()
 
 
-translator()
+_ = translator()
 
 # %% [markdown]
 # ## 4. Searching for the best translation
@@ -1261,12 +1411,25 @@ judge_beam(law_of(3, 1, seed), 2, 2, 0, "give the empty sequence for max_length 
 judge_beam(lambda ps: np.array([[-0.1, -3.0, -4.0]] * len(ps)), 0, 3, 6, "never extend what is finished")
 judge_beam(lambda ps: np.array([[-0.1, -3.0, -4.0]] * len(ps)), 0, 1, 6, "stop when none is live")
 judge_beam(lambda ps: np.array([[-3.0, -0.5, -0.6]] * len(ps), dtype=np.float32), 0, 2, 4, "return also what is live at the end")
-asked = []
+for end in (0, 1):
+    judge_beam(lambda ps: np.array([[-2e6, -3e6, -4e6]] * len(ps)), end, 2, 3, "keep what is very improbable, but possible")
+judge_beam(lambda ps: np.array([[0.0, -1.0, -np.inf]] * len(ps)), 1, 2, 2, "keep a token that is sure")
+judge_beam(lambda ps: np.array([[-1.000002, -1.000001]] * len(ps)), 0, 1, 1, "take the more probable one, however little it is")
+asked, kinds = [], set()
 
 
 def noted(prefixes):
     asked.append(sorted(tuple(p) for p in prefixes))
     return garden(prefixes)
+
+
+def of_tuples(prefixes):
+    kinds.update(isinstance(p, tuple) for p in prefixes)
+    return np.array([[-1.0, -1.25, -1.5, -1.75]] * len(prefixes))
+
+
+check.answer(beam_search, of_tuples, 0, 4, 4, call="beam_search(next_log_p, 0, 4, 4)")
+check.equal(kinds, {True}, "whether next_log_p is asked about tuples", why="be so for all live sequences")
 
 
 check.answer(beam_search, noted, 0, 2, 3, call="beam_search(next_log_p, 0, 2, 3)")
@@ -1306,6 +1469,22 @@ check.equal(asked, [[()], [(1,), (2,)], [(1, 2)]], "what next_log_p is asked, st
 # %% mutant="beam_search" why="the order of the live ones decides between equal ones"
 # - live.sort()  # so that places in the table are in the order of tuples
 # + pass
+
+# %% mutant="beam_search" why="the very improbable counts as impossible"
+# - if totals[row, token] > -np.inf:
+# + if totals[row, token] > -1e5:
+
+# %% mutant="beam_search" why="a sure token counts as impossible"
+# - if totals[row, token] > -np.inf:
+# + if totals[row, token]:
+
+# %% mutant="beam_search" why="almost equal ones count as equal"
+# - best = np.argsort(-totals, axis=None, kind="stable")[:width]
+# + best = np.argsort(-totals.round(3), axis=None, kind="stable")[:width]
+
+# %% mutant="beam_search" why="asks about lists"
+# - steps = np.asarray(next_log_p([tokens for tokens, _ in live]), dtype=float)
+# + steps = np.asarray(next_log_p([list(tokens) if len(live) > 2 else tokens for tokens, _ in live]), dtype=float)
 
 # %% mutant="beam_search" why="keeps the impossible"
 # - if totals[row, token] > -np.inf:
@@ -1382,6 +1561,12 @@ for alpha in (0.0, 0.6, 1.0, 2.0):
 tied = [((9, 1), -4.0), ((4,), -2.0), ((7, 7, 7), -6.0), ((1, 2), -4.0)]
 check.equal(check.answer(ranked, tied, call="ranked of equal ones"), tied, "ranked of equal ones", why="keep their order")
 check.equal(check.answer(ranked, [((), -3.0), ((4, 4), -4.0)], call="ranked with an empty one"), [((4, 4), -4.0), ((), -3.0)], "ranked with an empty one", why="count it as of length 1")
+empty = [((4, 4), -4.0), ((), -0.5), ((7,), -1.0)]
+check.equal(check.answer(ranked, empty, call="ranked with an empty one in front"), [empty[1], empty[2], empty[0]], "ranked with an empty one in front", why="count it as of length 1")
+twice = [((4, 2), -3.0), ((4, 2), -1.0), ((4, 2), -3.0)]
+check.equal(check.answer(ranked, twice, call="ranked of equal tokens"), [twice[1], twice[0], twice[2]], "ranked of equal tokens", why="give all the pairs")
+near = [((1,), -1.00000002), ((2,), -1.00000001)]
+check.equal(check.answer(ranked, near, call="ranked of pairs that hardly differ"), near[::-1], "ranked of pairs that hardly differ", why="put the better one first, however little it is")
 check.equal(check.answer(ranked, [], call="ranked([])"), [], "ranked([])", why="be empty, too")
 ### END HIDDEN TESTS
 
@@ -1409,6 +1594,14 @@ check.equal(check.answer(ranked, [], call="ranked([])"), [], "ranked([])", why="
 # %% mutant="ranked" why="without the end"
 # - return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0])) ** alpha)
 # + return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0]) - 1) ** alpha)
+
+# %% mutant="ranked" why="an empty one is always last"
+# - return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0])) ** alpha)
+# + return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0])) ** alpha if one[0] else math.inf)
+
+# %% mutant="ranked" why="pairs of the same tokens are lost"
+# - return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0])) ** alpha)
+# + return sorted(dict(hypotheses).items(), key=lambda one: -one[1] / max(1, len(one[0])) ** alpha)
 
 # %% mutant="ranked" why="multiplies by the length"
 # - return sorted(hypotheses, key=lambda one: -one[1] / max(1, len(one[0])) ** alpha)
@@ -1486,8 +1679,9 @@ for tokens, log_p in searched(source, 3)[:5]:
 def matches(
     hypothesis: Sequence[Hashable], references: Sequence[Sequence[Hashable]], n: int
 ) -> tuple[int, int]:
-    """(clipped matches, n-grams of the hypothesis). Tokens are anything that can be compared.
+    """(clipped matches, n-grams of the hypothesis). n >= 1; at least one reference.
 
+    Tokens are anything that can be compared: the number 1 is not the text "1".
     matches("a a b a".split(), ["a b c".split(), "b a a".split()], 1) -> (3, 4)
     """
     ### BEGIN SOLUTION
@@ -1534,8 +1728,17 @@ judge_matches(["a", "b", "a", "b"], [["b", "a", "x", "a", "b"]], 2, "keep the or
 judge_matches(["a", "b"], [["a", "b"]], 3, "count no n-grams in a shorter hypothesis")
 judge_matches([], [["a"]], 1, "bear an empty hypothesis")
 judge_matches(["a", "b"], [[]], 1, "bear an empty reference")
+judge_matches(["a"], [["a", "b"]], 3, "count no n-grams in a shorter hypothesis")
+judge_matches([], [["a"]], 4, "count no n-grams in a shorter hypothesis")
+judge_matches(["a", "b", "a", "b"], [["a"], ["a", "b", "a"]], 3, "bear a reference that is shorter than n")
+judge_matches(["a"] * 5, [["a"] * 4], 3, "count an n-gram as often as it stands there")
 judge_matches([3, 1, 3], [[3, 3, 1]], 1, "take tokens of any kind")
+judge_matches([0, 7, 0], [[0, 7]], 1, "take tokens of any kind, 0 too")
+judge_matches(["", "b"], [["", "b"]], 2, "take tokens of any kind")
+judge_matches([1, "2"], [["1", 2]], 1, "tell a number from a text")
+judge_matches(["Yes", "no"], [["yes", "no"]], 1, "compare tokens as they are")
 judge_matches(["a b", "c"], [["a", "b c"]], 2, "not glue tokens together")
+judge_matches(["ab", "c"], [["a", "bc"]], 2, "not glue tokens together")
 for size, count, n in ((9, 1, 1), (12, 2, 2), (15, 3, 2), (14, 2, 3), (7, 1, 4), (20, 4, 1)):
     hypothesis = rng.choice(list("abc"), size=size).tolist()
     references = [rng.choice(list("abc"), size=rng.integers(3, 2 * size)).tolist() for _ in range(count)]
@@ -1569,6 +1772,23 @@ for size, count, n in ((9, 1, 1), (12, 2, 2), (15, 3, 2), (14, 2, 3), (7, 1, 4),
 # %% mutant="matches" why="pieces that are too short count"
 # - return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 # + return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens)))
+
+# %% mutant="matches" why="a negative number of n-grams"
+# - return sum((ours & most).values()), sum(ours.values())
+# + return sum((ours & most).values()), len(hypothesis) - n + 1
+
+# %% mutant="matches" why="words glued without a space"
+# - return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+# + return Counter("".join(map(str, tokens[i : i + n])) for i in range(len(tokens) - n + 1))
+
+# %% mutant="matches" why="tokens as texts"
+# - return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+# + return Counter(tuple(map(str, tokens[i : i + n])) for i in range(len(tokens) - n + 1))
+
+# %% mutant="matches" why="padding is left out: 0 is a token, too"
+# - return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+# + tokens = [token for token in tokens if token]
+# + return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 # %% mutant="matches" why="words glued to a text"
 # - return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
@@ -1684,6 +1904,12 @@ for order in (1, 2, 3, 4):
     for size, count in ((1, 1), (5, 2), (9, 3)):
         hyps, refs = made_up(size, count, "abc")
         judge_bleu(hyps, refs, order, "follow the formula")
+for order in (5, 6):
+    judge_bleu([list("abcdefgh")], [[list("abcdefxh"), list("gh")]], order, "follow the formula for any order")
+judge_bleu([list("abcdef")], [[list("abcdxf")]], 5, "be 0 where nothing of some order matches")
+judge_bleu([["ab", "c"]], [[["a", "bc"], ["ab"], ["c"]]], 2, "not glue tokens together")
+judge_bleu([[0, 1, 0, 2]], [[[0, 1, 0, 3]]], 2, "take tokens of any kind, 0 too")
+judge_bleu([[1, "2", 3]], [[["1", 2, 3]]], 1, "tell a number from a text")
 hyps, refs = made_up(8, 2, "ab")
 check.close(check.answer(bleu, hyps, refs, call="bleu without an order"), slow_bleu(hyps, refs, 4), "bleu without an order", rtol=1e-9, why="take n-grams up to 4 where no order is given")
 hyps = [t.split() for t in ("the cat sat on the mat today", "a dog runs in the park", "he is not here", "yes")]
@@ -1737,6 +1963,18 @@ for order, want in ((4, 60.89420437389436), (2, 91.93073596114594)):  # of sacre
 # %% mutant="bleu" why="the first reference's length"
 # - r += min((abs(len(one) - len(hypothesis)), len(one)) for one in several)[1]
 # + r += len(several[0])
+
+# %% mutant="bleu" why="no order above 4"
+# - for n in range(1, order + 1):
+# + order = min(order, 4)
+# + for n in range(1, order + 1):
+
+# %% mutant="bleu" why="tokens glued to a text"
+# - counts = [matches(h, r, n) for h, r in zip(hypotheses, references, strict=True)]
+# + def glued(t):
+# +     return ["".join(map(str, t[i : i + n])) for i in range(len(t) - n + 1)]
+# +
+# + counts = [matches(glued(h), [glued(one) for one in r], 1) for h, r in zip(hypotheses, references, strict=True)]
 
 # %% mutant="bleu" why="smoothed"
 # - if hits == 0:
@@ -1816,13 +2054,13 @@ plots.show(
 
 # %% [markdown]
 # ## 6. Two more rulers
-# BLEU asks how much of the hypothesis is right. **ROUGE-L** ([ROUGE](glossary:ROUGE); Lin, 2004, §3.1) was made for summaries: its n-grams are replaced by the longest common **subsequence**, words in the same order, with gaps allowed. With its length $l$, precision is $P = l / \lvert h\rvert$, recall $R = l / \lvert r\rvert$, and the grade is $F = 2PR/(P + R)$; 0 where $l = 0$.
+# BLEU asks how much of the hypothesis is right. **ROUGE-L** ([ROUGE](glossary:ROUGE); Lin, 2004, §3.1) was made for summaries: its n-grams are replaced by the longest common **subsequence**, words in the same order, with gaps allowed. With its length $l$, precision is $P = l / \lvert h\rvert$, recall $R = l / \lvert r\rvert$, and the grade is $F = 2PR/(P + R)$; 0 where $l = 0$. Texts may have a hundred words: too many to try all subsequences.
 #
 # {{task:rouge_l}}
 
 # %% [markdown] lang="ru"
 # ## 6. Ещё две линейки
-# BLEU спрашивает, какая часть гипотезы верна. **ROUGE-L** ([ROUGE](glossary:ROUGE); Lin, 2004, §3.1) придумана для рефератов: вместо n-грамм — наибольшая общая **подпоследовательность**, слова в том же порядке, пропуски разрешены. Если её длина $l$, то точность $P = l / \lvert h\rvert$, полнота $R = l / \lvert r\rvert$, а оценка $F = 2PR/(P + R)$; при $l = 0$ она 0.
+# BLEU спрашивает, какая часть гипотезы верна. **ROUGE-L** ([ROUGE](glossary:ROUGE); Lin, 2004, §3.1) придумана для рефератов: вместо n-грамм — наибольшая общая **подпоследовательность**, слова в том же порядке, пропуски разрешены. Если её длина $l$, то точность $P = l / \lvert h\rvert$, полнота $R = l / \lvert r\rvert$, а оценка $F = 2PR/(P + R)$; при $l = 0$ она 0. В тексте может быть и сотня слов: перебрать все подпоследовательности не удастся.
 #
 # {{task:rouge_l}}
 
@@ -1886,8 +2124,30 @@ for _ in range(12):
 for a, b, want in (("a b c d e f", "a x c d y f g", 8 / 13), ("one two two three", "two one two four three two", 0.6)):  # of rouge-score 0.1.2
     call = f'rouge_l("{a}".split(), "{b}".split())'
     check.close(check.answer(rouge_l, a.split(), b.split(), call=call), want, call, why="be what rouge-score says")
-long = [str(i % 7) for i in range(300)]
-check.close(check.answer(rouge_l, long, long[40:], call="rouge_l of 300 and 260 tokens"), 520 / 560, "rouge_l of 300 and 260 tokens", why="be found in a time that grows with the product of the lengths")
+for h, r in (([0, 5, 0, 7], [5, 0, 0]), (["", "a", ""], ["a", "", "b"])):
+    judge_rouge(h, r, "take tokens of any kind, empty ones too")
+judge_rouge([1, "2", 3], ["1", 2, 3], "tell a number from a text")
+judge_rouge(["Yes", "no"], ["yes", "no"], "compare tokens as they are")
+
+
+def by_table(h, r):
+    """The grade by lengths for all beginnings of both."""
+    table = {}
+    for i, j in product(range(len(h) + 1), range(len(r) + 1)):
+        if i and j:
+            table[i, j] = max(table[i - 1, j], table[i, j - 1], table[i - 1, j - 1] + (h[i - 1] == r[j - 1]))
+        else:
+            table[i, j] = 0
+    return 2 * table[len(h), len(r)] / (len(h) + len(r))
+
+
+fixed = ("efa afdae", "cabc ac", "ac cabc", "cbdaed ceddafbd", "abcdefg gfedcba", "abcab cabac", "acbdabdc bdcabacd")
+drawn = [[rng.choice(list("abcd"[: 3 + turn % 2]), size=rng.integers(8, 13)).tolist() for _ in range(2)] for turn in range(60)]
+for h, r in [*(map(list, pair.split()) for pair in fixed), *drawn]:
+    call = f"rouge_l of {len(h)} and {len(r)} tokens"
+    check.close(check.answer(rouge_l, h, r, call=call), by_table(h, r), call, rtol=1e-9, why="find the longest subsequence")
+h, r = (rng.choice(list("abcd"), size=size).tolist() for size in (90, 70))
+check.close(check.answer(rouge_l, h, r, call="rouge_l of 90 and 70 tokens"), by_table(h, r), "rouge_l of 90 and 70 tokens", rtol=1e-9, why="find the longest subsequence of long texts")
 ### END HIDDEN TESTS
 
 # %% mutant="rouge_l" why="the longest substring"
@@ -1902,6 +2162,27 @@ check.close(check.answer(rouge_l, long, long[40:], call="rouge_l of 300 and 260 
 # %% mutant="rouge_l" why="common words in any order"
 # - common = row[-1]
 # + common = sum((Counter(hypothesis) & Counter(reference)).values())
+
+# %% mutant="rouge_l" why="blocks that difflib finds"
+# - common = row[-1]
+# + from difflib import SequenceMatcher
+# +
+# + common = sum(b.size for b in SequenceMatcher(None, hypothesis, reference, False).get_matching_blocks())
+
+# %% mutant="rouge_l" why="greedy, the better of two ways"
+# - common = row[-1]
+# + def greedy(a, b):
+# +     at = found = 0
+# +     for word in a:
+# +         if word in b[at:]:
+# +             at, found = b.index(word, at) + 1, found + 1
+# +     return found
+# +
+# + common = max(greedy(hypothesis, reference), greedy(reference, hypothesis))
+
+# %% mutant="rouge_l" why="tokens as texts"
+# - row[j + 1] = before[j] + 1 if word == other else max(before[j + 1], row[j])
+# + row[j + 1] = before[j] + 1 if str(word) == str(other) else max(before[j + 1], row[j])
 
 # %% mutant="rouge_l" why="the recall alone"
 # - return 2 * common / (len(hypothesis) + len(reference)) if common else 0.0
@@ -1926,6 +2207,20 @@ check.close(check.answer(rouge_l, long, long[40:], call="rouge_l of 300 and 260 
 # %% mutant="rouge_l" why="half the value"
 # - return 2 * common / (len(hypothesis) + len(reference)) if common else 0.0
 # + return common / (len(hypothesis) + len(reference)) if common else 0.0
+
+
+# %% alternative="rouge_l" why="a recursion that remembers"
+def rouge_l(hypothesis, reference):
+    @cache
+    def longest(i, j):
+        if i == len(hypothesis) or j == len(reference):
+            return 0
+        if hypothesis[i] == reference[j]:
+            return 1 + longest(i + 1, j + 1)
+        return max(longest(i + 1, j), longest(i, j + 1))
+
+    both = len(hypothesis) + len(reference)
+    return 2 * longest(0, 0) / both if both else 0.0
 
 
 # %% alternative="rouge_l" why="a table, precision and recall"
@@ -2021,6 +2316,10 @@ judge_meteor(list("abc"), list("xyz"), "be 0 without a common word")
 for h, r in (([], list("ab")), (list("ab"), []), ([], [])):
     judge_meteor(h, r, "be 0 for an empty text")
 judge_meteor([7, 8, 9], [8, 9, 7, 7], "take tokens of any kind")
+judge_meteor([0, 4], [4, 0, 5], "take tokens of any kind, 0 too")
+judge_meteor(["", "b"], ["b", ""], "take tokens of any kind, empty ones too")
+judge_meteor([1, "2", 3], ["1", 2, 3], "tell a number from a text")
+judge_meteor(["Yes", "no"], ["yes", "no"], "compare tokens as they are")
 for _ in range(20):
     h, r = (rng.choice(list("abcd"), size=rng.integers(1, 10)).tolist() for _ in range(2))
     judge_meteor(h, r, "follow the three steps")
@@ -2043,6 +2342,14 @@ for a, b, want in (  # of nltk 3.10.4 without stems that differ and without Word
 # %% mutant="meteor_lite" why="a word of the reference is used twice"
 # - free.remove(partner[i])
 # + pass
+
+# %% mutant="meteor_lite" why="tokens as texts"
+# - equal = [j for j in free if reference[j] == hypothesis[i]]
+# + equal = [j for j in free if str(reference[j]) == str(hypothesis[i])]
+
+# %% mutant="meteor_lite" why="the token 0 is nobody's"
+# - equal = [j for j in free if reference[j] == hypothesis[i]]
+# + equal = [j for j in free if hypothesis[i] and reference[j] == hypothesis[i]]
 
 # %% mutant="meteor_lite" why="precision weighs more"
 # - return 10 * p * r / (r + 9 * p) * (1 - 0.5 * (chunks / len(partner)) ** 3)
@@ -2231,6 +2538,13 @@ for signs, dim, width, tags, sizes in ((7, 4, 3, 5, (4, 6, 1)), (12, 3, 5, 2, (5
     call = f"Tagger({signs}, {dim}, {width}, {tags})"
     torch.manual_seed(int(rng.integers(1000)))
     made = Tagger(signs, dim, width, tags).double()
+    shapes = [value.shape for value in check.parameters_of(made, call).values()]
+    for shape, times, why in (
+        ((signs, dim), 1, "have a row of the embedding for each number, that of the padding included"),
+        ((4 * width, dim), 2, "have an LSTM with that width in each of two directions"),
+        ((tags, 2 * width), 1, "have a linear layer from both directions to the tags"),
+    ):
+        check.that(shapes.count(shape) >= times, f"{why}, {call}")
     check.same_network(made, Tags(signs, dim, width, tags).double(), ids, call=call, rtol=1e-6, atol=1e-8, why="read both ways, and pass over padding")
     wide = F.pad(ids, (0, 3))
     found = check.answer(made, wide, call=f"{call} of rows that all end with padding")
@@ -2239,6 +2553,7 @@ for signs, dim, width, tags, sizes in ((7, 4, 3, 5, (4, 6, 1)), (12, 3, 5, 2, (5
     check.close(found[:, :-3], check.answer(made, ids, call=call), f"the scores of {call} with more padding", rtol=1e-6, atol=1e-9, why="stay as they were")
 one, rows = Tagger(6, 3, 2, 4), torch.tensor([[1, 2, 3]])
 before = check.answer(one, rows, call="a first tagger beside a second one")
+check.equal(check.attribute(one, "training", "a tagger"), True, "whether a tagger is in training mode after a call", why="be what it was")
 theirs = check.answer(Tagger(6, 3, 2, 4), rows, call="a second tagger")
 check.that(bool(np.abs(theirs - before).max() > 1e-6), "begin with random weights, others in each tagger")
 check.close(check.answer(one, rows, call="a first tagger beside a second one"), before, "a first tagger beside a second one", why="have weights of its own")
@@ -2261,6 +2576,15 @@ check.close(check.answer(one, rows, call="a first tagger beside a second one"), 
 # - self.out = nn.Linear(2 * width, tags)
 # + self.lstm = nn.LSTM(dim, max(1, width // 2), batch_first=True, bidirectional=True)
 # + self.out = nn.Linear(2 * max(1, width // 2), tags)
+
+# %% mutant="tagger" why="a row of the embedding too many"
+# - self.embed = nn.Embedding(signs, dim)
+# + self.embed = nn.Embedding(signs + 1, dim)
+
+# %% mutant="tagger" why="leaves itself in eval mode"
+# - there = ids != 0
+# + self.eval()
+# + there = ids != 0
 
 # %% mutant="tagger" why="scores at padding"
 # - return self.out(hidden) * there[..., None]
@@ -2306,7 +2630,7 @@ class Tagger(nn.Module):
 #
 # $$S(y) = \sum_{i=1}^t e_i(y_i) + \sum_{i=2}^t a(y_{i-1}, y_i),$$
 #
-# $e$ are the network's scores (emissions), $a$ the transitions; $a = -\infty$ forbids. There are $K^t$ paths, but the best one that ends in tag $j$ at place $i$ has as its beginning the best one that ends in some tag at place $i - 1$: [Viterbi's algorithm](glossary:viterbi) keeps for each place and tag that one number, and where it came from. Of equally good paths take the one with the smallest last tag; if that is the same, with the smallest last but one, and so on. At least one path is possible.
+# $e$ are the network's scores (emissions, finite), $a$ the transitions; $a = -\infty$ forbids. There are $K^t$ paths, but the best one that ends in tag $j$ at place $i$ has as its beginning the best one that ends in some tag at place $i - 1$: [Viterbi's algorithm](glossary:viterbi) keeps for each place and tag that one number, and where it came from. Of equally good paths take the one with the smallest last tag; if that is the same, with the smallest last but one, and so on. At least one path is possible.
 #
 # {{task:viterbi}}
 
@@ -2315,7 +2639,7 @@ class Tagger(nn.Module):
 #
 # $$S(y) = \sum_{i=1}^t e_i(y_i) + \sum_{i=2}^t a(y_{i-1}, y_i),$$
 #
-# где $e$ — оценки сети (эмиссии), $a$ — переходы; $a = -\infty$ запрещает переход. Путей $K^t$, но у лучшего пути, который на месте $i$ кончается меткой $j$, начало — тоже лучший путь до одной из меток на месте $i - 1$: [алгоритм Витерби](glossary:viterbi) (Viterbi) хранит для каждого места и каждой метки одно это число и откуда оно взялось. Из равных путей возьмите тот, у которого меньше последняя метка; если и она одна и та же — предпоследняя, и так далее. Хотя бы один путь возможен.
+# где $e$ — оценки сети (эмиссии, все конечны), $a$ — переходы; $a = -\infty$ запрещает переход. Путей $K^t$, но у лучшего пути, который на месте $i$ кончается меткой $j$, начало — тоже лучший путь до одной из меток на месте $i - 1$: [алгоритм Витерби](glossary:viterbi) (Viterbi) хранит для каждого места и каждой метки одно это число и откуда оно взялось. Из равных путей возьмите тот, у которого меньше последняя метка; если и она одна и та же — предпоследняя, и так далее. Хотя бы один путь возможен.
 #
 # {{task:viterbi}}
 
@@ -2381,11 +2705,20 @@ for _ in range(6):
     judge_viterbi(3 * rng.normal(size=(5, 3)), a, "never take a forbidden step")
 judge_viterbi(1e4 * rng.normal(size=(4, 3)), rng.normal(size=(3, 3)), "bear large scores")
 judge_viterbi(-50 - rng.random((4, 3)), -50 - rng.random((3, 3)), "bear scores that are all negative")
-long_e, long_a = rng.normal(size=(600, 4)), rng.normal(size=(4, 4))
-path, score = check.answer(viterbi, long_e, long_a, call="viterbi of t, k = 600, 4")
-check.equal(len(path), 600, "the length of the path of viterbi of t, k = 600, 4", why="be t")
+judge_viterbi(-1e12 * (1 + rng.random((3, 3))), -1e12 * rng.random((3, 3)), "bear scores that are all very negative")
+judge_viterbi(np.array([[1e12, 0.0], [1e12, 0.0]]), np.array([[-np.inf, 0.0], [0.0, 0.0]]), "never take a forbidden step, whatever it would bring")
+judge_viterbi(rng.integers(0, 3, size=(4, 3)), 0.5 + rng.random((3, 3)), "bear whole numbers beside others")
+judge_viterbi(0.5 + rng.random((4, 3)), rng.integers(0, 3, size=(3, 3)), "bear whole numbers beside others")
+judge_viterbi(np.array([[1.0, 1.000001]]), np.zeros((2, 2)), "be the best of all paths, however little it is")
+long_e, long_a = rng.normal(size=(100, 4)), rng.normal(size=(4, 4))
+path, score = check.answer(viterbi, long_e, long_a, call="viterbi of t, k = 100, 4")
+check.equal(len(path), 100, "the length of the path of viterbi of t, k = 100, 4", why="be t")
 total = sum(long_e[i, y] for i, y in enumerate(path)) + sum(long_a[i, j] for i, j in pairwise(path))
-check.close(score, total, "the score of viterbi of t, k = 600, 4", rtol=1e-9, why="be that of the path")
+check.close(score, total, "the score of viterbi of t, k = 100, 4", rtol=1e-9, why="be that of the path")
+top = long_e[0]
+for row in long_e[1:]:
+    top = (top[:, None] + long_a).max(axis=0) + row
+check.close(score, top.max(), "the score of viterbi of t, k = 100, 4", rtol=1e-9, why="be the best of all paths")
 ### END HIDDEN TESTS
 
 # %% mutant="viterbi" why="the best tag at each place"
@@ -2431,9 +2764,42 @@ check.close(score, total, "the score of viterbi of t, k = 600, 4", rtol=1e-9, wh
 # - best = through.max(axis=0) + scores
 # + best = np.maximum(through.max(axis=0), 0) + scores
 
+# %% mutant="viterbi" why="a forbidden step costs much, but may be worth it"
+# - best, came = np.asarray(emissions[0], dtype=float), []
+# + transitions = np.maximum(transitions, -1e6)
+# + best, came = np.asarray(emissions[0], dtype=float), []
+
+# %% mutant="viterbi" why="cut to whole numbers where the emissions are whole"
+# - best = through.max(axis=0) + scores
+# + best = (through.max(axis=0) + scores).astype(np.asarray(emissions).dtype)
+
+# %% mutant="viterbi" why="the maximum begins at a number that is not small enough"
+# - best = through.max(axis=0) + scores
+# + best = np.maximum(through.max(axis=0), -1e9) + scores
+
 # %% mutant="viterbi" why="half the score"
 # - return path[::-1], float(best.max())
 # + return path[::-1], float(best.max()) / 2
+
+
+# %% alternative="viterbi" why="a recursion that remembers"
+def viterbi(emissions, transitions):
+    k = emissions.shape[1]
+
+    @cache
+    def best(i, j):
+        if i == 0:
+            return float(emissions[0, j]), None
+        totals = [best(i - 1, q)[0] + float(transitions[q, j]) for q in range(k)]
+        at = totals.index(max(totals))
+        return totals[at] + float(emissions[i, j]), at
+
+    last = len(emissions) - 1
+    path = [max(range(k), key=lambda j: best(last, j)[0])]
+    score = best(last, path[0])[0]
+    for i in range(last, 0, -1):
+        path.insert(0, best(i, path[0])[1])
+    return path, score
 
 
 # %% alternative="viterbi" why="whole paths, kept as tuples"
@@ -2473,7 +2839,7 @@ def viterbi(emissions, transitions):
 def log_z(
     emissions: torch.Tensor, transitions: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """emissions: (n, t, k), transitions: (k, k), from row to column, finite; mask: (n, t) -> (n,)."""
+    """emissions: (n, t, k), transitions: (k, k), from row to column, all finite; mask: (n, t) -> (n,)."""
     ### BEGIN SOLUTION
     alpha = emissions[:, 0]
     for i in range(1, emissions.shape[1]):
@@ -2521,6 +2887,17 @@ for n, t, k, sizes, why in (
         check.close(slope, one, f"the gradient by {name} through {call}", rtol=1e-6, atol=1e-9, why="be the probabilities of tags and of steps")
 far = torch.tensor([[[900.0, 899.0], [-900.0, 901.0]]]).double()
 check.close(check.answer(log_z, far, torch.zeros(2, 2).double(), torch.ones(1, 2, dtype=torch.bool), call="log_z of large scores"), [1801 + math.log(1 + math.exp(-1))], "log_z of large scores", rtol=1e-9, why="bear large scores")
+apart = torch.tensor([[[-1000.0, -1000.0]], [[0.0, 0.0]], [[1000.0, 999.0]]]).double()
+check.close(check.answer(log_z, apart, torch.zeros(2, 2).double(), torch.ones(3, 1, dtype=torch.bool), call="log_z of rows far apart"), apart.logsumexp(2)[:, 0], "log_z of rows far apart", rtol=1e-9, why="bear rows of very different size side by side")
+low, a = torch.from_numpy(rng.normal(size=(2, 3, 2)) - 1000), torch.from_numpy(rng.normal(size=(2, 2)))
+full = torch.ones(2, 3, dtype=torch.bool)
+check.close(check.answer(log_z, low, a, full, call="log_z of very negative scores"), by_all_paths(low, a, full), "log_z of very negative scores", rtol=1e-9, why="bear very negative scores")
+e, a, m = torch.from_numpy(rng.normal(size=(1, 40, 4))), torch.from_numpy(rng.normal(size=(4, 4))), torch.ones(1, 40, dtype=torch.bool)
+p, scale = np.ones(4), 0.0
+for i, row in enumerate(e[0].numpy()):
+    p = (p if i == 0 else p @ np.exp(a.numpy())) * np.exp(row)
+    p, scale = p / p.sum(), scale + math.log(p.sum())
+check.close(check.answer(log_z, e, a, m, call="log_z of 40 places, 4 tags"), [scale], "log_z of 40 places, 4 tags", rtol=1e-9, why="bear long rows, of which nobody can go through all paths")
 found = check.answer(log_z, e.float(), a.float(), m, call="log_z in float32")
 check.equal(str(found.dtype), "float32", "the dtype of log_z in float32", why="be that of the emissions")
 ### END HIDDEN TESTS
@@ -2548,6 +2925,15 @@ check.equal(str(found.dtype), "float32", "the dtype of log_z in float32", why="b
 # %% mutant="log_z" why="exp without a guard"
 # - return alpha.logsumexp(1)
 # + return alpha.exp().sum(1).log()
+
+# %% mutant="log_z" why="one maximum for all rows"
+# - return alpha.logsumexp(1)
+# + return (alpha - alpha.max()).exp().sum(1).log() + alpha.max()
+
+# %% mutant="log_z" why="guards against large scores alone"
+# - return alpha.logsumexp(1)
+# + top = alpha.amax(1, keepdim=True).clamp_min(0)
+# + return (alpha - top).exp().sum(1).log() + top[:, 0]
 
 # %% mutant="log_z" why="Z, not its logarithm"
 # - return alpha.logsumexp(1)
@@ -2668,7 +3054,7 @@ for i in worth:
 # Milestones: more than 20 % exact gives 0.2 points, more than 60 % and more than 90 % each 0.15 more. For comparison, on these 1,500, three seeds each: a network that always says one date 0 %, this network without attention (the decoder sees the mean of the keys) 41 to 43 %, with attention 98 to 99 %, each after 300 steps.
 #
 # - `Seq2Seq` with your attention and your decoder is a start. How many steps are worth their time is yours to choose.
-# - The list is any texts: empty ones, of any length, in any alphabet; what a text gives does not depend on its neighbours. The network is handed in, not a parser: what it knows is in its weights.
+# - The list is any texts: empty ones, of any length, in any alphabet; a list of no texts gives an empty list. What a text gives does not depend on its neighbours. The network is handed in, not a parser: what it knows is in its weights.
 # - In the exam there are your imports, functions, classes and constants, the cell of `dater` and the file; no data, no files opened.
 #
 # {{task:dater}}
@@ -2680,7 +3066,7 @@ for i in worth:
 # Рубежи: больше 20 % точных — 0,2 балла, больше 60 % и больше 90 % — ещё по 0,15. Для сравнения, на этих же 1500, по три запуска: сеть, называющая всегда одну дату, — 0 %, такая же сеть без внимания (декодер видит среднее ключей) — от 41 до 43 %, с вниманием — от 98 до 99 %, каждая после 300 шагов.
 #
 # - Начать можно с `Seq2Seq` с вашим вниманием и вашим декодером. Сколько шагов стоят своего времени, решаете вы.
-# - В списке — любые тексты: пустые, любой длины, на любом алфавите; ответ на текст не зависит от соседей. Сдаётся сеть, а не разбор по правилам: всё, что она знает, лежит в её весах.
+# - В списке — любые тексты: пустые, любой длины, на любом алфавите; на список без текстов ответ — пустой список. Ответ на текст не зависит от соседей. Сдаётся сеть, а не разбор по правилам: всё, что она знает, лежит в её весах.
 # - На экзамене есть ваши импорты, функции, классы и константы, ячейка `dater` и файл; никаких данных, никаких открытых файлов.
 #
 # {{task:dater}}
@@ -2693,6 +3079,8 @@ SIGNS = "0123456789-"
 
 def spelt(texts: Sequence[str]) -> torch.Tensor:
     """Numbers of the letters of texts, 0 for padding, 1 for others: (n, t), t from 1 to 60."""
+    if not texts:
+        return torch.zeros(0, 1, dtype=torch.long)
     rows = [[2 + LETTERS.find(c) if c in LETTERS else 1 for c in text.lower()[:60]] or [1] for text in texts]
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
@@ -2759,6 +3147,7 @@ def unread(make):
 check.stands_alone(dater, "dater", unread)
 loaded = week07.READER.load(week07.READER.build(dater))
 week07.READER.check(loaded, check.rng("dater"))
+check.equal(check.answer(loaded, [], call="your network of a list of no texts"), [], "your network of a list of no texts", why="be an empty list")
 ### BEGIN HIDDEN TESTS
 check.hand_in("dater", week07.READER.predict(loaded, check.private("dater")["texts"]))
 ### END HIDDEN TESTS
@@ -2803,7 +3192,7 @@ class Reads(nn.Module):
     def read(self, texts):
         keys, mask, state = self.net.encode(spelt(texts).to(self.net.v.device))
         days, token = [""] * len(texts), torch.full((len(texts),), START, device=keys.device)
-        while len(days[0]) < 10:
+        for _ in range(10):
             logits, state, _ = decode_step(self.net, token, state, keys, mask)
             token = 3 + logits[:, 3:].argmax(1)
             days = [day + SIGNS[i - 3] for day, i in zip(days, token.tolist(), strict=True)]
