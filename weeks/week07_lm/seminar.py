@@ -1359,7 +1359,7 @@ for size in (4, 8):
     judge_next(torch.zeros(size), "stop where the sum is just top_p", top_p=0.25)
     judge_next(torch.zeros(size), "stop where the sum is just top_p", top_k=2, top_p=0.5)
 for first in (0.6995, 0.70005):
-    z = torch.tensor([first, 0.9 - first, 0.1]).double().log()
+    z = torch.tensor([first, 0.9 - first, 0.1], dtype=torch.float64).log()
     judge_next(z, "stop at top_p, neither earlier nor later", top_p=0.7)
 long = torch.from_numpy(5 * rng.normal(size=1000))
 for z in (torch.tensor([0.0, -20.0]), torch.tensor([-45.0, 3.0, -17.5]), long.float(), long):
@@ -1369,7 +1369,7 @@ for t in (0.05, 1e-3, 1e-5):
     judge_next(torch.tensor([0.0, t, -t]).double(), "divide by a temperature that is low", temperature=t)
 for t in (100.0, 5000.0):
     judge_next(torch.tensor([0.0, -2 * t, t]), "divide by a temperature that is high", temperature=t)
-judge_next(torch.tensor([1.0, 1 + 1e-9, 1.0]).double(), "tell logits apart that are nearly equal", top_k=1)
+judge_next(torch.tensor([1.0, 1 + 1e-9, 1.0], dtype=torch.float64), "tell logits apart that are nearly equal", top_k=1)
 judge_next(torch.tensor([900.0, 899.0, -900.0]).double(), "bear large logits")
 judge_next(torch.tensor([900.0, 899.0, -900.0]).double(), "bear large logits", temperature=0.1, top_p=0.99)
 for dtype in (torch.float32, torch.float64):
