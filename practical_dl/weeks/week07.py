@@ -79,7 +79,9 @@ def same_cell(
         of = call if states == "h" else f"{state} of {call}"
         check.close(found[i], wanted[i], of, rtol=rtol, atol=rtol, why=why)
         kind_of = str(np.asarray(found[i]).dtype)
-        check.equal(kind_of, str(dtype).split(".")[1], f"dtype of {of}", why="be that of the states")
+        check.equal(
+            kind_of, str(dtype).split(".")[1], f"dtype of {of}", why="be that of the states"
+        )
     if large:
         return
     for i, state in enumerate(states):
