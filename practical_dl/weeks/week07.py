@@ -35,12 +35,14 @@ def same_cell(
     sizes: tuple[int, int, int],
     rng: np.random.Generator,
     dtype: torch.dtype | None = None,
-    rtol: float = 1e-6,
+    rtol: float = 1e-9,
+    large: float = 0.0,
 ) -> None:
     """A recurrent cell of the student's has the values and all gradients of torch's own.
 
     cell: takes x, its states, weights and biases, and gives the states: one, or (h, c). kind: of
-    torch's. sizes: n, d, m. dtype: float64 if there is none. Raises CheckFailed.
+    torch's. sizes: n, d, m. dtype: float64 if there is none. large: how large x and the states are,
+    if not of size 1; then values alone are compared. Raises CheckFailed.
     """
     import torch
     from torch import nn
@@ -54,6 +56,7 @@ def same_cell(
     weights = {key: p.detach().clone() for key, p in ours.named_parameters()}
     states = "hc" if kind is nn.LSTMCell else "h"
     given = [torch.randn(n, d, dtype=dtype), *torch.randn(len(states), n, m, dtype=dtype)]
+    given = [value * (large or 1.0) for value in given]
     inputs = [*given, *weights.values()]
     slots = ["x", *states, "w_ih", "w_hh", "b_ih", "b_hh"]
 
@@ -63,18 +66,24 @@ def same_cell(
         made = torch.func.functional_call(ours, named, (full[0], state))
         return (made,) if states == "h" else made
 
-    call = f"{name} of n = {n}, d = {d}, m = {m} in {dtype}"
+    call = f"{name} of n = {n}, d = {d}, m = {m} in {dtype}{', large inputs' if large else ''}"
     wanted = [value.detach() for value in reference(*inputs)]
-    with check.without_torch("rnn", "gru", "lstm"):
+    with check.without_torch("rnn", "gru", "lstm", "linear"):
         found = check.answer(cell, *inputs, call=call)
     if states == "h":
         found = [found]
     else:
         check.equal(len(found), 2, f"len of {call}", why="be two: h and c")
-    why = "be torch's, with the same weights"
+    why = f"be torch's, with the same weights{', for large inputs, too' if large else ''}"
     for i, state in enumerate(states):
         of = call if states == "h" else f"{state} of {call}"
         check.close(found[i], wanted[i], of, rtol=rtol, atol=rtol, why=why)
+        kind_of = str(np.asarray(found[i]).dtype)
+        check.equal(
+            kind_of, str(dtype).split(".")[1], f"dtype of {of}", why="be that of the states"
+        )
+    if large:
+        return
     for i, state in enumerate(states):
         leaves = [value.clone().requires_grad_(True) for value in inputs]
         made = reference(*leaves)[i].sum()

@@ -29,6 +29,24 @@ def test_a_cell_is_compared_with_torchs_own_values_and_gradients() -> None:
         week07.same_cell(one, nn.LSTMCell, "lstm", (3, 2, 4), np.random.default_rng(0))
 
 
+def test_a_cell_bears_large_inputs_and_is_written_without_layers() -> None:
+    rng = np.random.default_rng(0)
+    week07.same_cell(rnn, nn.RNNCell, "rnn", (3, 2, 4), rng, large=3000.0)
+
+    def naive(*inputs):
+        a = torch.atanh(rnn(*inputs).clamp(-1 + 1e-9, 1 - 1e-9)) * 1e3
+        return a.exp() / a.exp()
+
+    with pytest.raises(CheckFailed, match="for large inputs"):
+        week07.same_cell(naive, nn.RNNCell, "rnn", (3, 2, 4), rng, large=3000.0)
+
+    def linear(x, h, w_ih, w_hh, b_ih, b_hh):
+        return torch.tanh(nn.functional.linear(x, w_ih, b_ih) + h @ w_hh.T + b_hh)
+
+    with pytest.raises(CheckFailed, match="without torch's linear"):
+        week07.same_cell(linear, nn.RNNCell, "rnn", (3, 2, 4), rng)
+
+
 def test_drawings_draw_something(published: list) -> None:
     week07.ladder({"counts": (2.5, "To be,\n\nor not"), "network": (3.0, "")}, "title")
     assert is_drawn(published)

@@ -143,8 +143,9 @@ def judge_add_k(sequences, n, vocab, contexts, why, **options):
 
 
 corpus = [rng.integers(0, 4, size=m).tolist() for m in (9, 1, 14, 2)]
+judge_add_k(corpus, 2, 4, [[0], [1], [2], [3]], "follow the formula", k=0.3)
 judge_add_k(corpus, 1, 4, [[], [2], [1, 3]], "look at no context for n = 1", k=0.3)
-judge_add_k(corpus, 2, 4, [[0], [1], [2], [3]], "count what follows a token", k=0.3)
+judge_add_k([[0, 1], [0, 1], [0, 0], [0, 1]], 2, 2, [[0], []], "count equal sequences each time", k=0.3)
 judge_add_k(corpus, 2, 4, [[3, 1, 2], [0, 0, 0, 1]], "look at the last n - 1 tokens alone", k=0.3)
 judge_add_k(corpus, 3, 4, [[0, 1], [1, 0], [2, 2, 1]], "keep the order of a context", k=0.3)
 judge_add_k(corpus, 3, 4, [[], [0], [1], [2], [3]], "put n - 1 start marks before a sequence", k=0.3)
@@ -153,13 +154,18 @@ judge_add_k(corpus, 3, 6, [[5, 5], [4, 0]], "be even where a context was never s
 judge_add_k(corpus, 2, 7, [[1], [6]], "share out to words that were never seen", k=0.01)
 judge_add_k(corpus, 2, 4, [[1], []], "add 1 where no k is given")
 judge_add_k([[3, 3, 3, 3]], 2, 4, [[3], []], "count the last token of a sequence", k=0.5)
+judge_add_k([[1, 11, 5], [11, 1, 6]], 3, 12, [[1, 11], [11, 1]], "tell tokens of several digits apart", k=0.3)
+judge_add_k([[0, 1], [256, 2], [70000, 3]], 2, 70001, [[0], [256], [70000]], "bear a large vocabulary", k=0.3)
+judge_add_k([[1, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]], 5, 3, [[1, 0, 0, 0], [2, 0, 0, 0]], "look back n - 1 tokens for larger n", k=0.3)
+judge_add_k([[1, 0, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 0, 1]], 7, 3, [[1, 0, 0, 0, 0, 0]], "look back n - 1 tokens for larger n", k=0.3)
+judge_add_k([rng.integers(0, 4, size=3000).tolist()], 2, 4, [[1], [2]], "count all of a long sequence", k=0.3)
 judge_add_k([[], [1]], 2, 2, [[], [1]], "bear an empty sequence", k=0.5)
 judge_add_k([], 2, 3, [[], [1]], "be even where nothing was seen", k=0.5)
-one, other = AddK([[0, 0, 0, 1]], 2, 2, k=0.1), AddK([[1, 1]], 2, 2, k=0.1)
-call = "AddK(…).probabilities, where a second model was made of other sequences"
+one, other = AddK([[0, 0, 0, 1]], 2, 2, k=0.1), AddK([[1, 1, 2]], 3, 3, k=7.0)
+call = "AddK(…).probabilities, where a second model was made, of other sequences and options"
 want = by_counting([[0, 0, 0, 1]], 2, 2, 0.1, [0])
 first = check.answer(one.probabilities, [0], call=call)
-check.close(first, want, call, why="keep its own counts")
+check.close(first, want, call, why="keep its own counts and options")
 one.probabilities([1]), one.probabilities([7, 7])
 check.close(check.answer(one.probabilities, [0], call=call), want, call, why="be the same when asked again")
 arrays = [np.array([0, 1, 1]), np.array([1, 0])]
@@ -220,6 +226,31 @@ check.close(found, by_counting([[0, 1, 1], [1, 0]], 2, 2, 1.0, [0, 1]), call, wh
 # - self.counts = defaultdict(Counter)
 # + AddK.counts = getattr(AddK, "counts", defaultdict(Counter))
 
+# %% mutant="add_k" why="equal sequences count once"
+# - for sequence in sequences:
+# + for sequence in {tuple(map(int, sequence)) for sequence in sequences}:
+
+# %% mutant="add_k" why="contexts are digits, joined"
+# - self.counts[tuple(marked[i - n + 1 : i])][marked[i]] += 1
+# + self.counts["".join(map(str, marked[i - n + 1 : i]))][marked[i]] += 1
+# - seen = self.counts.get(tuple(marked[len(marked) - self.n + 1 :]), Counter())
+# + seen = self.counts.get("".join(map(str, marked[len(marked) - self.n + 1 :])), Counter())
+
+# %% mutant="add_k" why="options of the class"
+# - self.n, self.vocab, self.k = n, vocab, k
+# + AddK.n, AddK.vocab, AddK.k = n, vocab, k
+
+# %% mutant="add_k" why="at most three tokens of context"
+# - self.n, self.vocab, self.k = n, vocab, k
+# + n = min(n, 4)
+# + self.n, self.vocab, self.k = n, vocab, k
+
+# %% mutant="add_k" why="tokens as bytes"
+# - self.counts[tuple(marked[i - n + 1 : i])][marked[i]] += 1
+# + self.counts[tuple(t % 256 for t in marked[i - n + 1 : i])][marked[i]] += 1
+# - seen = self.counts.get(tuple(marked[len(marked) - self.n + 1 :]), Counter())
+# + seen = self.counts.get(tuple(t % 256 for t in marked[len(marked) - self.n + 1 :]), Counter())
+
 
 # %% alternative="add_k" why="a table of arrays, start marks as vocab"
 class AddK:
@@ -260,7 +291,10 @@ class AddK:
 
 # %% solution="kneser_ney"
 class KneserNey:
-    """An interpolated Kneser–Ney model of order n. sequences: of tokens from 0 to vocab - 1."""
+    """An interpolated Kneser–Ney model of order n.
+
+    sequences: of tokens from 0 to vocab - 1. n >= 1. 0 <= discount <= 1.
+    """
 
     def __init__(
         self, sequences: Sequence[Sequence[int]], n: int, vocab: int, discount: float = 0.75
@@ -345,12 +379,17 @@ judge_kn(corpus, 4, 5, [[], [1], [2, 1], [0, 1, 2], [3, 3, 3]], "be right for lo
 judge_kn(corpus, 3, 4, [[1, 2], []], "take 0.75 off where no discount is given")
 judge_kn(corpus, 2, 4, [[1], [2]], "be right for a discount of 1", discount=1.0)
 judge_kn(corpus, 2, 4, [[1], [2]], "be plain counts for a discount of 0", discount=0.0)
+judge_kn([[0, 1], [0, 1], [0, 0], [0, 1]], 2, 2, [[0], []], "count equal sequences each time", discount=0.4)
+judge_kn([[1, 11, 5], [11, 1, 6]], 3, 12, [[1, 11], [11, 1]], "tell tokens of several digits apart", discount=0.4)
+judge_kn([[0, 1], [256, 2], [700, 3]], 2, 701, [[0], [256], [700]], "bear a large vocabulary", discount=0.4)
+judge_kn([[1, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]], 5, 3, [[1, 0, 0, 0], [2, 0, 0, 0]], "be right for longer contexts", discount=0.4)
+judge_kn([[1, 0, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 0, 1]], 7, 3, [[1, 0, 0, 0, 0, 0]], "be right for longer contexts", discount=0.4)
 judge_kn([], 2, 3, [[], [1]], "be even where nothing was seen", discount=0.5)
 judge_kn([[], [1, 0]], 3, 3, [[], [1]], "bear an empty sequence", discount=0.5)
-one, other = KneserNey([[0, 0, 0, 1, 2]], 2, 3), KneserNey([[2, 2, 1]], 2, 3)
-call = "KneserNey(…).probabilities([0]), where a second model was made of other sequences"
+one, other = KneserNey([[0, 0, 0, 1, 2]], 2, 3), KneserNey([[2, 2, 1, 3]], 3, 4, discount=0.1)
+call = "KneserNey(…).probabilities([0]), where a second model was made, of other sequences and options"
 want = by_definition([[0, 0, 0, 1, 2]], 2, 3, 0.75, [0])
-check.close(check.answer(one.probabilities, [0], call=call), want, call, why="keep its own counts")
+check.close(check.answer(one.probabilities, [0], call=call), want, call, why="keep its own counts and options")
 one.probabilities([2]), one.probabilities([])
 check.close(check.answer(one.probabilities, [0], call=call), want, call, why="be the same when asked again")
 ### END HIDDEN TESTS
@@ -407,6 +446,25 @@ check.close(check.answer(one.probabilities, [0], call=call), want, call, why="be
 # +     p = np.full(self.vocab, 1 / self.vocab)
 # + if seen:
 
+# %% mutant="kneser_ney" why="equal sequences count once"
+# - for sequence in sequences:
+# + for sequence in {tuple(sequence) for sequence in sequences}:
+
+# %% mutant="kneser_ney" why="options of the class"
+# - self.n, self.vocab, self.discount = n, vocab, discount
+# + KneserNey.n, KneserNey.vocab, KneserNey.discount = n, vocab, discount
+
+# %% mutant="kneser_ney" why="at most three tokens of context"
+# - self.n, self.vocab, self.discount = n, vocab, discount
+# + n = min(n, 4)
+# + self.n, self.vocab, self.discount = n, vocab, discount
+
+# %% mutant="kneser_ney" why="contexts by the last digits of their tokens"
+# - self.tables[-1][tuple(marked[i - n + 1 : i])][marked[i]] += 1
+# + self.tables[-1][tuple(t % 10 for t in marked[i - n + 1 : i])][marked[i]] += 1
+# - seen = table.get(tuple(marked[self.n - 1 - m :]))
+# + seen = table.get(tuple(t % 10 for t in marked[self.n - 1 - m :]))
+
 
 # %% alternative="kneser_ney" why="sets of what stands before, a recursion"
 class KneserNey:
@@ -446,7 +504,7 @@ class KneserNey:
 #
 # $$\text{perplexity} = \exp\Big(-\frac1T \sum_{t=1}^{T} \ln p_t\Big), \qquad \text{bits per byte} = \frac{-\sum_t \log_2 p_t}{\text{number of bytes}}.$$
 #
-# Without a token perplexity is 1; without a byte there are 0 bits. If a token got the probability 0, both are infinite.
+# Without a token perplexity is 1, and there are 0 bits per byte, even where there is no byte. If a token got the probability 0, both are infinite.
 
 # %% [markdown] lang="ru"
 # ## 3. Одна линейка для всех
@@ -456,7 +514,7 @@ class KneserNey:
 #
 # $$\text{перплексия} = \exp\Big(-\frac1T \sum_{t=1}^{T} \ln p_t\Big), \qquad \text{биты на байт} = \frac{-\sum_t \log_2 p_t}{\text{число байтов}}.$$
 #
-# Если токенов нет, перплексия равна 1; если нет байтов, битов 0. Если какой-то токен получил вероятность 0, обе величины бесконечны.
+# Если токенов нет, перплексия равна 1, а битов на байт 0, даже если нет и байтов. Если какой-то токен получил вероятность 0, обе величины бесконечны.
 
 
 # %% solution="bits_per_byte"
@@ -494,7 +552,7 @@ for size in (1, 3, 40, 3000):
     call = f"perplexity of {size} probabilities"
     want = math.exp(-sum(map(math.log, p.tolist())) / size)
     check.close(check.answer(perplexity, p, call=call), want, call, rtol=1e-8, why="be the geometric mean of 1 / p")
-for sample in ("plain", "Ёжик в тумане", "né 👍🏽", "日本語", " \n"):
+for sample in ("plain", "Ёжик в тумане", "né 👍🏽", "日本語", " \n", "e\u0301"):
     p = rng.uniform(0.001, 1, size=int(rng.integers(1, 9)))
     want = -sum(math.log2(q) for q in p.tolist()) / len(bytearray(sample, "utf-8"))
     call = f"bits_per_byte(p, {sample!r})"
@@ -513,7 +571,8 @@ call = 'bits_per_byte([0.5, 0, 0.25], "ab")'
 check.that(check.answer(bits_per_byte, holes, "ab", call=call) == np.inf, f"be infinite where a token had no chance: {call}")
 whole = np.array([1, 1, 1])
 check.close(check.answer(perplexity, whole, call="perplexity([1, 1, 1])"), 1, "perplexity([1, 1, 1])", why="take whole numbers")
-check.close(check.answer(perplexity, [0.5, 0.5], call="perplexity of a list"), 2, "perplexity of a list", why="take lists, too")
+call = 'bits_per_byte([], "x")'
+check.close(check.answer(bits_per_byte, np.array([]), "x", call=call), 0, call, why="be 0 without a token")
 ### END HIDDEN TESTS
 
 # %% mutant="bits_per_byte" why="characters in place of bytes"
@@ -555,6 +614,25 @@ check.close(check.answer(perplexity, [0.5, 0.5], call="perplexity of a list"), 2
 # %% mutant="bits_per_byte" why="UTF-16"
 # - return float(bits / max(len(text.encode()), 1))
 # + return float(bits / max(len(text.encode("utf-16-le")), 1))
+
+# %% mutant="bits_per_byte" why="characters put together before they are counted"
+# - return float(bits / max(len(text.encode()), 1))
+# + import unicodedata
+# + return float(bits / max(len(unicodedata.normalize("NFC", text).encode()), 1))
+
+
+# %% alternative="bits_per_byte" why="arrays alone"
+def perplexity(probabilities):
+    if probabilities.size == 0:
+        return 1.0
+    with np.errstate(divide="ignore"):
+        return float(2 ** -np.log2(probabilities.astype(float)).mean())
+
+
+def bits_per_byte(probabilities, text):
+    with np.errstate(divide="ignore"):
+        total = np.log2(1 / probabilities.astype(float)).sum()
+    return float(total / len(bytes(text, "utf8"))) if text else 0.0
 
 
 # %% alternative="bits_per_byte" why="plain Python"
@@ -610,7 +688,7 @@ plots.show(
 #
 # $$h' = \tanh\big(W_{ih}\, x + b_{ih} + W_{hh}\, h + b_{hh}\big).$$
 #
-# The three cells of this section have the weights of PyTorch's, in its layout: $x$ is a batch $(n, d)$, $h$ a batch $(n, m)$, $W_{ih}$ has the shape $(g\,m, d)$ and $W_{hh}$ $(g\,m, m)$, the biases $(g\,m,)$, where $g$ is the number of gates: 1 here. Write them without `torch.nn` and its functional twins.
+# The three cells of this section have the weights of PyTorch's, in its layout: $x$ is a batch $(n, d)$, $h$ a batch $(n, m)$, $W_{ih}$ has the shape $(k\,m, d)$ and $W_{hh}$ $(k\,m, m)$, the biases $(k\,m,)$, where $k$ is the number of blocks of rows: 1 here, 3 and 4 in the next two. The new states have the dtype of the old. Write them without PyTorch's recurrent and linear layers and cells and their functions (`nn.RNNCell`, `torch.lstm`, `nn.Linear`, `F.linear` and the like); its sigmoid and tanh are free.
 #
 # {{task:rnn_cell}}
 
@@ -620,7 +698,7 @@ plots.show(
 #
 # $$h' = \tanh\big(W_{ih}\, x + b_{ih} + W_{hh}\, h + b_{hh}\big).$$
 #
-# У трёх ячеек этого раздела веса PyTorch, в его раскладке: $x$ — батч $(n, d)$, $h$ — батч $(n, m)$, $W_{ih}$ имеет форму $(g\,m, d)$, $W_{hh}$ — $(g\,m, m)$, смещения — $(g\,m,)$, где $g$ — число вентилей, здесь 1. Напишите их без `torch.nn` и его функциональных двойников.
+# У трёх ячеек этого раздела веса PyTorch, в его раскладке: $x$ — батч $(n, d)$, $h$ — батч $(n, m)$, $W_{ih}$ имеет форму $(k\,m, d)$, $W_{hh}$ — $(k\,m, m)$, смещения — $(k\,m,)$, где $k$ — число блоков строк: здесь 1, в двух следующих ячейках 3 и 4. У новых состояний тот же dtype, что у старых. Напишите их без рекуррентных и линейных слоёв и ячеек PyTorch и без их функций (`nn.RNNCell`, `torch.lstm`, `nn.Linear`, `F.linear` и подобных); сигмоиду и tanh брать можно.
 #
 # {{task:rnn_cell}}
 
@@ -650,6 +728,7 @@ rng = check.rng("rnn_cell")
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
     week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", sizes, rng)
 week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", (3, 2, 5), rng, torch.float32, 1e-4)
+week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", (4, 3, 6), rng, large=3000.0)
 ### END HIDDEN TESTS
 
 # %% mutant="rnn_cell" why="weights not turned"
@@ -675,6 +754,20 @@ week07.same_cell(rnn_cell, nn.RNNCell, "rnn_cell", (3, 2, 5), rng, torch.float32
 # %% mutant="rnn_cell" why="torch does it"
 # - return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
 # + return torch.rnn_tanh_cell(x, h, w_ih, w_hh, b_ih, b_hh)
+
+# %% mutant="rnn_cell" why="torch's linear function"
+# - return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
+# + return torch.tanh(F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh))
+
+# %% mutant="rnn_cell" why="a tanh that overflows"
+# - return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
+# + a = x @ w_ih.T + b_ih + h @ w_hh.T + b_hh
+# + return (a.exp() - (-a).exp()) / (a.exp() + (-a).exp())
+
+# %% mutant="rnn_cell" why="by way of float32"
+# - return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
+# + a = x.float() @ w_ih.T.float() + b_ih.float() + h.float() @ w_hh.T.float() + b_hh.float()
+# + return torch.tanh(a).to(h.dtype)
 
 
 # %% alternative="rnn_cell" why="one matrix for both"
@@ -737,6 +830,7 @@ rng = check.rng("gru_cell")
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
     week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", sizes, rng)
 week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", (3, 2, 5), rng, torch.float32, 1e-4)
+week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", (4, 3, 6), rng, large=3000.0)
 ### END HIDDEN TESTS
 
 # %% mutant="gru_cell" why="gates exchanged"
@@ -774,6 +868,19 @@ week07.same_cell(gru_cell, nn.GRUCell, "gru_cell", (3, 2, 5), rng, torch.float32
 # %% mutant="gru_cell" why="torch does it"
 # - return (1 - z) * new + z * h
 # + return torch.gru_cell(x, h, w_ih, w_hh, b_ih, b_hh)
+
+# %% mutant="gru_cell" why="a sigmoid that overflows"
+# - z = torch.sigmoid(from_x[1] + from_h[1])
+# + z = torch.exp(from_x[1] + from_h[1])
+# + z = z / (1 + z)
+
+# %% mutant="gru_cell" why="what goes into the gates is cut"
+# - z = torch.sigmoid(from_x[1] + from_h[1])
+# + z = torch.sigmoid((from_x[1] + from_h[1]).clamp(-8, 8))
+
+# %% mutant="gru_cell" why="torch's linear layers"
+# - from_x = (x @ w_ih.T + b_ih).chunk(3, dim=1)
+# + from_x = F.linear(x, w_ih, b_ih).chunk(3, dim=1)
 
 
 # %% alternative="gru_cell" why="six products"
@@ -837,6 +944,7 @@ rng = check.rng("lstm_cell")
 for sizes in [(1, 1, 1), (3, 2, 4), (4, 5, 2), (2, 3, 3)]:
     week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", sizes, rng)
 week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", (3, 2, 5), rng, torch.float32, 1e-4)
+week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", (4, 3, 6), rng, large=3000.0)
 ### END HIDDEN TESTS
 
 # %% mutant="lstm_cell" why="gates in the order of another library"
@@ -879,6 +987,18 @@ week07.same_cell(lstm_cell, nn.LSTMCell, "lstm_cell", (3, 2, 5), rng, torch.floa
 # - c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
 # + c = torch.sigmoid(f) * c.detach() + torch.sigmoid(i) * torch.tanh(g)
 
+# %% mutant="lstm_cell" why="the cell is cut"
+# - return torch.sigmoid(o) * torch.tanh(c), c
+# + return torch.sigmoid(o) * torch.tanh(c), c.clamp(-50, 50)
+
+# %% mutant="lstm_cell" why="a sigmoid that overflows"
+# - return torch.sigmoid(o) * torch.tanh(c), c
+# + return o.exp() / (1 + o.exp()) * torch.tanh(c), c
+
+# %% mutant="lstm_cell" why="torch's linear layers"
+# - i, f, g, o = (x @ w_ih.T + b_ih + h @ w_hh.T + b_hh).chunk(4, dim=1)
+# + i, f, g, o = (F.linear(x, w_ih, b_ih) + h @ w_hh.T + b_hh).chunk(4, dim=1)
+
 
 # %% alternative="lstm_cell" why="slices, one matrix"
 def lstm_cell(x, h, c, w_ih, w_hh, b_ih, b_hh):
@@ -891,10 +1011,10 @@ def lstm_cell(x, h, c, w_ih, w_hh, b_ih, b_hh):
 
 
 # %% [markdown]
-# **How long does a memory last?** Run both cells, with random weights of PyTorch's own start, over 60 steps and ask how strongly the last state depends on an early input: the norm of the gradient, against the distance.
+# **How long does a memory last?** Run the three cells, with random weights of PyTorch's own start, over 60 steps and ask how strongly the last state depends on an early input: the norm of the gradient, against the distance.
 
 # %% [markdown] lang="ru"
-# **Сколько живёт память?** Прогоним обе ячейки со случайными весами, какими их начинает PyTorch, через 60 шагов и спросим, насколько последнее состояние зависит от раннего входа: норма градиента в зависимости от расстояния.
+# **Сколько живёт память?** Прогоним все три ячейки со случайными весами, какими их начинает PyTorch, через 60 шагов и спросим, насколько последнее состояние зависит от раннего входа: норма градиента в зависимости от расстояния.
 
 
 # %%
@@ -960,7 +1080,7 @@ def masked_loss(
 ) -> torch.Tensor:
     """The mean loss of a token: a scalar, through which gradients flow; 0 where there is no token.
 
-    logits: (n, t, v). targets: (n, t), token numbers; after the first lengths[i] of row i anything
+    logits: (n, t, v), of the dtype of the loss. targets: (n, t), token numbers; after the first lengths[i] of row i anything
     may stand, also numbers that are none. lengths: (n,), 0 to t.
     """
     ### BEGIN SOLUTION
@@ -981,10 +1101,12 @@ check.close(found, want, call, rtol=1e-4, why="be the mean over the three tokens
 rng = check.rng("masked_loss")
 
 
-def judge_loss(n, t, v, lengths, why, dtype=torch.float64, scale=1.0, filler=0):
+def judge_loss(n, t, v, lengths, why, dtype=torch.float64, scale=1.0, filler=0, turned=False):
     """Against a loop over the tokens; the gradient, too."""
     logits = torch.from_numpy(scale * rng.normal(size=(n, t, v))).to(dtype)
     targets = torch.from_numpy(rng.integers(0, v, size=(n, t)))
+    if turned:  # the same batch, with time first in memory
+        logits, targets = logits.transpose(0, 1).contiguous().transpose(0, 1), targets.T.contiguous().T
     lengths = torch.tensor(lengths)
     want, slope, count = 0.0, np.zeros((n, t, v)), max(int(lengths.sum()), 1)
     for i, length in enumerate(lengths.tolist()):
@@ -997,9 +1119,10 @@ def judge_loss(n, t, v, lengths, why, dtype=torch.float64, scale=1.0, filler=0):
             slope[i, j] = p / count
             slope[i, j, targets[i, j]] -= 1 / count
     call = f"masked_loss of logits ({n}, {t}, {v}) and lengths {lengths.tolist()}"
-    rtol = 1e-7 if dtype == torch.float64 else 1e-4
+    rtol = 1e-9 if dtype == torch.float64 else 1e-4
     found = check.answer(masked_loss, logits, targets, lengths, call=call)
     check.equal(np.shape(found), (), f"shape of {call}", why="be a scalar")
+    check.equal(str(np.asarray(found).dtype), str(dtype).split(".")[1], f"dtype of {call}", why="be that of the logits")
     check.close(found, want, call, rtol=rtol, why=why)
     said = f"the gradient through {call}"
     through = lambda z: masked_loss(z, targets, lengths)  # noqa: E731
@@ -1019,12 +1142,14 @@ judge_loss(2, 5, 3, [3, 2], "bear target numbers outside of the vocabulary at pa
 judge_loss(2, 4, 6, [4, 3], "bear large logits", scale=300.0)
 judge_loss(2, 4, 3, [4, 3], "be right in float32, too", dtype=torch.float32)
 judge_loss(4, 3, 7, [1, 2, 3, 1], "count token 0 like any other")
+judge_loss(3, 5, 4, [5, 2, 3], "take tensors that lie in memory in another order, such as turned ones and slices", turned=True)
 z, y = torch.from_numpy(rng.normal(size=(2, 3, 4))), torch.zeros(2, 3, dtype=torch.int64)
-call = "masked_loss where a logit at padding is infinite"
-want = check.array(masked_loss(z, y, torch.tensor([2, 3])), call)
-z[0, 2] = torch.inf
-found = check.answer(masked_loss, z, y, torch.tensor([2, 3]), call=call)
-check.close(found, want, call, rtol=1e-9, why="not look at padding at all")
+want = check.answer(masked_loss, z, y, torch.tensor([2, 3]), call="masked_loss of two texts")
+for strange in (torch.inf, torch.nan):
+    call = f"masked_loss where the logits at padding are {strange}"
+    z[0, 2] = strange
+    found = check.answer(masked_loss, z, y, torch.tensor([2, 3]), call=call)
+    check.close(found, want, call, rtol=1e-9, why="not look at padding at all")
 ### END HIDDEN TESTS
 
 # %% mutant="masked_loss" why="counts places in place of tokens"
@@ -1068,6 +1193,15 @@ check.close(found, want, call, rtol=1e-9, why="not look at padding at all")
 # %% mutant="masked_loss" why="bits"
 # - return loss / there.sum().clamp(min=1)
 # + return loss / there.sum().clamp(min=1) / math.log(2)
+
+# %% mutant="masked_loss" why="asks for one piece of memory"
+# - loss = F.cross_entropy(logits[there], targets[there], reduction="sum")
+# + flat = there.reshape(-1)
+# + loss = F.cross_entropy(logits.view(-1, logits.shape[2])[flat], targets.view(-1)[flat], reduction="sum")
+
+# %% mutant="masked_loss" why="always float32"
+# - loss = F.cross_entropy(logits[there], targets[there], reduction="sum")
+# + loss = F.cross_entropy(logits[there].float(), targets[there], reduction="sum")
 
 
 # %% alternative="masked_loss" why="ignore_index"
@@ -1144,7 +1278,7 @@ plots.show(
 def next_token(
     logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> torch.Tensor:
-    """The probabilities from which the next token is drawn. logits: (v,) -> (v,), of the same dtype.
+    """The probabilities from which the next token is drawn. logits: (v,), in float32 or float64 -> (v,), of the same dtype.
 
     next_token(log [8, 4, 2, 2], top_p=0.7) -> [2/3, 1/3, 0, 0]
     """
@@ -1220,6 +1354,22 @@ judge_next(torch.tensor([1.0, 3.0, 1.0, 1.0, 3.0]), "prefer the smaller number a
 judge_next(torch.zeros(7), "prefer the smaller number among equal ones", top_p=0.5)
 judge_next(torch.zeros(40), "prefer the smaller number among equal ones", top_k=11)
 judge_next(torch.tensor([5.0, 1.0, 0.0]), "keep the most probable token, however small top_p is", top_p=0.0)
+for size in (4, 8):
+    judge_next(torch.zeros(size), "stop where the sum is just top_p", top_p=0.5)
+    judge_next(torch.zeros(size), "stop where the sum is just top_p", top_p=0.25)
+    judge_next(torch.zeros(size), "stop where the sum is just top_p", top_k=2, top_p=0.5)
+for first in (0.6995, 0.70005):
+    z = torch.tensor([first, 0.9 - first, 0.1], dtype=torch.float64).log()
+    judge_next(z, "stop at top_p, neither earlier nor later", top_p=0.7)
+long = torch.from_numpy(5 * rng.normal(size=1000))
+for z in (torch.tensor([0.0, -20.0]), torch.tensor([-45.0, 3.0, -17.5]), long.float(), long):
+    judge_next(z, "keep all where top_p is 1, also the least probable", top_p=1.0)
+    judge_next(z, "keep all where top_p is 1, also the least probable", top_p=1, top_k=2)
+for t in (0.05, 1e-3, 1e-5):
+    judge_next(torch.tensor([0.0, t, -t]).double(), "divide by a temperature that is low", temperature=t)
+for t in (100.0, 5000.0):
+    judge_next(torch.tensor([0.0, -2 * t, t]), "divide by a temperature that is high", temperature=t)
+judge_next(torch.tensor([1.0, 1 + 1e-9, 1.0], dtype=torch.float64), "tell logits apart that are nearly equal", top_k=1)
 judge_next(torch.tensor([900.0, 899.0, -900.0]).double(), "bear large logits")
 judge_next(torch.tensor([900.0, 899.0, -900.0]).double(), "bear large logits", temperature=0.1, top_p=0.99)
 for dtype in (torch.float32, torch.float64):
@@ -1287,6 +1437,30 @@ for dtype in (torch.float32, torch.float64):
 # - return torch.zeros_like(p).scatter(0, order, p / p.sum())
 # + return torch.zeros_like(p).scatter(0, order, p / p.sum()).float()
 
+# %% mutant="next_token" why="goes on where the sum is just top_p"
+# - p[(before >= top_p - 1e-9) & (torch.arange(len(p)) > 0)] = 0
+# + p[(before > top_p) & (torch.arange(len(p)) > 0)] = 0
+
+# %% mutant="next_token" why="the tail is lost to rounding where top_p is 1"
+# - if top_p < 1:
+# + if top_p <= 1:
+
+# %% mutant="next_token" why="a low temperature is taken for 0"
+# - if temperature == 0:
+# + if temperature < 0.1:
+
+# %% mutant="next_token" why="a power of the probabilities: 0 stays 0"
+# - p, order = (logits / temperature).softmax(0).sort(descending=True, stable=True)
+# + p, order = (logits.softmax(0) ** (1 / temperature)).sort(descending=True, stable=True)
+
+# %% mutant="next_token" why="a generous border"
+# - p[(before >= top_p - 1e-9) & (torch.arange(len(p)) > 0)] = 0
+# + p[(before >= top_p - 1e-3) & (torch.arange(len(p)) > 0)] = 0
+
+# %% mutant="next_token" why="by way of float32"
+# - p, order = (logits / temperature).softmax(0).sort(descending=True, stable=True)
+# + p, order = (logits.float() / temperature).softmax(0).to(logits.dtype).sort(descending=True, stable=True)
+
 
 # %% alternative="next_token" why="masks of logits, a loop for the nucleus"
 def next_token(logits, temperature=1.0, top_k=0, top_p=1.0):
@@ -1322,7 +1496,7 @@ for knobs in ({"temperature": 0.0}, {"temperature": 0.5}, {}, {"top_p": 0.9}, {"
     print(f"--- {knobs or 'as it comes'}\n{written}\n")
 
 # %% [markdown]
-# At temperature 0 it runs in a circle: the most probable next character, again and again, is not a probable text. At 1.5 it forgets how words are spelt. Between them, cutting the tail off (`top_p`) costs nothing that one would miss: most blunders come from the thousand improbable tokens together.
+# At temperature 0 it runs in a circle: the most probable next character, again and again, is not a probable text. At 1.5 it forgets how words are spelt. Between them, cutting the tail off (`top_p`) costs nothing that one would miss: most blunders come from the many improbable tokens together.
 
 # %% [markdown] lang="ru"
 # При температуре 0 модель ходит по кругу: самый вероятный следующий символ, раз за разом, — это ещё не вероятный текст. При 1,5 она забывает, как пишутся слова. Между ними обрезать хвост (`top_p`) почти ничего не стоит: большинство промахов — от множества маловероятных токенов, взятых вместе.
