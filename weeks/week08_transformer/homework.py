@@ -1848,7 +1848,7 @@ def translator() -> nn.Module:
     ### END SOLUTION
 
 
-# %% tags=["training"]
+# %%
 def batches(rows: Sequence[torch.Tensor], size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Numbers of pairs, batch by batch; a batch has targets of about the same length."""
     order = rng.permutation(len(rows))
@@ -1895,40 +1895,6 @@ model.pieces.fit([*english, *russian])
 losses = teach(model.to(device))
 print(f"loss: {np.mean(losses[:20]):.2f} at first, {np.mean(losses[-50:]):.2f} at last")
 print(f"saved: {week08.TRANSLATOR.save(model).name}")
-
-# %% [markdown]
-# Look at it before you hand it in: the public sentences of the validation, their chrF beside the chrF of the same translations dealt out to others, BLEU (the usual measure of papers, by whole words, which is near zero for so small a network), and some translations. Then the cross-attention of one: each row is a piece that was written, each column a piece that was read.
-
-# %% [markdown] lang="ru"
-# Посмотрите, прежде чем сдавать: открытые предложения из валидации, их chrF рядом с chrF тех же переводов, розданных чужим; BLEU (обычная мера в статьях, по целым словам; у такой маленькой сети она почти ноль) и несколько переводов. А затем перекрёстное внимание одного из них: строка — написанный кусок, столбец — прочитанный.
-
-# %% tags=["training"]
-model = week08.TRANSLATOR.load(week08.TRANSLATOR.build(translator))
-chosen = week08.short(pairs.x_test)
-asked, wanted = ([side[i] for i in chosen] for side in (pairs.x_test, pairs.y_test))
-with torch.no_grad():
-    said = model(asked)
-score, chance = week08.above_shuffled(said, wanted)
-print(f"{len(asked)} short public sentences: chrF {score:.1f}, dealt out to others {chance:.1f}", end="")
-print(f", BLEU {week08.bleu(said, wanted):.1f}")
-print(week08.scale_text(score - chance, profile))
-table = week08.most_similar(english, russian, asked)
-score, chance = week08.above_shuffled(table, wanted)
-print(f"for comparison, a table of known sentences: {score:.1f}, {score - chance:.1f} above")
-order = np.argsort([-week08.chrf([a], [b]) for a, b in zip(said, wanted, strict=True)])
-for title, some in (("the best", order[:8]), ("every sixtieth", range(0, len(asked), 60))):
-    print(title)
-    for i in some:
-        print(f"   {asked[i]:32} {said[i]:34} ({wanted[i]})")
-
-# %% tags=["training"]
-model = week08.TRANSLATOR.load(week08.TRANSLATOR.build(translator))
-best = max(range(len(asked)), key=lambda i: week08.chrf([said[i]], [wanted[i]]) + len(asked[i]))
-week08.attention_picture(model, asked[best])
-plots.show(
-    "A heat map of cross-attention for one translated sentence: for each written piece the weights of "
-    "the pieces that were read. A few cells are dark; they are about where the words stand for each other."
-)
 
 # %% test="translator" points=0.75 difficulty=3 minutes=45 exam=true
 week08.TRANSLATOR.check(week08.TRANSLATOR.build(translator), check.rng("translator"))
@@ -1999,6 +1965,40 @@ def translator():
     size, dim, layers = (settings[name] for name in ("pieces", "dim", "layers"))
     return OneByOne(size, dim, layers, heads=4)
 
+
+# %% [markdown]
+# Now look at it: the public sentences of the validation, their chrF beside the chrF of the same translations dealt out to others, BLEU (the usual measure of papers, by whole words, which is near zero for so small a network), and some translations. Then the cross-attention of one: each row is a piece that was written, each column a piece that was read.
+
+# %% [markdown] lang="ru"
+# Теперь посмотрите: открытые предложения из валидации, их chrF рядом с chrF тех же переводов, розданных чужим; BLEU (обычная мера в статьях, по целым словам; у такой маленькой сети она почти ноль) и несколько переводов. А затем перекрёстное внимание одного из них: строка — написанный кусок, столбец — прочитанный.
+
+# %% tags=["training"]
+model = week08.TRANSLATOR.load(week08.TRANSLATOR.build(translator))
+chosen = week08.short(pairs.x_test)
+asked, wanted = ([side[i] for i in chosen] for side in (pairs.x_test, pairs.y_test))
+with torch.no_grad():
+    said = model(asked)
+score, chance = week08.above_shuffled(said, wanted)
+print(f"{len(asked)} short public sentences: chrF {score:.1f}, dealt out to others {chance:.1f}", end="")
+print(f", BLEU {week08.bleu(said, wanted):.1f}")
+print(week08.scale_text(score - chance, profile))
+table = week08.most_similar(english, russian, asked)
+score, chance = week08.above_shuffled(table, wanted)
+print(f"for comparison, a table of known sentences: {score:.1f}, {score - chance:.1f} above")
+order = np.argsort([-week08.chrf([a], [b]) for a, b in zip(said, wanted, strict=True)])
+for title, some in (("the best", order[:8]), ("every sixtieth", range(0, len(asked), 60))):
+    print(title)
+    for i in some:
+        print(f"   {asked[i]:32} {said[i]:34} ({wanted[i]})")
+
+# %% tags=["training"]
+model = week08.TRANSLATOR.load(week08.TRANSLATOR.build(translator))
+best = max(range(len(asked)), key=lambda i: week08.chrf([said[i]], [wanted[i]]) + len(asked[i]))
+week08.attention_picture(model, asked[best])
+plots.show(
+    "A heat map of cross-attention for one translated sentence: for each written piece the weights of "
+    "the pieces that were read. A few cells are dark; they are about where the words stand for each other."
+)
 
 # %% [markdown]
 # ## 4. The riddles of BERT
