@@ -468,7 +468,8 @@ def pipeline_picture(times: Mapping[tuple[int, int], int], stages: int, micro: i
 def dashboard(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> None:
     """Of each optimisation what it changes, as ratios to the model as it was, with their range."""
     kinds = list(next(iter(rows.values())))
-    figure, axes = plt.subplots(1, len(kinds), figsize=(12.5, 0.42 * len(rows) + 1.4), sharey=True)
+    size = (12.5, 0.42 * len(rows) + 1.4)
+    axes = plt.subplots(1, len(kinds), figsize=size, sharey=True)[1]
     places = np.arange(len(rows))
     for ax, kind in zip(axes, kinds, strict=True):
         for place, row in zip(places, rows.values(), strict=True):
@@ -499,7 +500,6 @@ def dashboard(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> N
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
     axes[0].set_yticks(places, list(rows))
-    figure.tight_layout()
 
 
 def roofline(peak: float, bandwidth: float, dots: Mapping[str, tuple[float, float]]) -> None:

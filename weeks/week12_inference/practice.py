@@ -40,7 +40,7 @@ settings = {
         "calibration": 64,
         "qat": 30,
         "distil": 120,
-        "rounds": 100,
+        "rounds": 120,
     },
     "full": {
         "texts": 128,
@@ -1207,7 +1207,7 @@ found = check.answer(gptq, some, moment, lambda column, j: column.round(), damp=
 check.close(found, [[0, 2, -1], [1, -2, 2]], call, why="make up for what was rounded before")
 call = "layer_error(w, w.round(), h)"
 found = check.answer(layer_error, some, some.round(), moment, call=call)
-check.close(found, 3.17, call, rtol=1e-6)
+check.close(found, 3.32, call, rtol=1e-6)
 ### BEGIN HIDDEN TESTS
 rng = check.rng("gptq")
 
@@ -1387,10 +1387,10 @@ def gptq(w, h, snap, damp=0.01, order=None):
 
 
 # %% [markdown]
-# Two checks of the promise. For one real layer, the error of its outputs on texts that GPTQ did not see. Then the perplexity of whole models, against the bits that they really take, scales included: two ways of rounding, two sizes of grid.
+# Two checks of the promise. For one real layer, the error of its outputs on texts that GPTQ did not see. Then the perplexity of whole models, against the bits that they really take, scales included: two ways of rounding, two sizes of grid. Compare at equal bits, not at equal codes: a grid of its own for each quarter of a row costs nearly a bit a weight here.
 
 # %% [markdown] lang="ru"
-# Проверим обещание дважды. Для одного настоящего слоя — ошибка его выходов на текстах, которых GPTQ не видел. Затем перплексия целых моделей в зависимости от битов, которые они действительно занимают вместе с масштабами: два способа округлять, сетки двух размеров.
+# Проверим обещание дважды. Для одного настоящего слоя — ошибка его выходов на текстах, которых GPTQ не видел. Затем перплексия целых моделей в зависимости от битов, которые они действительно занимают вместе с масштабами: два способа округлять, сетки двух размеров. Сравнивайте при равных битах, а не при равных кодах: своя сетка для каждой четверти строки стоит здесь почти бит на вес.
 
 # %%
 moments = week12.second_moments(model, calibration)
@@ -2082,10 +2082,10 @@ def speculate(target, draft, ids, gamma, rng):
 
 
 # %% [markdown]
-# Is it exact? Count 4,000 first tokens with the student as a draft, and as many with a bad one, the same two layers before they learned. Pearson's $\chi^2$ against the large model's probabilities should be near the number of classes less one. Beside them a draft alone.
+# Is it exact? Count 4,000 first tokens with the student as a draft, and as many with a bad one, the same two layers before they learned. Pearson's $\chi^2$ against the large model's probabilities should be near the number of classes less one. Beside them a draft alone: a few tokens that the large model hardly ever writes make that number huge.
 
 # %% [markdown] lang="ru"
-# Точно ли это? Посчитаем 4000 первых токенов с учеником в роли черновика и столько же с плохим черновиком — теми же двумя слоями до обучения. $\chi^2$ Пирсона против вероятностей большой модели должно быть около числа классов без единицы. Рядом — один черновик, без проверки.
+# Точно ли это? Посчитаем 4000 первых токенов с учеником в роли черновика и столько же с плохим черновиком — теми же двумя слоями до обучения. $\chi^2$ Пирсона против вероятностей большой модели должно быть около числа классов без единицы. Рядом — один черновик, без проверки: горстка токенов, которых большая модель почти никогда не пишет, делает это число огромным.
 
 
 # %%
@@ -2135,24 +2135,23 @@ for name, one in (("distilled", student), ("cut off", cut)):
 
 # %%
 def tokens_a_call(draft_model: nn.Module, gamma: int, rounds: int) -> float:
-    """Tokens that one call of the large model brought, in stories of 60 tokens."""
-    ask, chance, made, text = probabilities(draft_model), np.random.default_rng(6), 0, list(prompt)
+    """Tokens that a call of the large model brings, at places by chance in the texts held out."""
+    ask, chance, made = probabilities(draft_model), np.random.default_rng(6), 0
     for _ in range(rounds):
-        new = speculate(exact, lambda ids: ask(ids)[0], text, gamma, chance)
-        made, text = made + len(new), text + new if len(text) < 60 else list(prompt)
+        row, place = chance.integers(len(held_out)), chance.integers(8, 100)
+        text = held_out[row, :place].tolist()
+        made += len(speculate(exact, lambda ids: ask(ids)[0], text, gamma, chance))
     return made / rounds
 
 
+both = {"distilled": student, "cut off": cut}
 with torch.no_grad():
-    target_p = model(held_out).softmax(-1)
-    shares = {
-        name: float(torch.minimum(target_p, one(held_out).softmax(-1)).sum(-1).mean())
-        for name, one in (("distilled", student), ("cut off", cut))
-    }
-gammas = (1, 2, 4, 8)
+    p = model(held_out)[:, 7:99].softmax(-1)
+    overlaps = {n: torch.minimum(p, one(held_out)[:, 7:99].softmax(-1)) for n, one in both.items()}
+shares = {name: float(overlap.sum(-1).mean()) for name, overlap in overlaps.items()}
+gammas = (1, 2, 3, 5, 8)
 brought = {
-    name: [tokens_a_call(one, gamma, settings["rounds"]) for gamma in gammas]
-    for name, one in (("distilled", student), ("cut off", cut))
+    n: [tokens_a_call(one, g, settings["rounds"]) for g in gammas] for n, one in both.items()
 }
 week12.acceptance_picture(gammas, brought, shares)
 plots.show(
@@ -2914,33 +2913,35 @@ def run_onnx(path, x):
 
 
 torch.manual_seed(2)
-small, example = (
-    nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2)),
-    torch.randn(2, 3),
-)
+parts = [nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2)]
+small, example = nn.Sequential(*parts), torch.randn(2, 3)
+small(torch.randn(50, 3) * 2 + 1)  # the batch norm has seen something
+answers = copy.deepcopy(small).eval()
 with tempfile.TemporaryDirectory() as folder:
     path = f"{folder}/small.onnx"
     with week12.silent():
         export_onnx(small, example, path)
-    want = copy.deepcopy(small).eval()(example)
+    want, why = answers(example), "be the model's in eval mode"
     check.close(
-        run_onnx(path, example), want, "the file's answers for the example", rtol=1e-4, atol=1e-5
+        run_onnx(path, example),
+        want,
+        "the file's answers for the example",
+        rtol=1e-4,
+        atol=1e-5,
+        why=why,
     )
     ### BEGIN HIDDEN TESTS
     check.that(small.training, "leave a model that trains in training mode")
+    why = "be the model's in eval mode, for any batch"
     for n in (1, 5):
         x = torch.from_numpy(check.rng(f"export_onnx{n}").normal(size=(n, 3))).float()
-        got = run_onnx(path, x)
-        why = "be the model's in eval mode, for any batch"
-        check.close(
-            got,
-            copy.deepcopy(small).eval()(x),
-            f"the file's answers for a batch of {n}",
-            rtol=1e-4,
-            atol=1e-5,
-            why=why,
+        got, call = run_onnx(path, x), f"the file's answers for a batch of {n}"
+        check.close(got, answers(x), call, rtol=1e-4, atol=1e-5, why=why)
+    kept = check.parameters_of(small, "the model")
+    for name, value in check.parameters_of(answers, "the model").items():
+        check.equal(
+            kept[name], value, f"{name} of the model after export_onnx", why="stay as it was"
         )
-    small.eval()
     scaled = nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3)).eval()
     scaled[1].running_mean += 0.7
     with week12.silent():
@@ -3036,40 +3037,46 @@ print(
 
 # %% [markdown]
 # ## 9. The dashboard
-# Everything at once, against the model as it was. Each story is continued by 48 tokens. *Latency*: time for one story alone. *Throughput*: tokens a second; 16 stories share a batch where that is what is measured. *Memory*: bytes of the weights as they would be stored, scales and masks included. *Quality*: perplexity. Times come from several runs by turns; a black line spans the least to the largest ratio. Rounded and pruned models are computed here with full matrices: without a kernel for four bits or for 2:4 they get smaller, and no faster; nothing is claimed for them.
+# Everything at once, against the model as it was. Stories of 240 tokens are continued by 32. *Latency*: time for one story alone. *Throughput*: tokens a second; 16 stories share a batch where that is what is measured. *Memory*: bytes of the weights as they would be stored, scales and masks included. *Quality*: perplexity. Times come from several runs by turns; a black line spans the least to the largest ratio. Rounded and pruned models are computed here with full matrices: without a kernel for four bits or for 2:4 they get smaller, and no faster; nothing is claimed for them.
 
 # %% [markdown] lang="ru"
 # ## 9. Приборная доска
-# Всё сразу, относительно модели, какой она была. Каждая сказка продолжается на 48 токенов. *Задержка* (latency): время на одну сказку в одиночку. *Пропускная способность* (throughput): токены в секунду; 16 сказок делят батч там, где измеряется именно это. *Память* (memory): байты весов, какими их хранили бы, с масштабами и масками. *Качество* (quality): перплексия. Времена взяты из нескольких запусков по очереди; чёрная черта — от наименьшего отношения до наибольшего. Округлённые и прореженные модели считаются здесь полными матрицами: без ядра для четырёх битов или для 2:4 они меньше, но не быстрее, и ничего другого здесь не утверждается.
+# Всё сразу, относительно модели, какой она была. Сказки из 240 токенов продолжаются на 32. *Задержка* (latency): время на одну сказку в одиночку. *Пропускная способность* (throughput): токены в секунду; 16 сказок делят батч там, где измеряется именно это. *Память* (memory): байты весов, какими их хранили бы, с масштабами и масками. *Качество* (quality): перплексия. Времена взяты из нескольких запусков по очереди; чёрная черта — от наименьшего отношения до наибольшего. Округлённые и прореженные модели считаются здесь полными матрицами: без ядра для четырёх битов или для 2:4 они меньше, но не быстрее, и ничего другого здесь не утверждается.
 
 
 # %%
-def write(one: nn.Module, count: int, cached: bool, length: int = 48) -> None:
+beginnings = week12.tell(model, 16, 240, seed=4)
+
+
+def write(one: nn.Module, count: int, cached: bool, length: int = 32) -> None:
     """Continue so many stories by the most probable token."""
-    ids, memory = torch.tensor([prompt] * count), Cache(week12.rotary)
+    ids, memory = beginnings[:count], Cache(week12.rotary)
     new = ids
     with torch.no_grad():
         for _ in range(length):
-            logits = one(new, memory.attend, [new.shape[1]] * count) if cached else one(ids)
+            step = [new.shape[1]] * count
+            logits = one(new, memory.attend, step) if cached else one(ids)
             new = logits[:, -1:].argmax(-1)
             ids = torch.cat([ids, new], 1)
 
 
-def write_speculating(one: nn.Module, small: nn.Module, gamma: int, length: int = 48) -> None:
+def uncached(one: nn.Module) -> Callable[[list[int], int], np.ndarray]:
+    """A model as a function of a text that remembers nothing."""
+
+    def rows(ids: list[int], count: int = 1) -> np.ndarray:
+        with torch.no_grad():
+            p = one(torch.tensor([ids]))[0, -count:].double().softmax(-1).numpy()
+        return p / p.sum(-1, keepdims=True)
+
+    return rows
+
+
+def write_speculating(one: nn.Module, small: nn.Module, gamma: int, length: int = 32) -> None:
     """Continue a story by drafts; without a cache, as the whole model without one."""
-    chance, text = np.random.default_rng(1), list(prompt)
-
-    def ask(model: nn.Module) -> Callable[[list[int], int], np.ndarray]:
-        def rows(ids: list[int], count: int) -> np.ndarray:
-            with torch.no_grad():
-                p = model(torch.tensor([ids]))[0, -count:].double().softmax(-1).numpy()
-            return p / p.sum(-1, keepdims=True)
-
-        return rows
-
-    large, draft = ask(one), ask(small)
-    while len(text) < len(prompt) + length:
-        text += speculate(large, lambda ids: draft(ids, 1)[0], text, gamma, chance)
+    chance, text = np.random.default_rng(1), beginnings[0].tolist()
+    large, draft = uncached(one), uncached(small)
+    while len(text) < beginnings.shape[1] + length:
+        text += speculate(large, lambda ids: draft(ids)[0], text, gamma, chance)
 
 
 four, lean = (
@@ -3081,7 +3088,7 @@ runs = {
     "KV cache": lambda: write(model, 1, True),
     "cache, 16 in a batch": lambda: write(model, 16, True),
     "cache, two layers distilled": lambda: write(student, 1, True),
-    "drafts of 3 tokens": lambda: write_speculating(model, student, 3),
+    "drafts of 2 tokens": lambda: write_speculating(model, student, 2),
 }
 times = week12.by_turns(runs, times=4)
 linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
@@ -3122,7 +3129,7 @@ board = {
     "cache, two layers distilled": row(
         "cache, two layers distilled", 4.0 * numbers["student"], student
     ),
-    "drafts of 3 tokens": row("drafts of 3 tokens", whole + 4 * numbers["student"], model),
+    "drafts of 2 tokens": row("drafts of 2 tokens", whole + 4 * numbers["student"], model),
 }
 week12.dashboard(board)
 plots.show(
