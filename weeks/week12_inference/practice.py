@@ -954,6 +954,8 @@ for training, dtype in ((False, torch.float64), (True, torch.float32)):
             f"the weight of {name} that change gets",
             why="be the layer's",
         )
+    mode = check.attribute(made, "training", call)
+    check.equal(mode, training, f"whether {call} is in training mode", why="be as the model")
     found = check.parameters_of(made, call)
     check.equal(sorted(found), sorted(before), f"parameters of {call}", why="be those of the model")
     for name, value in before.items():
@@ -1034,6 +1036,10 @@ for n, t in ((1, 2), (3, 5), (4, 9)):
 # %% mutant="with_weights" why="layers at the top alone"
 # - for name, layer in made.named_modules():
 # + for name, layer in made.named_children():
+
+# %% mutant="with_weights" why="always in eval mode"
+# - return made
+# + return made.eval()
 
 # %% mutant="with_weights" why="biases, too"
 # - layer.weight.copy_(change(name, layer.weight.detach().clone()))
@@ -2573,7 +2579,7 @@ def is_zero_step():
     check.equal([m.tolist() for m in momenta], [[4.5], [7.5]], f"{call}[1]")
 
 
-def solved(puzzles):
+def solved(puzzles, tells=True):
     """How many puzzles are right; what is wrong with the others is printed."""
     right, reasons = 0, []
     for puzzle in puzzles:
@@ -2582,7 +2588,8 @@ def solved(puzzles):
             right += 1
         except Exception as error:  # the others still count
             reasons.append(error)
-            print(f"{puzzle.__name__[3:]}: {type(error).__name__}: {error}".splitlines()[0])
+            found = f"{type(error).__name__}: {error}" if tells else "not right for all inputs"
+            print(f"{puzzle.__name__.split('is_')[1]}: {found}")
     if not right:
         raise reasons[0]
     return right
@@ -2594,7 +2601,7 @@ check.score(right / 5, f"{right} of 5 puzzles are right.")
 rng = check.rng("puzzles")
 
 
-def surely_average():
+def surely_is_average():
     """By the examples themselves."""
     is_average()
     for ranks, n in ((1, 3), (2, 4), (5, 2)):
@@ -2612,7 +2619,7 @@ def surely_average():
         )
 
 
-def surely_partial():
+def surely_is_partial():
     """Each rank by its own hidden numbers, one by one, and all together."""
     is_partial()
     for n, d, size, ranks, e in (
@@ -2652,7 +2659,7 @@ def surely_partial():
         )
 
 
-def surely_pipeline():
+def surely_is_pipeline():
     """By waiting: a stage takes the next part that the stage before has ended."""
     is_pipeline()
     for stages, parts in ((1, 1), (1, 4), (3, 1), (3, 5), (6, 2)):
@@ -2676,7 +2683,7 @@ def surely_pipeline():
         )
 
 
-def surely_zero_bytes():
+def surely_is_zero_bytes():
     """By laying numbers out."""
     is_zero_bytes()
     for n, ranks in ((12, 4), (13, 4), (3, 8), (1000, 7), (5, 1), (7_500_000_000, 64)):
@@ -2693,7 +2700,7 @@ def surely_zero_bytes():
             )
 
 
-def surely_zero_step():
+def surely_is_zero_step():
     """By torch's SGD, several steps."""
     is_zero_step()
     for ranks, size in ((1, 3), (2, 3), (4, 1), (3, 5)):
@@ -2732,9 +2739,14 @@ def surely_zero_step():
             )
 
 
-right = solved(
-    [surely_average, surely_partial, surely_pipeline, surely_zero_bytes, surely_zero_step]
-)
+puzzles = [
+    surely_is_average,
+    surely_is_partial,
+    surely_is_pipeline,
+    surely_is_zero_bytes,
+    surely_is_zero_step,
+]
+right = solved(puzzles, tells=False)
 check.score(right / 5, f"{right} of 5 puzzles are right.")
 ### END HIDDEN TESTS
 
