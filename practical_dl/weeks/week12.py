@@ -281,14 +281,19 @@ def tell(
     return ids
 
 
-def second_moments(model: nn.Module, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """For each linear layer X^T X of the inputs that it gets for these texts, float64."""
+def second_moments(
+    model: nn.Module, ids: torch.Tensor, part: nn.Module | None = None
+) -> dict[str, torch.Tensor]:
+    """For each linear layer X^T X of the inputs that it gets for these texts, float64.
+
+    part: of the model, where only its layers are asked for, by their names in it.
+    """
     import torch
     from torch import nn
 
     found: dict[str, torch.Tensor] = {}
     hooks = []
-    for name, layer in model.named_modules():
+    for name, layer in (model if part is None else part).named_modules():
         if isinstance(layer, nn.Linear):
 
             def note(module: Any, args: Any, out: Any, name: str = name) -> None:
@@ -421,6 +426,19 @@ def bars(values: Mapping[str, float], label: str, title: str) -> None:
     ax.invert_yaxis()
     ax.set(xlabel=label, title=title, xmargin=0.12)
     ax.grid(False, axis="y")
+
+
+def pair_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> None:
+    """Bars side by side for each name."""
+    ax = plt.subplots(figsize=(7.4, 3.4))[1]
+    places, width = np.arange(len(names)), 0.8 / len(series)
+    for i, (said, values) in enumerate(series.items()):
+        drawn = ax.bar(places + i * width, values, width=0.95 * width, label=said)
+        ax.bar_label(drawn, fmt="%.3f", fontsize=8)
+    ax.set_xticks(places + (len(series) - 1) * width / 2, list(names))
+    ax.set(ylabel=label, title="Three bits, one block of SmolLM2")
+    ax.legend(frameon=False)
+    ax.grid(False, axis="x")
 
 
 def bits_picture(

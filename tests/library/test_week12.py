@@ -144,6 +144,8 @@ def test_moments_and_rows_of_linear_layers() -> None:
         x = model.blocks[0].attention_norm(model.embedding(ids)).flatten(0, 1).double()
     assert torch.allclose(found["blocks.0.wk"], x.T @ x)
     assert torch.equal(found["blocks.0.wq"], found["blocks.0.wv"])
+    part = week12.second_moments(model, ids, model.blocks[1])
+    assert torch.equal(part["w2"], found["blocks.1.w2"]) and len(part) == 7
     with torch.no_grad():
         assert week12.rows_through(model, lambda: model(ids)) == 14 * 6
         assert week12.rows_through(model, lambda: None) == 0
@@ -176,6 +178,8 @@ def test_drawings_of_the_practice(published: list) -> None:
     week12.gantt(asked, {"a": week12.static_schedule(asked, 4, 2), "b": [{0: 1}]}, 2)
     assert is_drawn(published)
     week12.bars({"a": 1.0, "b": 0.5}, "x", "y")
+    assert is_drawn(published)
+    week12.pair_bars(["a", "b"], {"x": [1.0, 0.5], "y": [0.3, 0.2]}, "share")
     assert is_drawn(published)
     week12.bits_picture({"a": ([2, 4], [30.0, 4.0])}, 3.0)
     assert is_drawn(published)
