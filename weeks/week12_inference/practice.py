@@ -3203,14 +3203,21 @@ for name, ratios in board.items():
             for kind, v in ratios.items()
         )
     )
+with torch.no_grad():
+    calls = week12.by_turns(
+        {"draft": lambda: student(beginnings[:1]), "large": lambda: model(beginnings[:1])}
+    )
+print(
+    f"a call of the draft takes {calls['draft'][0] / calls['large'][0]:.0%} of the time of a call of the large model"
+)
 
 # %% [markdown]
-# Read it with care. The cache and the drafts change no answer; four bits change some; 2:4 and the small student many. The drafts here are drawn without a cache, so they compare with the plain model; at this size a call of the large model costs little more than one of the draft, and whether drafts gain time at all is what the row says. What they save for sure is counted: calls of the large model. On a graphics card with billions of weights that is the time.
+# Read it with care. The cache and the drafts change no answer; four bits change some; 2:4 and the small student many. The drafts here are drawn without a cache, so they compare with the plain model. A draft pays where it is much cheaper than what it saves; two layers of five are not, as the last printed line says, and whether time is gained at all is what the row shows. What they save for sure is counted above: calls of the large model. Where a draft is a hundred times as small, that is the time.
 #
 # `full` loads a model of a billion numbers, rounds it to four bits with your functions, compiles it, and prints the same ratios. It needs a graphics card and a download.
 
 # %% [markdown] lang="ru"
-# Читайте её осторожно. Кэш и черновики не меняют ни одного ответа; четыре бита меняют некоторые; 2:4 и маленький ученик — многие. Черновики здесь пишутся без кэша и сравниваются с исходной моделью без кэша; у моделей такого размера вызов большой стоит немногим больше вызова маленькой, и выигрывают ли черновики время, говорит сама строка. Точно они берегут то, что посчитано: вызовы большой модели. На видеокарте с миллиардами весов это и есть время.
+# Читайте её осторожно. Кэш и черновики не меняют ни одного ответа; четыре бита меняют некоторые; 2:4 и маленький ученик — многие. Черновики здесь пишутся без кэша и сравниваются с исходной моделью без кэша. Черновик окупается, если он много дешевле того, что бережёт; два слоя из пяти — нет, как говорит последняя напечатанная строка, а выиграно ли время, показывает ряд на доске. Точно он бережёт то, что посчитано выше: вызовы большой модели. Если черновик в сто раз меньше, это и есть время.
 #
 # `full` загружает модель на миллиард чисел, округляет её вашими функциями до четырёх битов, компилирует и печатает те же отношения. Нужны видеокарта и загрузка.
 
