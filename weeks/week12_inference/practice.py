@@ -626,7 +626,7 @@ def dequantize(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> 
 
 
 # %% test="grid" points=0.75 difficulty=3 minutes=25
-some = torch.tensor([[-1.0, 0.5, 2.0, 0.2], [-3.0, -6.0, 1.0, 5.0]], dtype=torch.float64)
+some = torch.tensor([[-1.0, 0.5, 2.0, 0.2], [-3.4, -6.0, 1.0, 5.0]], dtype=torch.float64)
 scale, zero = check.answer(grid, some, 2, (2, 2), call="grid(w, 2, (2, 2))")
 check.close(
     scale,
@@ -1552,7 +1552,7 @@ print(
 
 # %% [markdown] lang="ru"
 # ## 4. Меньше весов
-# Вес около нуля можно убрать. *Отсечение по величине* (magnitude pruning) убирает наименьшие; Wanda ([Sun и др., 2023](https://arxiv.org/abs/2306.11695)) умножает каждый на размер его входа, $|w_{ij}|\,\lVert x_j \rVert$: малый вес при громком входе важен. Сравниваются веса одной строки, ведь все они складываются в один выход. Нули где попало берегут только память; железо ускоряется, когда у них есть узор: **2:4**, два из каждых четырёх соседей строки.
+# Вес около нуля можно убрать. *Прореживание по величине* (magnitude pruning) убирает наименьшие; Wanda ([Sun и др., 2023](https://arxiv.org/abs/2306.11695)) умножает каждый на размер его входа, $|w_{ij}|\,\lVert x_j \rVert$: малый вес при громком входе важен. Сравниваются веса одной строки, ведь все они складываются в один выход. Нули где попало берегут только память; железо ускоряется, когда у них есть узор: **2:4**, два из каждых четырёх соседей строки.
 #
 # {{task:prune}}
 
@@ -1771,10 +1771,10 @@ def keep_2_of_4(w, norms=None):
 
 
 # %% [markdown]
-# Half of all weights removed, in four ways. The last one is a surprise: your GPTQ prunes as well. Let `snap` put zeros where the mask says so and leave the rest alone, and the free columns make up for what was taken (SparseGPT, [Frantar & Alistarh, 2023](https://arxiv.org/abs/2301.00774)). A model this small has little to spare: large ones lose far less by the same share.
+# Half of all weights removed, in three ways, with a pattern and without. The last way is a surprise: your GPTQ prunes as well. Let `snap` put zeros where the mask says so and leave the rest alone, and the free columns make up for what was taken (SparseGPT, [Frantar & Alistarh, 2023](https://arxiv.org/abs/2301.00774)). A model this small has little to spare: large ones lose far less by the same share.
 
 # %% [markdown] lang="ru"
-# Половина всех весов убрана, четырьмя способами. Последний — сюрприз: ваш GPTQ умеет и это. Пусть `snap` ставит нули там, где велит маска, и не трогает остальное, — свободные столбцы исправят то, что убрано (SparseGPT, [Frantar, Alistarh, 2023](https://arxiv.org/abs/2301.00774)). У такой маленькой модели лишнего мало: большие от той же доли теряют куда меньше.
+# Половина всех весов убрана тремя способами, с узором и без. Последний способ — сюрприз: ваш GPTQ умеет и это. Пусть `snap` ставит нули там, где велит маска, и не трогает остальное, — свободные столбцы исправят то, что убрано (SparseGPT, [Frantar, Alistarh, 2023](https://arxiv.org/abs/2301.00774)). У такой маленькой модели лишнего мало: большие от той же доли теряют куда меньше.
 
 
 # %%
