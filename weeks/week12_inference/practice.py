@@ -3204,6 +3204,10 @@ for name, ratios in board.items():
         )
     )
 with torch.no_grad():
+    usual = model(held_out).argmax(-1)
+    for name, one in (("GPTQ, 4 bits", four), ("2 of 4", lean), ("two layers", student)):
+        same = float((one(held_out).argmax(-1) == usual).float().mean())
+        print(f"{name:12} leaves {same:.0%} of the most probable tokens as they were")
     calls = week12.by_turns(
         {"draft": lambda: student(beginnings[:1]), "large": lambda: model(beginnings[:1])}
     )
@@ -3212,14 +3216,14 @@ print(
 )
 
 # %% [markdown]
-# Read it with care. The cache and the drafts change no answer; four bits change some; 2:4 and the small student many. The drafts here are drawn without a cache, so they compare with the plain model. A draft pays where it is much cheaper than what it saves; two layers of five are not, as the last printed line says, and whether time is gained at all is what the row shows. What they save for sure is counted above: calls of the large model. Where a draft is a hundred times as small, that is the time.
+# Read it with care. The cache changes no answer, and drafts leave their distribution as it was; the last lines say how many of the most probable tokens the others change. The drafts here are drawn without a cache, so they compare with the plain model. A draft pays where it is much cheaper than what it saves; two layers of five are not, as the very last line says, and whether time is gained at all is what the row shows. What they save for sure is counted above: calls of the large model. Where a draft is a hundred times as small, that is the time.
 #
-# `full` loads a model of a billion numbers, rounds it to four bits with your functions, compiles it, and prints the same ratios. It needs a graphics card and a download.
+# `full` loads a model of a billion numbers, rounds it to four bits with your functions, compiles it, and prints perplexity and time. It needs a graphics card and a download.
 
 # %% [markdown] lang="ru"
-# Читайте её осторожно. Кэш и черновики не меняют ни одного ответа; четыре бита меняют некоторые; 2:4 и маленький ученик — многие. Черновики здесь пишутся без кэша и сравниваются с исходной моделью без кэша. Черновик окупается, если он много дешевле того, что бережёт; два слоя из пяти — нет, как говорит последняя напечатанная строка, а выиграно ли время, показывает ряд на доске. Точно он бережёт то, что посчитано выше: вызовы большой модели. Если черновик в сто раз меньше, это и есть время.
+# Читайте её осторожно. Кэш не меняет ни одного ответа, черновики не меняют их распределения; сколько самых вероятных токенов меняют остальные, говорят последние строки. Черновики здесь пишутся без кэша и сравниваются с исходной моделью без кэша. Черновик окупается, если он много дешевле того, что бережёт; два слоя из пяти — нет, как говорит самая последняя строка, а выиграно ли время, показывает ряд на доске. Точно он бережёт то, что посчитано выше: вызовы большой модели. Если черновик в сто раз меньше, это и есть время.
 #
-# `full` загружает модель на миллиард чисел, округляет её вашими функциями до четырёх битов, компилирует и печатает те же отношения. Нужны видеокарта и загрузка.
+# `full` загружает модель на миллиард чисел, округляет её вашими функциями до четырёх битов, компилирует и печатает перплексию и время. Нужны видеокарта и загрузка.
 
 # %%
 HUB_NAME = "TinyLlama/TinyLlama-1.1B-Chat-v1.0"  # Apache 2.0
