@@ -957,6 +957,9 @@ for training, dtype in ((False, torch.float64), (True, torch.float32)):
         )
     mode = check.attribute(made, "training", call)
     check.equal(mode, training, f"whether {call} is in training mode", why="be as the model")
+    check.equal(
+        ours.training, training, "whether the model is in training mode", why="stay as it was"
+    )
     found = check.parameters_of(made, call)
     check.equal(sorted(found), sorted(before), f"parameters of {call}", why="be those of the model")
     for name, value in before.items():
@@ -979,6 +982,7 @@ for training, dtype in ((False, torch.float64), (True, torch.float32)):
         check.close(
             got, theirs(some), f"{call}(ids)", rtol=1e-6, why="round weights alone, not activations"
         )
+        check.same_network(made, theirs, some, call=call, why="learn as the model does")
     with torch.no_grad():
         for p in ours.parameters():
             p.add_(1)
@@ -1041,6 +1045,10 @@ for n, t in ((1, 2), (3, 5), (4, 9)):
 # %% mutant="with_weights" why="always in eval mode"
 # - return made
 # + return made.eval()
+
+# %% mutant="with_weights" why="frozen"
+# - return made
+# + return made.requires_grad_(False)
 
 # %% mutant="with_weights" why="biases, too"
 # - layer.weight.copy_(change(name, layer.weight.detach().clone()))
@@ -2353,6 +2361,7 @@ judge_schedule([(0, 1, 2), (1, 3, 1), (2, 3, 1)], 2, 2, "begin in the order of a
 judge_schedule([(0, 2, 2), (5, 1, 1)], 4, 2, "have empty steps where there is nobody")
 judge_schedule([(1, 2, 1), (1, 2, 1), (1, 2, 1)], 6, 3, "read several prompts in a step")
 judge_schedule([(0, 4, 9), (0, 4, 9), (0, 4, 9)], 3, 3, "let each that writes write in each step")
+judge_schedule([(0, 30, 60), (3, 9, 40), (90, 2, 2)], 2, 2, "go on to the end")
 judge_schedule(
     [(0, 2, 1), (0, 3, 4), (1, 5, 1), (1, 1, 1)],
     2,
