@@ -78,7 +78,7 @@ print(week12.story_text(stories, held_out[0].tolist())[:220])
 
 # %% [markdown]
 # ## 1. A memory of the past
-# To write token 1,001, attention needs keys and values of the 1,000 before. They do not change, so they are kept: the KV cache. The work for one more token is then that of one row and not of 1,001. On a server many requests share a batch, and each is at another place: prompts have different lengths, one request writes its 7th token while another is at its 80th. So the cache belongs to a *request*, and so does the count of its places, by which queries and keys are turned.
+# To write token 1,001, attention needs keys and values of the 1,000 before. They do not change, so they are kept: the [KV cache](glossary:kv-cache). The work for one more token is then that of one row and not of 1,001. On a server many requests share a batch, and each is at another place: prompts have different lengths, one request writes its 7th token while another is at its 80th. So the cache belongs to a *request*, and so does the count of its places, by which queries and keys are turned.
 #
 # `model(ids, cache.attend, lengths)` calls `attend(layer, q, k, v, lengths)` once in each layer. Of row $i$ only the first `lengths[i]` places are new tokens of request $i$, from 0 to all; what is behind them is padding. The rest of the request's text is in your cache.
 #
@@ -86,7 +86,7 @@ print(week12.story_text(stories, held_out[0].tolist())[:220])
 
 # %% [markdown] lang="ru"
 # ## 1. Память о прошлом
-# Чтобы написать токен 1001, вниманию нужны ключи и значения предыдущей тысячи. Они не меняются, поэтому их хранят: это KV-кэш. Тогда работа на следующий токен — это одна строка, а не 1001. На сервере многие запросы делят один батч, и каждый стоит на своём месте: запросы начинаются с текстов разной длины, один пишет свой 7-й токен, другой 80-й. Поэтому кэш принадлежит *запросу*, и счёт позиций, по которым поворачиваются запросы и ключи внимания, — тоже.
+# Чтобы написать токен 1001, вниманию нужны ключи и значения предыдущей тысячи. Они не меняются, поэтому их хранят: это [KV-кэш](glossary:kv-cache) (KV cache). Тогда работа на следующий токен — это одна строка, а не 1001. На сервере многие запросы делят один батч, и каждый стоит на своём месте: запросы начинаются с текстов разной длины, один пишет свой 7-й токен, другой 80-й. Поэтому кэш принадлежит *запросу*, и счёт позиций, по которым поворачиваются запросы и ключи внимания, — тоже.
 #
 # `model(ids, cache.attend, lengths)` вызывает `attend(layer, q, k, v, lengths)` один раз в каждом слое. В строке $i$ только первые `lengths[i]` мест — новые токены запроса $i$ (от нуля до всех); за ними дополнение. Остальной текст запроса — в вашем кэше.
 #
