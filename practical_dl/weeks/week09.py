@@ -7,19 +7,32 @@ imports torch before it is needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from practical_dl.plots import PALETTE
 
 if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
-    import torch
     from torch import nn
+
+# -- A chat --------------------------------------------------------------------------------------
+
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+MARKS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+TEMPLATE = (  # SmolLM2's own, in the language of jinja2
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\n" + SYSTEM + "<|im_end|>\n' }}"
+    "{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 # -- A model that writes -----------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ NAMES = ("Tom", "Anna", "Mia", "Leo", "Kim", "Sam")
 THINGS = ("apples", "plums", "pears", "cherries", "figs", "nuts")
 
 
-def sums(n: int, seed: int, largest: int = 20) -> list[Sum]:
+def sums(n: int, seed: int, largest: int = 9) -> list[Sum]:
     """n different stories in turn, each with two different numbers from 2 to `largest`."""
     rng = np.random.default_rng(seed)
     found: list[Sum] = []
@@ -345,3 +358,101 @@ def glossary() -> dict[str, str]:
     """Some entries of the glossaries of weeks 01 to 08: {term: text}."""
     lines = re.sub(r"\n +", " ", _GLOSSARY).splitlines()
     return {term: text for term, text in (line.split(": ", 1) for line in lines)}
+
+
+REFUSAL = "I do not know: the notes do not say."
+CITED = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")  # " [2]", "[1, 3]"
+_SMALL = frozenset(
+    (
+        "a an and are as at be been but by can did do does for from had has have how i in is it its "
+        "of on or so than that the their them then there these they this those to was were what "
+        "when where which who whose why will with you your not no "
+        "в во и из к как на не о от по с со что это у а но за для же ли бы"
+    ).split()
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in small letters: runs of letters, digits and underscores."""
+    return re.findall(r"\w+", text.lower())
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text but for small ones, such as articles and prepositions."""
+    return set(words(text)) - _SMALL
+
+
+def sentences(text: str) -> list[str]:
+    """A text cut behind each ".", "!" or "?" that white space follows, and at line breaks."""
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n", text) if part.strip()]
+
+
+def bm25(
+    documents: Sequence[str], k: float = 1.2, b: float = 0.75
+) -> Callable[[str], np.ndarray]:
+    """The scores of all documents for a query, by Okapi BM25 (week 06)."""
+    counts = [Counter(words(document)) for document in documents]
+    lengths = np.array([one.total() for one in counts])
+    frequent = Counter(word for one in counts for word in one)
+
+    def scores(query: str) -> np.ndarray:
+        total = np.zeros(len(documents))
+        for word in words(query):
+            tf = np.array([one[word] for one in counts])
+            df = frequent[word]
+            weight = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5))
+            total += weight * tf * (k + 1) / (tf + k * (1 - b + b * lengths / lengths.mean()))
+        return total
+
+    return scores
+
+
+# -- Gains and their intervals -------------------------------------------------------------------
+
+Row = tuple[str, float, float, float]  # name, difference, low, high
+
+
+def verdict(low: float, high: float, better: str = "more") -> str:
+    """What may be said of a difference with this interval. better: "more" or "less"."""
+    if low <= 0 <= high:
+        return "none: the interval holds 0"
+    return "a gain" if (low > 0) == (better == "more") else "a loss"
+
+
+def gains(rows: Sequence[Row], better: str = "more") -> str:
+    """A table of differences, their intervals, and what may be said of them."""
+    wide = max(len(name) for name, *_ in rows)
+    lines = [
+        f"{name:{wide}}  {d:+.3f}  [{low:+.3f}, {high:+.3f}]  {verdict(low, high, better)}"
+        for name, d, low, high in rows
+    ]
+    return "\n".join(lines)
+
+
+def gain_plot(rows: Sequence[Row]) -> Axes:
+    """Differences as points with their intervals; those that hold 0 are grey."""
+    ax = plt.subplots(figsize=(7, 0.5 * len(rows) + 1))[1]
+    for y, (_, d, low, high) in enumerate(rows):
+        color = "0.55" if low <= 0 <= high else PALETTE[2 if d > 0 else 1]
+        ax.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
+        ax.plot(d, y, "o", color=color, markersize=8)
+        ax.annotate(f"{d:+.2f}", (d, y), (0, 7), textcoords="offset points", ha="center")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows])
+    ax.set(xlabel="difference of mean scores", ylim=(len(rows) - 0.4, -0.8))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def intervals_of(rows: Sequence[tuple[float, float, float]], truth: float) -> Axes:
+    """Intervals side by side; those that miss the truth are in another colour."""
+    ax = plt.subplots(figsize=(8, 2.8))[1]
+    missed = 0
+    for x, (d, low, high) in enumerate(rows):
+        hit = low <= truth <= high
+        missed += not hit
+        ax.plot([x, x], [low, high], color=PALETTE[0] if hit else PALETTE[1], linewidth=2)
+        ax.plot(x, d, ".", color=PALETTE[0] if hit else PALETTE[1])
+    ax.axhline(truth, color="black", linewidth=1)
+    ax.set(xlabel="experiment", ylabel="gain", title=f"{missed} of {len(rows)} miss the true gain")
+    return ax
