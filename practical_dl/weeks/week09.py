@@ -168,7 +168,7 @@ Which measure is the harmonic mean of precision and recall? | F1
 Which share falls when a classifier gives many false alarms? | Precision
 What is one pass of the training through all examples called? | Epoch
 Which part of a network turns features into the answer of one task? | Head
-What is the shared area of two boxes divided by the area that they cover together? | Intersection over union
+What is the shared area of two boxes divided by the area of both? | Intersection over union
 Which method leaves only one box for each object? | Non-maximum suppression
 Which measure of translations pays for half a word? | chrF
 Which search keeps a fixed number of the best beginnings at each step? | Beam search
@@ -362,14 +362,13 @@ def glossary() -> dict[str, str]:
 
 REFUSAL = "I do not know: the notes do not say."
 CITED = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")  # " [2]", "[1, 3]"
-_SMALL = frozenset(
-    (
-        "a an and are as at be been but by can did do does for from had has have how i in is it its "
-        "of on or so than that the their them then there these they this those to was were what "
-        "when where which who whose why will with you your not no "
-        "в во и из к как на не о от по с со что это у а но за для же ли бы"
-    ).split()
-)
+_SMALL_WORDS = """\
+a an and are as at be been but by can did do does for from had has have how i in is it its of on or
+so than that the their them then there these they this those to was were what when where which who
+whose why will with you your not no
+в во и из к как на не о от по с со что это у а но за для же ли бы
+"""
+_SMALL = frozenset(_SMALL_WORDS.split())
 
 
 def words(text: str) -> list[str]:
@@ -387,9 +386,7 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n", text) if part.strip()]
 
 
-def bm25(
-    documents: Sequence[str], k: float = 1.2, b: float = 0.75
-) -> Callable[[str], np.ndarray]:
+def bm25(documents: Sequence[str], k: float = 1.2, b: float = 0.75) -> Callable[[str], np.ndarray]:
     """The scores of all documents for a query, by Okapi BM25 (week 06)."""
     counts = [Counter(words(document)) for document in documents]
     lengths = np.array([one.total() for one in counts])

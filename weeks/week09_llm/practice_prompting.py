@@ -27,7 +27,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 
 import jinja2
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -400,7 +399,7 @@ for price in (3, 7):  # a count that also takes something for each message
     def priced(messages, price=price):
         return letters(messages) + price * len(messages)
 
-    budget = 4 + 2 * price + (4 + 2 * price) + 2 * price + 3
+    budget = 12 + 6 * price
     want = turns_of("I", "one", "1", "two", "2", "qqq")
     call = f"few_shot with {price} tokens more a message"
     found = check.answer(few_shot, "I", pool, "qqq", budget, priced, call=call)
@@ -1168,6 +1167,13 @@ seed = np.random.default_rng(int(rng.integers(1 << 30)))
 call = f"paired_bootstrap({zeros}, {ones}, rng)"
 found = check.answer(paired_bootstrap, zeros, ones, seed, call=call)
 check.close(found, [0.25, 0.0, 0.75], call, why="take level 0.95 unless told")
+first, second = rng.normal(size=(2, 20))
+call = "paired_bootstrap of 20 random questions"
+found, told = (
+    check.answer(paired_bootstrap, first, second, np.random.default_rng(5), *given, call=call)
+    for given in ((), (2000,))
+)
+check.equal(found, told, call, why="draw 2000 times unless told")
 for n in (30, 80):
     hard = 5 * rng.normal(size=n)
     first, second = hard + rng.normal(size=n), hard + rng.normal(size=n) + 0.3
@@ -1202,7 +1208,7 @@ found = check.answer(
     paired_bootstrap, np.array([1, 2, 4]), np.array([3, 4, 6]), np.random.default_rng(1), call=call
 )
 check.close(found, [2.0, 2.0, 2.0], call, why="take whole numbers")
-call = "paired_bootstrap of booleans"
+call = "paired_bootstrap of a single question"
 found = check.answer(
     paired_bootstrap, np.array([1.0]), np.array([0.0]), np.random.default_rng(1), call=call
 )
@@ -1401,9 +1407,9 @@ for n in (7, 20, 33):
 # - last = max(len(words) - overlap, min(len(words), 1))
 # + last = max(len(words) - overlap, 1)
 
-# %% mutant="chunk" why="overlap may be the size"
+# %% mutant="chunk" why="the overlap may exceed the size"
 # - if not 0 <= overlap < size:
-# + if not 0 <= overlap <= size:
+# + if overlap < 0:
 
 # %% mutant="chunk" why="a negative overlap: words are lost"
 # - if not 0 <= overlap < size:
