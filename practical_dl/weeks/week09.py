@@ -6,6 +6,7 @@ imports torch before it is needed.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from practical_dl.plots import PALETTE
 
 if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
+    import torch
     from torch import nn
 
 # -- A chat --------------------------------------------------------------------------------------
@@ -36,6 +38,9 @@ TEMPLATE = (  # SmolLM2's own, in the language of jinja2
 
 # -- A model that writes -----------------------------------------------------------------------
 
+ROWS = 40  # texts that are written at a time: their keys and values take the memory
+CACHE = "cache"  # transformers called it past_key_values before
+
 
 def generate(
     model: nn.Module,
@@ -50,65 +55,92 @@ def generate(
 ) -> list[list[str]]:
     """What a causal model of transformers writes after each prompt: `samples` texts a prompt.
 
-    prompts: whole texts with their special tokens, in one batch. temperature: 0 takes the likeliest
+    prompts: whole texts with their special tokens. temperature: 0 takes the likeliest
     token. A text ends before the first `stop` or the token that ends a turn, at most `tokens` long.
     What all prompts begin with is read once, and each prompt once for all of its samples.
     """
     import torch
 
     ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
-    n, longest = len(ids), max(map(len, ids))
     shared = 0
     while shared < min(map(len, ids)) - 1 and len({one[shared] for one in ids}) == 1:
         shared += 1
     device = next(model.parameters()).device
-    end = tokenizer.eos_token_id
-    rest = torch.tensor([[end] * (longest - len(x)) + x[shared:] for x in ids], device=device)
-    mask = torch.ones(n, longest, dtype=torch.long, device=device)
-    for row, one in zip(mask, ids, strict=True):
-        row[shared : shared + longest - len(one)] = 0
     random = torch.Generator(device=device).manual_seed(seed)
-    written: list[list[int]] = [[] for _ in range(n * samples)]
-    done = [False] * (n * samples)
+    written: list[list[int]] = []
     with torch.inference_mode():
-        cache = None
+        read = None
         if shared:
             prefix = torch.tensor([ids[0][:shared]], device=device)
-            cache = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
-            cache.batch_repeat_interleave(n)
-        places = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        for step in range(tokens):
-            out = model(
-                rest,
-                attention_mask=mask,
-                position_ids=places,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
+            read = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
+        size = max(1, ROWS // samples)
+        for i in range(0, len(ids), size):
+            some = ids[i : i + size]
+            written += _write(
+                model, tokenizer, some, shared, read, tokens, temperature, samples, random, stop
             )
-            logits, cache = out.logits[:, -1].float(), out.past_key_values
-            if step == 0 and samples > 1:
-                cache.batch_repeat_interleave(samples)
-                logits, mask, places = (
-                    x.repeat_interleave(samples, 0) for x in (logits, mask, places)
-                )
-            if temperature:
-                weights = (logits / temperature).softmax(-1)
-                rest = torch.multinomial(weights, 1, generator=random)
-            else:
-                rest = logits.argmax(-1, keepdim=True)
-            for i, token in enumerate(rest[:, 0].tolist()):
-                done[i] = done[i] or token == end
-                if not done[i]:
-                    written[i].append(token)
-                    done[i] = bool(stop) and stop in tokenizer.decode(written[i]).lstrip()
-            if all(done):
-                break
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            places = places[:, -1:] + 1
     texts = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in written]
     texts = [text.split(stop)[0].strip() if stop else text for text in texts]
-    return [texts[i : i + samples] for i in range(0, n * samples, samples)]
+    return [texts[i : i + samples] for i in range(0, len(texts), samples)]
+
+
+def _write(
+    model: nn.Module,
+    tokenizer: Any,
+    ids: list[list[int]],
+    shared: int,
+    read: Any,
+    tokens: int,
+    temperature: float,
+    samples: int,
+    random: torch.Generator,
+    stop: str,
+) -> list[list[int]]:
+    """The tokens of all samples of a few prompts. read: the cache of their first `shared` ones."""
+    import torch
+
+    longest, end = max(map(len, ids)), tokenizer.eos_token_id
+    rest = [[end] * (longest - len(one)) + one[shared:] for one in ids]
+    step = torch.tensor(rest, device=random.device)
+    mask = torch.ones(len(ids), longest, dtype=torch.long, device=random.device)
+    for row, one in zip(mask, ids, strict=True):
+        row[shared : shared + longest - len(one)] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+    cache = copy.deepcopy(read)
+    if cache is not None:
+        cache.batch_repeat_interleave(len(ids))
+    written: list[list[int]] = [[] for _ in range(len(ids) * samples)]
+    done = [False] * len(written)
+    for number in range(tokens):
+        out = model(
+            step,
+            attention_mask=mask,
+            position_ids=places,
+            use_cache=True,
+            logits_to_keep=1,
+            **({} if cache is None else {CACHE: cache}),
+        )
+        logits, cache = out.logits[:, -1].float(), out.past_key_values
+        if number == 0 and samples > 1:
+            cache.batch_repeat_interleave(samples)
+            logits, mask, places = (
+                x.repeat_interleave(samples, 0) for x in (logits, mask, places)
+            )
+        if temperature:
+            weights = (logits / temperature).softmax(-1)
+            step = torch.multinomial(weights, 1, generator=random)
+        else:
+            step = logits.argmax(-1, keepdim=True)
+        for i, token in enumerate(step[:, 0].tolist()):
+            done[i] = done[i] or token == end
+            if not done[i]:
+                written[i].append(token)
+                done[i] = bool(stop) and stop in tokenizer.decode(written[i]).lstrip()
+        if all(done):
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        places = places[:, -1:] + 1
+    return written
 
 
 # -- Sums in words -----------------------------------------------------------------------------
