@@ -123,9 +123,7 @@ def _write(
         logits, cache = out.logits[:, -1].float(), out.past_key_values
         if number == 0 and samples > 1:
             cache.batch_repeat_interleave(samples)
-            logits, mask, places = (
-                x.repeat_interleave(samples, 0) for x in (logits, mask, places)
-            )
+            logits, mask, places = (x.repeat_interleave(samples, 0) for x in (logits, mask, places))
         if temperature:
             weights = (logits / temperature).softmax(-1)
             step = torch.multinomial(weights, 1, generator=random)
@@ -461,11 +459,14 @@ def gains(rows: Sequence[Row], better: str = "more") -> str:
 def gain_plot(rows: Sequence[Row]) -> Axes:
     """Differences as points with their intervals; those that hold 0 are grey."""
     ax = plt.subplots(figsize=(7, 0.5 * len(rows) + 1))[1]
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
     for y, (_, d, low, high) in enumerate(rows):
         color = "0.55" if low <= 0 <= high else PALETTE[2 if d > 0 else 1]
         ax.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
         ax.plot(d, y, "o", color=color, markersize=8)
-        ax.annotate(f"{d:+.2f}", (d, y), (0, 7), textcoords="offset points", ha="center")
+        ax.annotate(
+            f"{d:+.2f}", (d, y), (0, 7), textcoords="offset points", ha="center", bbox=white
+        )
     ax.axvline(0, color="black", linewidth=1)
     ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows])
     ax.set(xlabel="difference of mean scores", ylim=(len(rows) - 0.4, -0.8))

@@ -928,12 +928,13 @@ votes = [
     np.mean([voted(t[:k]) == one.answer for t, one in zip(samples_of("few-shot"), tests, strict=True)])
     for k in ks
 ]
-plots.curves(
+ax = plots.curves(
     {"pass@k": (ks, [pass_at_k(table, k) for k in ks]), "majority of k": (ks, votes)},
     "What could be had, and what a vote finds",
     "samples k",
     "share of questions",
 )
+ax.set_xticks(list(ks))
 plots.show(
     "The share of questions of which one of k samples is right rises steeply with k; the share that a "
     "majority vote gets right stays nearly where it began."
@@ -1045,7 +1046,8 @@ for n in (2, 4, 0):
         f"evaluate where {n} answers are given to 3 questions",
         why="raise ValueError for another number of answers",
     )
-check.equal(check.answer(evaluate, {}, asked, far, call="evaluate({})"), {}, "evaluate({})")
+found = check.answer(evaluate, {}, asked, far, call="evaluate of no systems")
+check.equal(found, {}, "evaluate of no systems", why="give no scores")
 found = check.answer(evaluate, {"x": list}, [], far, call="evaluate of no questions")
 check.equal(len(found["x"]), 0, "evaluate of no questions", why="give no scores")
 ### END HIDDEN TESTS
@@ -1285,9 +1287,9 @@ def paired_bootstrap(a, b, rng, draws=2000, level=0.95):
 made = np.random.default_rng(4)
 intervals = []
 for _ in range(60):
-    first = made.random(100) < 0.4
-    second = np.where(made.random(100) < 0.3, made.random(100) < 0.4 + 1 / 3, first)
-    intervals.append(paired_bootstrap(first.astype(float), second.astype(float), made, 500))
+    hard = made.normal(size=50)  # for both systems
+    first, second = hard + 0.3 * made.normal(size=(2, 50))
+    intervals.append(paired_bootstrap(first, second + 0.1, made, 500))
 week09.intervals_of(intervals, 0.1)
 plots.show("Sixty intervals around a true gain of 0.1: all but a few of them hold it.")
 for gain in (0.02, 0.05, 0.1, 0.2):
@@ -2137,7 +2139,7 @@ for tests_, corpus, n, want, why in [
 ]:
     call = f"contamination({tests_}, {corpus}, {n})"
     found = check.answer(contamination, tests_, corpus, n, call=call)
-    check.equal(len(found), len(want), f"the number of shares in {call}")
+    check.equal(len(found), len(want), f"the number of shares in {call}", why="be that of tests")
     check.close(found, want, call, why=why)
 long = "one two three four five six seven eight nine"
 call = "contamination of nine words, eight of which are known"
