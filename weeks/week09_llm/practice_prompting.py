@@ -2008,9 +2008,13 @@ for question in (*week09.QUESTIONS[:6], *week09.QUESTIONS[-8:-3]):
     print(f"    after checks {respond_to(text)!r}")
 
 # %% [markdown]
+# Look for an answer that passed the check and is still no answer: the check asks whether a note says so, not whether that was the question.
+#
 # Where should the threshold lie? A low one answers what the notes can't tell, a high one refuses what they can. The curve is drawn on the very questions that are judged, so a threshold chosen from it looks better than it is.
 
 # %% [markdown] lang="ru"
+# Поищите ответ, который прошёл проверку и всё же ответом не является: проверка спрашивает, есть ли это в заметке, а не о том ли был вопрос.
+#
 # Где провести порог? Низкий пропускает вопросы, о которых заметки молчат, высокий отказывает и там, где ответ есть. Кривая построена на тех же вопросах, по которым и судят, так что выбранный по ней порог выглядит лучше, чем он есть.
 
 # %%
@@ -2069,10 +2073,10 @@ for attack in ATTACKS:
 print(week09.gains(rows, better="less"))
 
 # %% [markdown]
-# Read both columns. Removing marks is a *structural* defence: after it no text of the user can be a turn, whatever it says. The filter knows the words of one attack, and an attacker can choose others; the lie has none. And no check by the note helps against a lie, since the note does support it. So: what is read from outside must never be able to *do* anything, such as send a mail.
+# Compare both shares, and the interval of their difference. Where an attack hardly works, as an order may on a model this small, it is too weak to obey, not safe. Removing marks is a *structural* defence: after it no text of the user can be a turn, whatever it says. The filter knows the words of one attack, and an attacker can choose others; the lie has none. And no check by the note helps against a lie, since the note does support it. So: what is read from outside must never be able to *do* anything, such as send a mail.
 
 # %% [markdown] lang="ru"
-# Прочтите оба столбца. Удаление меток — защита *по устройству*: после неё никакой текст пользователя не станет репликой, что бы в нём ни стояло. Фильтр же знает слова одной атаки, а нападающий выберет другие; во лжи таких слов нет вовсе. И сверка с заметкой против лжи бессильна: заметка-то её подтверждает. Поэтому прочитанное извне не должно иметь возможности что-либо *сделать*, например отправить письмо.
+# Сравните обе доли и интервал их разности. Если атака почти не действует, как может быть с приказом у такой маленькой модели, она слишком слаба, чтобы послушаться, а не защищена. Удаление меток — защита *по устройству*: после неё никакой текст пользователя не станет репликой, что бы в нём ни стояло. Фильтр же знает слова одной атаки, а нападающий выберет другие; во лжи таких слов нет вовсе. И сверка с заметкой против лжи бессильна: заметка-то её подтверждает. Поэтому прочитанное извне не должно иметь возможности что-либо *сделать*, например отправить письмо.
 
 # %% [markdown]
 # ## 9. Has it seen the test?
@@ -2443,11 +2447,11 @@ for name, text in [
 
 # %% [markdown]
 # ## 11. The bill
-# All systems of this practice, each compared with asking plainly, on the same questions. On the glossary an unanswerable question is answered rightly by a refusal alone. A gain is called one only if its interval lies above 0.
+# All systems of this practice, each compared with asking plainly, on the same questions. On the glossary an unanswerable question is answered rightly by a refusal alone. A gain is called one only if its interval lies above 0. The threshold was seen on these questions, so part of the last gain is hindsight; the split says which part is silence.
 
 # %% [markdown] lang="ru"
 # ## 11. Итог
-# Все системы этой практики, каждая по сравнению с простым вопросом, на одних и тех же вопросах. По словарю правильный ответ на вопрос, которого в нём нет, — только отказ. Выигрышем называется лишь тот, чей интервал целиком выше 0.
+# Все системы этой практики, каждая по сравнению с простым вопросом, на одних и тех же вопросах. По словарю правильный ответ на вопрос, которого в нём нет, — только отказ. Выигрышем называется лишь тот, чей интервал целиком выше 0. Порог мы видели на этих же вопросах, так что часть последнего выигрыша — задний ум; разбивка показывает, какую часть даёт молчание.
 
 
 # %%
@@ -2479,6 +2483,9 @@ for task, scores in (("sums", sum_scores), ("glossary", glossary_scores)):
         found = paired_bootstrap(scores["asking"], scores[name], bootstrap)
         rows.append((f"{task}: {name}", *found))
     print(task, {name: round(float(row.mean()), 3) for name, row in scores.items()})
+known = np.array([bool(question.term) for question in week09.QUESTIONS])
+for name, row in glossary_scores.items():
+    print(f"{name:12} answerable {row[known].mean():.2f}, not answerable {row[~known].mean():.2f}")
 found = paired_bootstrap(sum_scores["few-shot"], sum_scores["self-consistency"], bootstrap)
 rows.append(("sums: self-consistency over few-shot", *found))
 print(week09.gains(rows))
