@@ -1961,7 +1961,7 @@ def respond(question, hits, write, verify, threshold=0.3, top=2):
 # The whole machine: search, prompt, model, check. One solved example shows the form. The model is asked for all questions in one batch, once with the best note and once without any; then `respond` decides question by question.
 
 # %% [markdown] lang="ru"
-# Машина целиком: поиск, запрос, модель, проверка. Один решённый пример показывает форму ответа. Модели задаются все вопросы одним пакетом, раз с лучшей заметкой и раз без заметок; а затем `respond` решает по каждому вопросу.
+# Машина целиком: поиск, запрос, модель, проверка. Один решённый пример показывает форму ответа. Модели задаются все вопросы одним батчем, раз с лучшей заметкой и раз без заметок; а затем `respond` решает по каждому вопросу.
 
 
 # %%
@@ -2499,7 +2499,7 @@ plots.show(
 # **What to take along.** Most of what prompting "gains" is form: an answer one can read. Knowledge comes from notes, silence from a threshold, trust from a check that is no model. An interval is part of the number. A chat page around all this has twenty lines, in [Streamlit](glossary:streamlit): [docs/chat.md](../../docs/chat.md); larger models wait at [Hugging Face](glossary:hugging-face), `profile = "full"` loads one into the same functions. And what you serve to others fails on others: it is sure where it is wrong, repeats the prejudices of its texts, obeys whoever writes last, and sends what is typed to whoever runs it.
 
 # %% [markdown] lang="ru"
-# **Что запомнить.** Бóльшая часть «выигрыша» от запросов — это форма: ответ, который можно прочесть. Знания приходят из заметок, молчание — из порога, доверие — из проверки, которую делает не модель. Интервал — часть числа. Страница чата вокруг всего этого займёт двадцать строк на [Streamlit](glossary:streamlit): [docs/chat.md](../../docs/chat.md); модели побольше ждут на [Hugging Face](glossary:hugging-face), `profile = "full"` загрузит одну из них в те же функции. И помните о людях, для которых это работает: модель уверена там, где неправа, повторяет предрассудки своих текстов, слушается того, кто написал последним, и отправляет введённое тому, у кого она запущена.
+# **Что запомнить.** Почти весь «выигрыш» от запросов — это форма: ответ, который можно прочесть. Знания приходят из заметок, молчание — из порога, доверие — из проверки, которую делает не модель. Интервал — часть числа. Страница чата вокруг всего этого займёт двадцать строк на [Streamlit](glossary:streamlit): [docs/chat.md](../../docs/chat.md); модели побольше ждут на [Hugging Face](glossary:hugging-face), `profile = "full"` загрузит одну из них в те же функции. И помните о людях, для которых это работает: модель уверена там, где неправа, повторяет предрассудки своих текстов, слушается того, кто написал последним, и отправляет введённое тому, у кого она запущена.
 
 # %% [markdown]
 # **Sources**
