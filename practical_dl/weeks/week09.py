@@ -1,0 +1,488 @@
+"""Week 09's prompting: a model that writes, sums in words, the course's own glossary, drawings.
+
+A drawing makes a new figure, or draws on the axes that it gets; `plots.show` ends it. Nothing here
+imports torch before it is needed.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from practical_dl.plots import PALETTE
+
+if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
+    import torch
+    from torch import nn
+
+# -- A chat --------------------------------------------------------------------------------------
+
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+MARKS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+TEMPLATE = (  # SmolLM2's own, in the language of jinja2
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\n" + SYSTEM + "<|im_end|>\n' }}"
+    "{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+# -- A model that writes -----------------------------------------------------------------------
+
+ROWS = 40  # texts that are written at a time: their keys and values take the memory
+CACHE = "cache"  # transformers called it past_key_values before
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    tokens: int = 16,
+    temperature: float = 0.0,
+    samples: int = 1,
+    seed: int = 0,
+    stop: str = "\n",
+) -> list[list[str]]:
+    """What a causal model of transformers writes after each prompt: `samples` texts a prompt.
+
+    prompts: whole texts with their special tokens. temperature: 0 takes the likeliest
+    token. A text ends before the first `stop` or the token that ends a turn, at most `tokens` long.
+    What all prompts begin with is read once, and each prompt once for all of its samples.
+    """
+    import torch
+
+    ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
+    shared = 0
+    while shared < min(map(len, ids)) - 1 and len({one[shared] for one in ids}) == 1:
+        shared += 1
+    device = next(model.parameters()).device
+    random = torch.Generator(device=device).manual_seed(seed)
+    written: list[list[int]] = []
+    with torch.inference_mode():
+        read = None
+        if shared:
+            prefix = torch.tensor([ids[0][:shared]], device=device)
+            read = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
+        size = max(1, ROWS // samples)
+        for i in range(0, len(ids), size):
+            some = ids[i : i + size]
+            written += _write(
+                model, tokenizer, some, shared, read, tokens, temperature, samples, random, stop
+            )
+    texts = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in written]
+    texts = [text.split(stop)[0].strip() if stop else text for text in texts]
+    return [texts[i : i + samples] for i in range(0, len(texts), samples)]
+
+
+def _write(
+    model: nn.Module,
+    tokenizer: Any,
+    ids: list[list[int]],
+    shared: int,
+    read: Any,
+    tokens: int,
+    temperature: float,
+    samples: int,
+    random: torch.Generator,
+    stop: str,
+) -> list[list[int]]:
+    """The tokens of all samples of a few prompts. read: the cache of their first `shared` ones."""
+    import torch
+
+    longest, end = max(map(len, ids)), tokenizer.eos_token_id
+    rest = [[end] * (longest - len(one)) + one[shared:] for one in ids]
+    step = torch.tensor(rest, device=random.device)
+    mask = torch.ones(len(ids), longest, dtype=torch.long, device=random.device)
+    for row, one in zip(mask, ids, strict=True):
+        row[shared : shared + longest - len(one)] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+    cache = copy.deepcopy(read)
+    if cache is not None:
+        cache.batch_repeat_interleave(len(ids))
+    written: list[list[int]] = [[] for _ in range(len(ids) * samples)]
+    done = [False] * len(written)
+    for number in range(tokens):
+        out = model(
+            step,
+            attention_mask=mask,
+            position_ids=places,
+            use_cache=True,
+            logits_to_keep=1,
+            **({} if cache is None else {CACHE: cache}),
+        )
+        logits, cache = out.logits[:, -1].float(), out.past_key_values
+        if number == 0 and samples > 1:
+            cache.batch_repeat_interleave(samples)
+            logits, mask, places = (x.repeat_interleave(samples, 0) for x in (logits, mask, places))
+        if temperature:
+            weights = (logits / temperature).softmax(-1)
+            step = torch.multinomial(weights, 1, generator=random)
+        else:
+            step = logits.argmax(-1, keepdim=True)
+        for i, token in enumerate(step[:, 0].tolist()):
+            done[i] = done[i] or token == end
+            if not done[i]:
+                written[i].append(token)
+                done[i] = bool(stop) and stop in tokenizer.decode(written[i]).lstrip()
+        if all(done):
+            break
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        places = places[:, -1:] + 1
+    return written
+
+
+# -- Sums in words -----------------------------------------------------------------------------
+
+
+class Sum(NamedTuple):
+    """A question, its right number, and how one gets there ("7 + 5 = 12")."""
+
+    question: str
+    answer: int
+    solution: str
+
+
+STORIES = (  # how it is told, and whether it adds
+    ("{name} has {a} {what} and gets {b} more. How many {what} does {name} have now?", True),
+    ("{name} had {a} {what} and gave away {b}. How many {what} are left?", False),
+    ("There are {a} {what} in one box and {b} in another. How many {what} are there in all?", True),
+    ("{name} picks {a} {what} and eats {b} of them. How many {what} remain?", False),
+)
+NAMES = ("Tom", "Anna", "Mia", "Leo", "Kim", "Sam")
+THINGS = ("apples", "plums", "pears", "cherries", "figs", "nuts")
+
+
+def sums(n: int, seed: int, largest: int = 9) -> list[Sum]:
+    """n different stories in turn, each with two different numbers from 2 to `largest`."""
+    rng = np.random.default_rng(seed)
+    found: list[Sum] = []
+    while len(found) < n:
+        story, adds = STORIES[len(found) % len(STORIES)]
+        b, a = sorted(int(x) for x in rng.choice(np.arange(2, largest + 1), 2, replace=False))
+        names = {"name": str(rng.choice(NAMES)), "what": str(rng.choice(THINGS))}
+        answer = a + b if adds else a - b
+        one = Sum(
+            story.format(a=a, b=b, **names), answer, f"{a} {'+' if adds else '-'} {b} = {answer}"
+        )
+        if one.question not in {other.question for other in found}:
+            found.append(one)
+    return found
+
+
+# -- The course's own glossary -----------------------------------------------------------------
+
+
+class Question(NamedTuple):
+    """A question about the glossary. term: whose entry answers it, "" where none does."""
+
+    text: str
+    term: str
+
+
+QUESTIONS = tuple(
+    Question(*line.rsplit(" | ", 1))
+    for line in """\
+Which optimiser keeps moving averages of the gradient and of its square? | Adam
+Which method sets units of a layer to 0 at random during training? | Dropout
+Which measure is the harmonic mean of precision and recall? | F1
+Which share falls when a classifier gives many false alarms? | Precision
+What is one pass of the training through all examples called? | Epoch
+Which part of a network turns features into the answer of one task? | Head
+What is the shared area of two boxes divided by the area of both? | Intersection over union
+Which method leaves only one box for each object? | Non-maximum suppression
+Which measure of translations pays for half a word? | chrF
+Which search keeps a fixed number of the best beginnings at each step? | Beam search
+What does a decoder keep so that a new token costs one query? | KV cache
+Which network goes down to small maps and up again? | U-Net
+Which recurrent cell has a second state and three gates? | LSTM
+Which recurrent cell has an update gate and a reset gate? | GRU
+Which library searches for good hyperparameters? | optuna
+What adds the input of a block to its output? | Residual connection
+Which algorithm finds the best of all paths through a table of tags? | Viterbi
+Which score is the standard of sparse search? | BM25
+What is training a small network on the answers of a large one called? | Distillation
+What is a change of an input that is too small for people to notice? | Adversarial Attack
+Which measure of summaries takes the longest common subsequence? | ROUGE
+What hides a part of the tokens and asks the network what stood there? | MLM
+By which number are logits divided before a softmax? | Temperature
+Which function squeezes any number into the range from 0 to 1? | Sigmoid
+Who won the football world cup in 2018? | 
+How long does bread stay in the oven? | 
+What is the boiling point of alcohol? | 
+How many people live in Kazan? | 
+Which optimiser is named after an animal? | 
+In which year was the perceptron built? | 
+How many parameters does the largest model have? | 
+What does a variational autoencoder maximise? | 
+""".splitlines()
+)
+
+RUSSIAN = tuple(
+    Question(*line.rsplit(" | ", 1))
+    for line in """\
+Какой оптимизатор хранит скользящие средние градиента и его квадрата? | Adam
+Как называется один проход обучения по всем примерам? | Epoch
+Какой метод при обучении случайно обнуляет нейроны слоя? | Dropout
+На какое число делят логиты перед softmax? | Temperature
+Какая сеть спускается к маленьким картам и поднимается обратно? | U-Net
+Какой алгоритм находит лучший путь через таблицу меток? | Viterbi
+Как называется обучение маленькой сети на ответах большой? | Distillation
+Какая часть сети превращает признаки в ответ задачи? | Head
+Что хранит декодер, чтобы новый токен стоил одного запроса? | KV cache
+Какая библиотека ищет хорошие гиперпараметры? | optuna
+Какая мера пересказов берёт наибольшую общую подпоследовательность? | ROUGE
+Какой поиск держит несколько лучших начал на каждом шаге? | Beam search
+""".splitlines()
+)
+
+_GLOSSARY = """\
+Accuracy: The share of examples whose predicted class is the true one. It misleads when one class
+  is rare: always answering the frequent class already scores high.
+Adam: An optimiser that keeps moving averages of the gradient and of its square, and divides one
+  by the root of the other. Each coordinate then moves by about the learning rate in a step,
+  whatever the size of its gradients.
+Backpropagation: The chain rule applied from the loss back to the inputs of a computation graph.
+  Each node multiplies the gradient that reaches it by its own local derivative, so one backward
+  pass gives the gradients of all parameters.
+Cross-validation: Splitting the training data into folds and holding each one out once while the
+  rest trains the model. The mean of the scores estimates quality on new data, and their spread
+  says how far to trust it.
+Dropout: During training each unit of a layer is set to 0 at random with probability p, and the
+  others are scaled by 1/(1 - p) so that the expected value stays. At test time nothing is
+  dropped.
+Epoch: One pass of the training through all training examples. With minibatches of size b and n
+  examples it takes about n/b steps.
+F1: The harmonic mean of precision and recall, 2PR/(P + R). It is high only where both are high,
+  because the smaller of the two dominates it.
+Learning rate: The number that multiplies the gradient in a step of gradient descent. Too small
+  and training crawls; too large and the loss jumps or blows up.
+Logit: The raw score of a class before softmax, any real number. Adding the same constant to all
+  logits of an example changes no probability.
+Momentum: A running sum of past gradients that is used for the step instead of the last gradient
+  alone. It speeds up along directions that keep their sign and damps those that oscillate.
+Overfitting: A model does well on the examples it was fitted to and worse on new ones. The gap
+  between the two is measured on data that were held out.
+Precision: Of the examples that the classifier called positive, the share that really is: TP/(TP +
+  FP). Low precision means false alarms.
+Recall: Of the examples that really are positive, the share that the classifier found: TP/(TP +
+  FN). Low recall means misses.
+ReLU: The activation max(0, x), applied to each element. Its derivative is 1 where x > 0 and 0
+  where x < 0, so it passes a gradient on or stops it.
+Sigmoid: The function 1/(1 + exp(-x)), which squeezes any number into (0, 1). Its derivative is
+  s(1 - s), at most 1/4, and nearly 0 for large |x|.
+Softmax: Turns k logits into k probabilities: exponentials divided by their sum. Subtracting the
+  largest logit first changes nothing in the result and keeps the exponentials from overflowing.
+CosineAnnealing: A schedule that lowers the learning rate along half a cosine: slowly at first,
+  fastest in the middle, slowly again before the end. It has no settings but the number of steps
+  and the last rate.
+Gradient Clipping: Shortening the gradient before a step where it is too long. Clipping by the
+  global norm multiplies the gradients of all parameters by one factor and so keeps the direction;
+  clipping each value or tensor by itself turns it.
+LayerNorm: Normalisation over the values of one example instead of over the batch. It does the
+  same in training and in use and does not depend on the other examples, which is why transformers
+  use it.
+Warmup: Beginning with a small learning rate that grows to the full one during the first steps.
+  Random weights give large gradients that point anywhere; the averages that an optimiser keeps
+  are not yet settled, either.
+Augmentation: Showing a network random variants of its training pictures, such as shifted or
+  mirrored ones, that keep their class. It narrows the gap between training and new data, and what
+  may be varied depends on the classes.
+Equivariance: A function is equivariant to shifts if shifting its input shifts its output by the
+  same amount. Convolutions are, because one filter serves all places.
+Intersection over union: Intersection over union (IoU, Jaccard index) of two regions, boxes or
+  masks, is the area that they share divided by the area that they cover together. It is 1 for
+  equal regions and 0 for disjoint ones.
+Label smoothing: Label smoothing takes a small share of the target's probability from the right
+  class and spreads it over all classes alike. The classifier is no longer rewarded for logits
+  that grow without end.
+Mixup: Mixup trains on weighted sums of two examples: of their inputs and, with the same weights,
+  of their targets. The weights are random; between the examples the model learns to answer in
+  between.
+Non-maximum suppression: Non-maximum suppression (NMS) leaves one box for each object: the box
+  with the highest score stays, all that overlap it too much go, and so on with the rest.
+Pooling: Pooling replaces every window of a map by one number, its largest or its mean, without
+  weights. Maps get smaller, and small shifts of the picture matter less.
+Receptive field: The receptive field of a neuron is the part of the input that can change its
+  value. It grows with every layer, and faster after strides and with dilation.
+Residual connection: A residual connection adds a block's input to its output, so that the block
+  learns only the difference. Signals and gradients have a way past the block, and very deep
+  networks can be trained.
+U-Net: A U-Net is a network for answers at every pixel: it goes down to small maps and up again,
+  and hands the map of each level over to the way up. So it knows both what is there and where
+  exactly.
+optuna: Optuna is a library that searches for good hyperparameters: it proposes values, sees the
+  score, and proposes better ones. It needs a validation set of its own to choose by; the best of
+  many scores is too good to be true.
+Distillation: Training a small network (the student) on the answers of a large one (the teacher)
+  instead of, or besides, the labels. The teacher's probabilities say more than a label: which
+  wrong classes are nearly right.
+Head: The last layers of a network, which turn features into the answer of one task. In transfer
+  learning the old head is cut off and a new one is trained.
+Temperature: The number by which logits are divided before a softmax. Above 1 it makes the
+  probabilities more even and shows the order among the unlikely classes; below 1 it makes them
+  sharper.
+Transfer learning: Using what a network has learned on one task for another one, for which there
+  are fewer examples. Two ways: train a head on fixed features (a linear probe), or fine-tune.
+Adversarial Attack: A change of an input, too small for people to notice, that is made so that a
+  network answers wrongly. The gradient with respect to the input shows the way; a targeted attack
+  also chooses the wrong answer.
+BM25: A score of a document for a query: rare words of the query that stand in it often, corrected
+  for its length. The standard of sparse search, which asks for equal words.
+Byte-pair encoding: Byte-pair encoding (BPE) builds a vocabulary of tokens: it begins with single
+  bytes and joins, again and again, the pair of neighbours that is most frequent.
+Word2Vec: A way to learn vectors of words from running text (2013). Skip-gram takes a word and
+  learns to tell its real neighbours from words drawn at random (negative sampling); CBOW guesses
+  a word from its neighbours. Words that occur in like company get like vectors.
+Attention: A way to look something up by similarity: a query is compared with all keys, the scores
+  become weights by a softmax, and the answer is the mean of the values with these weights. A
+  decoder asks so at each step what it has to look at in the source.
+Beam search: A search for a probable sequence that keeps a fixed number of the best beginnings at
+  each step. Width 1 is greedy; a wider beam finds more probable sequences, which are not always
+  better ones.
+BLEU: A measure of translations: the geometric mean of the shares of n-grams, up to 4, that a
+  reference has, too, clipped and added up over a corpus, times a penalty for being too short.
+GRU: Gated recurrent unit: a recurrent cell with one state and two gates. The update gate mixes
+  the old state with a new one, the reset gate says how much of the old one the new one looks at.
+LSTM: Long short-term memory: a recurrent cell with a second state, on which only gates and a sum
+  act, so that a gradient can pass through many steps. Three gates let in, forget and let out.
+ROUGE: Measures of summaries by the overlap with a reference. ROUGE-L takes the longest common
+  subsequence, and the harmonic mean of its shares in both texts.
+Teacher forcing: Training a decoder with the right last token as its input at each step, not the
+  one that it would have written itself.
+Viterbi: An algorithm that finds the best of all paths through a table of tags by keeping, for
+  each place and tag, the best path that ends there: time grows with the length, not
+  exponentially.
+BERT: An encoder of transformer blocks that sees a text from both sides and learned from riddles:
+  hidden words, and whether two sentences follow one another. Its vectors are the start for
+  classifiers, taggers and search engines.
+chrF: A measure of translations: the mean over n of precision and recall of the n-grams of letters
+  that a translation shares with a person's, recall counted twice as much. Unlike BLEU it also
+  pays for half a word.
+Induction head: A head of attention that finds the earlier copy of the present token, and looks at
+  what came after it. With a head before it that notes the preceding token it copies what is
+  repeated: the simplest learning in context.
+KV cache: The keys and values of all tokens so far, which a decoder keeps while it writes, so that
+  a new token costs one query instead of a whole text. Its size grows with the text.
+MLM: Masked language modelling: a part of the tokens is chosen, most of them are hidden, some
+  exchanged, some left, and the network says what stood there. BERT learned so.
+Positional Encoding: What tells attention, to which a text is a bag, where a token stands: vectors
+  of waves or learned ones that are added, rotations of queries and keys, or numbers added to the
+  scores by distance.
+Transformer: A network for sequences made of attention, by which tokens exchange, and of small
+  networks, in which each token is worked on by itself, with residual connections and norms.
+  Nothing in it goes step by step, so all places are computed at once.
+"""
+
+
+def glossary() -> dict[str, str]:
+    """Some entries of the glossaries of weeks 01 to 08: {term: text}."""
+    lines = re.sub(r"\n +", " ", _GLOSSARY).splitlines()
+    return {term: text for term, text in (line.split(": ", 1) for line in lines)}
+
+
+REFUSAL = "I do not know: the notes do not say."
+CITED = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")  # " [2]", "[1, 3]"
+_SMALL_WORDS = """\
+a an and are as at be been but by can did do does for from had has have how i in is it its of on or
+so than that the their them then there these they this those to was were what when where which who
+whose why will with you your not no
+в во и из к как на не о от по с со что это у а но за для же ли бы
+"""
+_SMALL = frozenset(_SMALL_WORDS.split())
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in small letters: runs of letters, digits and underscores."""
+    return re.findall(r"\w+", text.lower())
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text but for small ones, such as articles and prepositions."""
+    return set(words(text)) - _SMALL
+
+
+def sentences(text: str) -> list[str]:
+    """A text cut behind each ".", "!" or "?" that white space follows, and at line breaks."""
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n", text) if part.strip()]
+
+
+def bm25(documents: Sequence[str], k: float = 1.2, b: float = 0.75) -> Callable[[str], np.ndarray]:
+    """The scores of all documents for a query, by Okapi BM25 (week 06)."""
+    counts = [Counter(words(document)) for document in documents]
+    lengths = np.array([one.total() for one in counts])
+    frequent = Counter(word for one in counts for word in one)
+
+    def scores(query: str) -> np.ndarray:
+        total = np.zeros(len(documents))
+        for word in words(query):
+            tf = np.array([one[word] for one in counts])
+            df = frequent[word]
+            weight = np.log(1 + (len(documents) - df + 0.5) / (df + 0.5))
+            total += weight * tf * (k + 1) / (tf + k * (1 - b + b * lengths / lengths.mean()))
+        return total
+
+    return scores
+
+
+# -- Gains and their intervals -------------------------------------------------------------------
+
+Row = tuple[str, float, float, float]  # name, difference, low, high
+
+
+def verdict(low: float, high: float, better: str = "more") -> str:
+    """What may be said of a difference with this interval. better: "more" or "less"."""
+    if low <= 0 <= high:
+        return "none: the interval holds 0"
+    return "a gain" if (low > 0) == (better == "more") else "a loss"
+
+
+def gains(rows: Sequence[Row], better: str = "more") -> str:
+    """A table of differences, their intervals, and what may be said of them."""
+    wide = max(len(name) for name, *_ in rows)
+    lines = [
+        f"{name:{wide}}  {d:+.3f}  [{low:+.3f}, {high:+.3f}]  {verdict(low, high, better)}"
+        for name, d, low, high in rows
+    ]
+    return "\n".join(lines)
+
+
+def gain_plot(rows: Sequence[Row]) -> Axes:
+    """Differences as points with their intervals; those that hold 0 are grey."""
+    ax = plt.subplots(figsize=(7, 0.5 * len(rows) + 1))[1]
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+    for y, (_, d, low, high) in enumerate(rows):
+        color = "0.55" if low <= 0 <= high else PALETTE[2 if d > 0 else 1]
+        ax.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
+        ax.plot(d, y, "o", color=color, markersize=8)
+        ax.annotate(
+            f"{d:+.2f}", (d, y), (0, 7), textcoords="offset points", ha="center", bbox=white
+        )
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows])
+    ax.set(xlabel="difference of mean scores", ylim=(len(rows) - 0.4, -0.8))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def intervals_of(rows: Sequence[tuple[float, float, float]], truth: float) -> Axes:
+    """Intervals side by side; those that miss the truth are in another colour."""
+    ax = plt.subplots(figsize=(8, 2.8))[1]
+    missed = 0
+    for x, (d, low, high) in enumerate(rows):
+        hit = low <= truth <= high
+        missed += not hit
+        ax.plot([x, x], [low, high], color=PALETTE[0] if hit else PALETTE[1], linewidth=2)
+        ax.plot(x, d, ".", color=PALETTE[0] if hit else PALETTE[1])
+    ax.axhline(truth, color="black", linewidth=1)
+    ax.set(xlabel="experiment", ylabel="gain", title=f"{missed} of {len(rows)} miss the true gain")
+    return ax
