@@ -147,15 +147,11 @@ class Notebook:
         """The tasks on which no later task builds: a mistake there costs its own points alone."""
         found = []
         for task in self.tasks:
-            names = {
-                node.name
-                for node in ast.parse(self.solution(task).source).body
-                if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            }
             after = self.source.cells[self.source.cells.index(self.solution(task)) + 1 :]
             test = nb_.TEST_PREFIX + task
             used = [c.source for c in after if nb_.grade_id(c) not in ("", test)]
-            if not any(_mentions(_with_helpers(used, self.source), name) for name in names):
+            code = _with_helpers(used, self.source)
+            if not any(_mentions(code, name) for name in self.defines(task)):
                 found.append(task)
         return found
 
@@ -177,9 +173,34 @@ class Notebook:
         return {task: self.solution(task).source for task in self.tasks} | self.exam_alone()
 
     def exam_alone(self) -> dict[str, str]:
-        """Those of the exams, and the texts."""
-        exams = {task: self.solution(task).source for task in self.exams}
-        return exams | dict.fromkeys(self.answers, ANSWER)
+        """Those of the exams and of the tasks on which they build, and the texts."""
+        tasks = [*self.exams, *self.below_exams()]
+        solutions = {task: self.solution(task).source for task in tasks}
+        return solutions | dict.fromkeys(self.answers, ANSWER)
+
+    def below_exams(self) -> list[str]:
+        """The tasks whose functions the exams call, directly or not."""
+        found: list[str] = []
+        todo = list(self.exams)
+        while todo:
+            cell = self.solution(todo.pop())
+            before = self.source.cells[: self.source.cells.index(cell)]
+            code = _with_helpers([cell.source], self.source)
+            for task in self.tasks:
+                if task in found or self.solution(task) not in before:
+                    continue
+                if any(_mentions(code, name) for name in self.defines(task)):
+                    found.append(task)
+                    todo.append(task)
+        return [task for task in self.tasks if task in found]
+
+    def defines(self, task: str) -> set[str]:
+        """The functions and classes of a task's solution."""
+        return {
+            node.name
+            for node in ast.parse(self.solution(task).source).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
 
 
 def _with_helpers(sources: list[str], notebook: NotebookNode) -> str:
@@ -285,8 +306,11 @@ def make_class(course: Course, week: Week) -> list[Student]:
     # What a browser saves of a notebook that is shown on a page.
     students.append(student("web-page", first, b"<!DOCTYPE html>\n<title>x</title>", (), REFUSED))
     students += _with_notebooks_left_out(week, notebooks, full)
-    # They have done nothing else in that notebook: what they hand in runs in no time.
-    alone = {n.name: student("", n, n.handed_in(n.exam_alone())) for n in notebooks.values()}
+    # They have done no more of that notebook than it takes: what they hand in runs in no time.
+    alone = {
+        n.name: student("", n, n.handed_in(n.exam_alone()), n.below_exams())
+        for n in notebooks.values()
+    }
     examined = [n for n in notebooks.values() if n.exams and n.sitting.files]
     for notebook in examined:
         ending = f"-{notebook.name}" if len(examined) > 1 else ""
@@ -360,7 +384,7 @@ class _Malice:
 
 
 def _without_exam(one: Student, notebook: Notebook) -> list[Student]:
-    """Students who get nothing for the exams of a notebook. one: who did nothing else in it."""
+    """Students who get nothing for the exams of a notebook. one: who did what those build on."""
     own = notebook.sitting.files
     name = next(iter(own))
     others = {n: content for n, content in one.beside.items() if n not in own}
@@ -374,6 +398,9 @@ def _without_exam(one: Student, notebook: Notebook) -> list[Student]:
             one,
             name="report-only",
             files={**one.files, **_dumps({notebook.name: report})},
+            expected=replace(
+                one.expected, scores={**one.expected.scores, notebook.name: (0.0, 0.0)}
+            ),
             beside=others,
             says="[Nn]ot attempted",
         ),

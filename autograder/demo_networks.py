@@ -60,7 +60,7 @@ def network() -> nn.Module:
 def of_pictures(
     one: Student, notebook: Notebook, pictures: np.ndarray, labels: np.ndarray, untrained: str
 ) -> list[Student]:
-    """Who hands in a network that can't be right. one: who did nothing but the exam.
+    """Who hands in a network that can't be right. one: who did the exam and what it builds on.
 
     pictures, labels: the public test set. untrained: a pattern of what chance reaches in per cent.
     """

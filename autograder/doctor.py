@@ -243,12 +243,14 @@ def models(root: Path) -> Finding:
     from practical_dl import models
 
     names = _loaded(root, "models")
-    remedy = f"run `{models.INSTALL}`, then `autograder fetch`"
     try:
         missing = [name for name in names if not models.is_installed(name)]
     except models.ModelError as error:  # no such model
+        remedy = "name another one in week.toml, then `autograder fetch`"
         return Finding("models", False, str(error), remedy, needed=False)
     found = ", ".join(names) or "none is needed"
+    commands = dict.fromkeys(f"`{models.install(name)}`" for name in missing)
+    remedy = f"run {', '.join(commands)}, then `autograder fetch`"
     if missing:
         packages = dict.fromkeys(models.requirement(name) for name in missing)
         found = f"not installed: {', '.join(packages)}, for {', '.join(missing)}"

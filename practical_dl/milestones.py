@@ -92,7 +92,21 @@ class Milestones:
         return self.earned(accuracy, profile) / self.most, message, "; ".join(flags)
 
 
+# Ways past the exam that every week's exam has: a network that others trained, code by its name.
+_DOORS = re.compile(
+    r"""\b(?:torch\s*\.\s*hub|load_state_dict_from_url|model_zoo)\b
+    |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
+    |\bimport_module\b|\b__import__\b
+    |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
+    |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
 def found(doors: re.Pattern[str], sources: str) -> str:
-    """The words of a student's code that match a pattern, for a person: a match proves nothing."""
-    words = {" ".join(match[0].split()) for match in doors.finditer(sources)}
-    return ", ".join(sorted(words)[:5])
+    """The words of a student's code that a person should see: a match proves nothing.
+
+    doors: the week's own ways past its exam, besides those that every exam has.
+    """
+    matches = (match[0] for pattern in (doors, _DOORS) for match in pattern.finditer(sources))
+    return ", ".join(sorted({" ".join(match.split()) for match in matches})[:5])

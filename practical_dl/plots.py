@@ -122,6 +122,22 @@ def images(
     return figure
 
 
+def ladder(rungs: Mapping[str, tuple[float, str]], title: str) -> Axes:
+    """By language model its bits per byte as a bar, and a line of what it writes."""
+    _, ax = plt.subplots(figsize=(10, 0.85 * len(rungs) + 1))
+    places = np.arange(len(rungs))[::-1]
+    values = [bits for bits, _ in rungs.values()]
+    ax.barh(places, values, height=0.34, color=PALETTE[0])
+    for place, (bits, text) in zip(places, rungs.values(), strict=True):
+        ax.text(bits + 0.05, place, f"{bits:.2f}", va="center")
+        line = " / ".join(part for part in text.splitlines() if part.strip())
+        ax.text(0.02, place - 0.36, line[:95], va="center", fontsize=8, family="monospace")
+    ax.set_yticks(places, list(rungs))
+    ax.set(xlabel="bits per byte", title=title, xlim=(0, max(values) + 0.5), ylim=(-0.7, None))
+    ax.grid(False, axis="y")
+    return ax
+
+
 def confusion(
     matrix: Any, classes: Sequence[str], title: str = "Confusion matrix", *, ax: Axes | None = None
 ) -> Axes:

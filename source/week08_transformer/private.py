@@ -20,12 +20,7 @@ TOO_GOOD = {"small": 18.0, "full": 45.0}
 LEARNED_BY_HEART = 15.0  # by so much chance does not make public sentences easier
 
 _DOORS = re.compile(
-    r"""\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
-    |\b(?:import|from)\s+(?:transformers|argostranslate|deep_translator|googletrans|ctranslate2)\b
-    |\bimport_module\b|\b__import__\b
-    |\b(?:torch\s*\.\s*hub|load_state_dict_from_url)\b
-    |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
-    |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b
+    r"""\b(?:import|from)\s+(?:transformers|argostranslate|deep_translator|googletrans|ctranslate2)\b
     |\bwithheld\b""",
     re.VERBOSE | re.IGNORECASE,
 )

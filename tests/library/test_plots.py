@@ -82,6 +82,12 @@ def test_symmetric_images_share_a_scale_around_zero() -> None:
     assert [ax.images[0].get_clim() for ax in figure.axes] == [(-3.0, 3.0)] * 2
 
 
+def test_ladder() -> None:
+    ax = plots.ladder({"counts": (2.5, "To be,\n\nor not"), "network": (3.0, "")}, "title")
+    assert [bar.get_width() for bar in ax.patches] == [2.5, 3.0]
+    assert {text.get_text() for text in ax.texts} >= {"2.50", "3.00", "To be, / or not"}
+
+
 def test_confusion() -> None:
     ax = plots.confusion([[5, 1], [0, 4]], ("cat", "dog"))
     assert sorted(t.get_text() for t in ax.texts) == ["1", "4", "5"]  # zeros stay empty

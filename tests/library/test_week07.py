@@ -48,7 +48,5 @@ def test_a_cell_bears_large_inputs_and_is_written_without_layers() -> None:
 
 
 def test_drawings_draw_something(published: list) -> None:
-    week07.ladder({"counts": (2.5, "To be,\n\nor not"), "network": (3.0, "")}, "title")
-    assert is_drawn(published)
     week07.who(np.array([[3.0, 9.0], [7.0, 2.0]]), ["a", "b"])
     assert is_drawn(published)

@@ -111,5 +111,3 @@ def test_drawings_draw_something(published: list) -> None:
     assert is_drawn(published)
     week08.heat({"one": np.tri(3)}, "s", "t", decades=3, unit="power of ten")
     assert is_drawn(published)
-    week08.ladder({"counts": (2.5, "To be,\n\nor not"), "network": (3.0, "")}, "title")
-    assert is_drawn(published)

@@ -26,7 +26,7 @@ from autograder.results import MISSING, TO_GRADE
 REPOSITORY = Path(__file__).parents[2]
 WEEKS = classes()
 WITH_EXAM = [week for week in WEEKS if (REPOSITORY / "weeks" / week / exams.FILE).is_file()]
-RUSSIAN = re.compile("[а-яё]{3,} [а-яё]{3,} [а-яё]{3,}", re.IGNORECASE)
+RUSSIAN, ENGLISH = re.compile("[а-яё]{3,}", re.IGNORECASE), re.compile("[a-z]{3,}", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module", params=WEEKS)
@@ -81,8 +81,12 @@ def test_each_notebook_has_its_page_in_the_students_language(graded: Class) -> N
     for name, student in graded.students.items():
         for notebook in graded.grades[name].notebooks:
             if notebook.status != MISSING:
-                russian = bool(RUSSIAN.search(graded.page(name, notebook.name)))
+                page = graded.page(name, notebook.name)
+                # A Russian page holds English code, and an English one Russian data.
+                russian = 10 * len(RUSSIAN.findall(page)) > len(ENGLISH.findall(page))
                 assert russian == (student.expected.language == "ru"), (name, notebook.name)
+                said = f'<html lang="{student.expected.language}"'
+                assert said in graded.path(name, notebook.name).read_text(encoding="utf-8")
 
 
 # -- What nobody sees --------------------------------------------------------------------------

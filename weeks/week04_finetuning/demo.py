@@ -8,7 +8,7 @@ from practical_dl import data
 
 
 def students(one: Student, notebook: Notebook) -> list[Student]:
-    """Who hands in a network that can't be right. one: who did nothing but the exam."""
+    """Who hands in a network that can't be right. one: who did the exam and what it builds on."""
     if not notebook.exams:
         return []
     public = data.load("flowers5", PROFILE, quiet=True)

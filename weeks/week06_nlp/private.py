@@ -21,12 +21,7 @@ LEARNED_BY_HEART = 0.12  # the most by which chance makes public sentences easie
 
 _DOORS = re.compile(
     r"""\bpretrained\s*=\s*(?!False|None)\w
-    |\b(?:from_pretrained|hf_hub_download|snapshot_download)\b
     |\b(?:import|from)\s+(?:transformers|gensim|navec|sentence_transformers|huggingface_hub)\b
-    |\bimport_module\b|\b__import__\b
-    |\b(?:torch\s*\.\s*hub|load_state_dict_from_url)\b
-    |\b(?:torch|pickle|joblib|dill)\s*\.\s*load\b
-    |\b(?:urlopen|urlretrieve|gdown|wget|curl|kaggle)\b|\brequests\s*\.\s*get\b
     |\bwithheld\b""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -7,7 +7,7 @@ from autograder.demo_networks import wrong
 
 
 def students(one: Student, notebook: Notebook) -> list[Student]:
-    """Who hands in a network that can't be right. one: who did nothing but the exam."""
+    """Who hands in a network that can't be right. one: who did the exam and what it builds on."""
     if not notebook.exams:
         return []
     return wrong(one, notebook, untrained=r"\b[01]\.[0-9] ?%")

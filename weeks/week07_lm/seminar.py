@@ -1576,7 +1576,7 @@ for name, kind in (("RNN", nn.RNN), ("LSTM", nn.LSTM)):
     network, steps = train(kind, settings["seconds"])
     ladder[name] = bits_per_byte(read(network, test_ids), test_text), written_by(network, "\n\nROMEO:\n")
     print(f"{name}: {sum(p.numel() for p in network.parameters()):,} numbers, {steps} steps in {settings['seconds']} s")
-week07.ladder(ladder, f"{len(test_text):,} characters of Shakespeare that no model has read")
+plots.ladder(ladder, f"{len(test_text):,} characters of Shakespeare that no model has read")
 plots.show(
     "Bars of bits per byte, each with a line of what the model writes: single characters near 4.9, then "
     "lower with the order of Kneser–Ney; the networks after a few seconds stand above its longest."

@@ -42,7 +42,7 @@ def translator() -> nn.Module:
 
 
 def students(one: Student, notebook: Notebook) -> list[Student]:
-    """Who hands in a translator that can't be right. one: who did nothing but the exam."""
+    """Who hands in a translator that can't be right. one: who did the exam and what it builds on."""
     if not notebook.exams:
         return []
     ((_, exam),) = notebook.exams.items()

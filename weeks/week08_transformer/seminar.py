@@ -2745,7 +2745,7 @@ for n in (3, settings["order"]):
     ladder[f"Kneser–Ney {n}"] = -float(np.log2(counts.read(test_ids.numpy())).mean()), "".join(alphabet[i] for i in ids[9:])
 for name, model, window in (("LSTM", *trained_lstm()), ("your GPT", *trained_gpt())):
     ladder[name] = bits(model, window), writes(model, window)
-week08.ladder(ladder, f"{len(test_text):,} characters of Shakespeare that no model has read")
+plots.ladder(ladder, f"{len(test_text):,} characters of Shakespeare that no model has read")
 plots.show(
     "Bars of bits per byte, each with a line of what the model writes: Kneser–Ney of order 3 and of a "
     "higher order, an LSTM and the GPT after the same seconds."
