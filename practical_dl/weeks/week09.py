@@ -86,6 +86,16 @@ def tiny_projections(layers: int, d: int, seed: int, dtype: Any = None) -> nn.Mo
     return network.to(dtype or torch.float64)
 
 
+# -- Models --------------------------------------------------------------------------------------
+
+
+def hub_model(name: str) -> tuple[Any, Any]:
+    """A larger open model of the hub, and its tokenizer: for `full`, with a network."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
+
+
 # -- Measures ------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from practical_dl import check, data, models, plots, seed_everything
+from practical_dl.models import smollm2
 from practical_dl.weeks import week09
 
 seed_everything(0)
@@ -206,8 +207,8 @@ for turns, tail, why in [
 
 # %% mutant="chat_labels" why="the tail is forgotten"
 # - ids += [*heads[role], *said, *tail]
-# - labels += [-100] * len(heads[role]) + counts + [-100] * len(tail)
 # + ids += [*heads[role], *said]
+# - labels += [-100] * len(heads[role]) + counts + [-100] * len(tail)
 # + labels += [-100] * len(heads[role]) + counts
 
 
@@ -257,7 +258,7 @@ def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 some_logits = torch.tensor([[[1.0, 3.0, 0.5], [2.0, 0.0, 4.0], [0.3, 0.1, 0.9]]])
 check.close(
     check.answer(answer_loss, some_logits, torch.tensor([[-100, 0, 1]]), call="answer_loss"),
-    (2.196068 + 4.142932) / 2,
+    (2.196734 + 4.142932) / 2,
     "answer_loss(logits, [[-100, 0, 1]])",
     rtol=1e-4,
     why="judge token 0 by the first logits, token 1 by the second",
@@ -308,14 +309,14 @@ check.close(slopes[0], want, "the gradient of answer_loss", rtol=1e-4, atol=1e-7
 
 # %% mutant="answer_loss" why="no shift"
 # - y = labels[:, 1:]
-# - logp = logits[:, :-1].log_softmax(-1)
 # + y = labels
+# - logp = logits[:, :-1].log_softmax(-1)
 # + logp = logits.log_softmax(-1)
 
 # %% mutant="answer_loss" why="shifted the wrong way"
 # - y = labels[:, 1:]
-# - logp = logits[:, :-1].log_softmax(-1)
 # + y = labels[:, :-1]
+# - logp = logits[:, :-1].log_softmax(-1)
 # + logp = logits[:, 1:].log_softmax(-1)
 
 # %% mutant="answer_loss" why="divides by all tokens"
@@ -379,9 +380,25 @@ def answer_loss(logits, labels):
 # А вот и модель, которую вы будете учить: SmolLM2-135M-Instruct (Hugging Face, Apache 2.0), маленькая Llama, отвечает по-английски. Ниже — диалог, как его читает модель: голубым отмечено то, что входит в ошибку.
 
 # %% tags=["training"]
-model, encode, decode = week09.instruct_model(models, settings["hub"], device)
-HEADS = {role: encode(f"<|im_start|>{role}\n") for role in ("system", "user", "assistant")}
-[END], NEWLINE = encode("<|im_end|>"), encode("\n")
+if settings["hub"] is None:
+    model, tokens = models.load("smollm2"), smollm2.tokenizer()
+else:
+    model, tokens = week09.hub_model(settings["hub"])
+model = model.to(device)
+
+# %% tags=["training"]
+HEADS = {
+    role: tokens.encode(f"<|im_start|>{role}\n", add_special_tokens=False)
+    for role in ("system", "user", "assistant")
+}
+[END] = tokens.encode("<|im_end|>", add_special_tokens=False)
+NEWLINE = tokens.encode("\n", add_special_tokens=False)
+
+
+def encode(text: str) -> list[int]:
+    return tokens.encode(text, add_special_tokens=False)
+
+
 talk = [
     ("user", encode("Is this review positive or negative? Answer with one word.\nWhat a lovely film.")),
     ("assistant", encode("positive")),
@@ -389,7 +406,7 @@ talk = [
     ("assistant", encode("negative")),
 ]
 ids, labels = chat_labels(talk, HEADS, END, NEWLINE)
-week09.mask_picture([decode([i]) for i in ids], labels)
+week09.mask_picture([tokens.decode([i]) for i in ids], labels)
 plots.show(
     "A conversation of four turns cut into tokens. Grey are heads, questions and their ends; blue are the "
     "two words of the assistant and the two tokens that end its turns."
@@ -405,7 +422,7 @@ plots.show(
 #
 # `merge` adds $\frac{\alpha}{r} BA$ to the base's weight in place, after which a call costs what it did before; `unmerge` takes it off again. A second `merge` in a row does nothing, nor does `unmerge` of what isn't merged. Keep the attributes' names. $A$ and $B$ have the base's dtype; the base is frozen, with its bias, and is the very layer that was handed in.
 #
-# {{task:LoRALinear}}
+# {{task:lora_linear}}
 
 # %% [markdown] lang="ru"
 # ## 2. LoRA
@@ -417,10 +434,10 @@ plots.show(
 #
 # `merge` прибавляет $\frac{\alpha}{r} BA$ к весам основы на месте, и вызов снова стоит столько, сколько раньше; `unmerge` вычитает её обратно. Второй `merge` подряд ничего не делает, как и `unmerge` того, что не влито. Имена атрибутов сохраните. У $A$ и $B$ тот же тип, что у основы; основа заморожена вместе со сдвигом, и это тот самый слой, который вам передали.
 #
-# {{task:LoRALinear}}
+# {{task:lora_linear}}
 
 
-# %% solution="LoRALinear"
+# %% solution="lora_linear"
 class LoRALinear(nn.Module):
     """A frozen linear layer `base` with the trained `A` (r, in) and `B` (out, r)."""
 
@@ -458,7 +475,7 @@ class LoRALinear(nn.Module):
         ### END SOLUTION
 
 
-# %% test="LoRALinear" points=0.6 difficulty=3 minutes=25
+# %% test="lora_linear" points=0.6 difficulty=3 minutes=25
 torch.manual_seed(1)
 plain = nn.Linear(3, 2)
 weight, bias = plain.weight.detach().numpy().copy(), plain.bias.detach().numpy().copy()
@@ -473,7 +490,7 @@ check.close(
     rtol=1e-4,
 )
 ### BEGIN HIDDEN TESTS
-rng = check.rng("LoRALinear")
+rng = check.rng("lora_linear")
 for size_in, size_out, r, alpha, with_bias, dtype in [
     (5, 3, 1, 1.0, True, torch.float64),
     (4, 7, 2, 3.0, True, torch.float64),
@@ -553,82 +570,82 @@ check.close(check.answer(second.forward, x, call="the other layer(x)"),
             why="share nothing between two layers")
 ### END HIDDEN TESTS
 
-# %% mutant="LoRALinear" why="A and B exchanged at the start"
+# %% mutant="lora_linear" why="A and B exchanged at the start"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # - self.B = nn.Parameter(torch.zeros(base.out_features, r, **like))
 # + self.A = nn.Parameter(torch.zeros(r, base.in_features, **like))
 # + self.B = nn.Parameter(torch.randn(base.out_features, r, **like) / math.sqrt(base.in_features))
 
-# %% mutant="LoRALinear" why="both zero"
+# %% mutant="lora_linear" why="both zero"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # + self.A = nn.Parameter(torch.zeros(r, base.in_features, **like))
 
-# %% mutant="LoRALinear" why="both at random"
+# %% mutant="lora_linear" why="both at random"
 # - self.B = nn.Parameter(torch.zeros(base.out_features, r, **like))
 # + self.B = nn.Parameter(torch.randn(base.out_features, r, **like) / math.sqrt(base.in_features))
 
-# %% mutant="LoRALinear" why="merged twice"
+# %% mutant="lora_linear" why="merged twice"
 # - if not self.merged:
 # -     self.base.weight.data += self.scale * self.B.data @ self.A.data
 # -     self.merged = True
 # + self.base.weight.data += self.scale * self.B.data @ self.A.data
 # + self.merged = True
 
-# %% mutant="LoRALinear" why="unmerges what is not merged"
+# %% mutant="lora_linear" why="unmerges what is not merged"
 # - if self.merged:
 # -     self.base.weight.data -= self.scale * self.B.data @ self.A.data
 # -     self.merged = False
 # + self.base.weight.data -= self.scale * self.B.data @ self.A.data
 # + self.merged = False
 
-# %% mutant="LoRALinear" why="merged, and added once more in each call"
+# %% mutant="lora_linear" why="merged, and added once more in each call"
 # - return y if self.merged else y + x @ self.A.T @ self.B.T * self.scale
 # + return y + x @ self.A.T @ self.B.T * self.scale
 
-# %% mutant="LoRALinear" why="alpha without r"
+# %% mutant="lora_linear" why="alpha without r"
 # - self.scale, self.merged = alpha / r, False
 # + self.scale, self.merged = alpha, False
 
-# %% mutant="LoRALinear" why="alpha by the root of r"
+# %% mutant="lora_linear" why="alpha by the root of r"
 # - self.scale, self.merged = alpha / r, False
 # + self.scale, self.merged = alpha / math.sqrt(r), False
 
-# %% mutant="LoRALinear" why="the base is not frozen"
+# %% mutant="lora_linear" why="the base is not frozen"
 # - self.base = base.requires_grad_(False)
 # + self.base = base
 
-# %% mutant="LoRALinear" why="only the weight is frozen"
+# %% mutant="lora_linear" why="only the weight is frozen"
 # - self.base = base.requires_grad_(False)
 # + self.base = base
 # + base.weight.requires_grad_(False)
 
-# %% mutant="LoRALinear" why="a copy of the base"
+# %% mutant="lora_linear" why="a copy of the base"
 # - self.base = base.requires_grad_(False)
 # + self.base = copy.deepcopy(base).requires_grad_(False)
 
-# %% mutant="LoRALinear" why="A is no parameter"
+# %% mutant="lora_linear" why="A is no parameter"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # + self.register_buffer("A", torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 
-# %% mutant="LoRALinear" why="A is too large"
+# %% mutant="lora_linear" why="A is too large"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # + self.A = nn.Parameter(torch.randn(r, base.in_features, **like))
 
-# %% mutant="LoRALinear" why="always float32"
+# %% mutant="lora_linear" why="always float32"
 # - like = {"dtype": base.weight.dtype, "device": base.weight.device}
 # + like = {}
 
-# %% mutant="LoRALinear" why="the bias twice"
+# %% mutant="lora_linear" why="the bias twice"
 # - return y if self.merged else y + x @ self.A.T @ self.B.T * self.scale
 # + y = y if self.base.bias is None or self.merged else y + self.base.bias
 # + return y if self.merged else y + x @ self.A.T @ self.B.T * self.scale
 
-# %% mutant="LoRALinear" why="unmerge forgets the scale"
+# %% mutant="lora_linear" why="unmerge forgets the scale"
 # - self.base.weight.data -= self.scale * self.B.data @ self.A.data
 # + self.base.weight.data -= self.B.data @ self.A.data
 
 
-# %% alternative="LoRALinear" why="the sum of the matrices in each call, a copy kept for unmerge"
+# %% alternative="lora_linear" why="the sum of the matrices in each call, a copy kept for unmerge"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha):
         super().__init__()
@@ -803,6 +820,7 @@ check.equal(count, 42, "add_lora on layers in layers", why="find layers at every
 
 # %% mutant="add_lora" why="freezes at the end, the adapters too"
 # - model.requires_grad_(False)
+# + pass
 # - return sum(p.numel() for p in model.parameters() if p.requires_grad)
 # + trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 # + model.requires_grad_(False)
@@ -1198,7 +1216,7 @@ made = check.answer(
     call="prefix_attention",
 )
 # weights of token 0: of scores 0.4 and 0.3; of token 1: of 0.8, 0.6 and 1.4
-check.close(made[0, 0, :, 0], [7.0999167, 1.5803353], "prefix_attention(q, k, v, ...)", rtol=1e-4,
+check.close(made[0, 0, :, 0], [7.0999167, 1.5944571], "prefix_attention(q, k, v, ...)", rtol=1e-4,
             why="let both tokens see the prefix, and token 0 not token 1")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("prefix_attention")
@@ -1358,4 +1376,1715 @@ week09.prefix_picture(seen_weights.numpy(), p)
 plots.show(
     "Attention weights of seven queries over three prefix keys and seven of the text. Left of an orange "
     "line all cells have weight; right of it the upper triangle is empty."
+)
+
+# %% [markdown]
+# ## 4. At work on a real model
+# SmolLM2 is asked: *Is this review positive or negative? Answer with one word.* We count two things on the same held-out sentences. **Obeys**: the most probable answer is the right word, and then the end, nothing else. **Knows**: of the two words the right one is more probable, whatever else it would rather say. The first cell makes conversations of reviews; padding stands on the left, so that all answers end together and only the last four places need logits.
+
+# %% [markdown] lang="ru"
+# ## 4. За работой: настоящая модель
+# Мы спрашиваем SmolLM2: *Is this review positive or negative? Answer with one word.* — и на одних и тех же отложенных предложениях считаем две вещи. **Слушается** (obeys): самый вероятный ответ — верное слово, а за ним сразу конец, и ничего больше. **Знает** (knows): из двух слов верное вероятнее, что бы ещё модели ни хотелось сказать. Первая ячейка делает из рецензий диалоги; дополнение стоит слева, чтобы все ответы кончались на одном месте и логиты понадобились лишь на последних четырёх.
+
+# %% tags=["training"]
+ASK = "Is this review positive or negative? Answer with one word.\n"
+WORDS = torch.tensor([encode(word)[0] for word in ("negative", "positive")])
+
+
+def conversations(texts: Sequence[str], y: np.ndarray, count: int) -> list[tuple[list[int], list[int]]]:
+    """Tokens and labels of the first short reviews with their right answers."""
+    short = [i for i, text in enumerate(texts) if 5 <= len(text.split()) <= 12][:count]
+    rows = []
+    for i in short:
+        turns = [("user", encode(ASK + texts[i])), ("assistant", [int(WORDS[y[i]])])]
+        rows.append(chat_labels(turns, HEADS, END, NEWLINE))
+    return rows
+
+
+def ask(rows: list[tuple[list[int], list[int]]], prompt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of the last four places, with a trained prompt (p, d) in front."""
+    t = max(len(ids) for ids, _ in rows)
+    ids, labels, mask = (torch.full((len(rows), t), fill) for fill in (END, -100, 0))
+    for i, (row, counts) in enumerate(rows):
+        ids[i, t - len(row) :], labels[i, t - len(row) :] = torch.tensor(row), torch.tensor(counts)
+        mask[i, t - len(row) :] = 1
+    embedded = model.get_input_embeddings()(ids.to(device))
+    given = prompt_inputs(prompt, embedded, mask.to(device), labels.to(device))
+    labels = given.pop("labels")[:, -4:]
+    return model(**given, logits_to_keep=4, use_cache=False).logits, labels
+
+
+@torch.no_grad()
+def judge(rows: list[tuple[list[int], list[int]]], prompt: torch.Tensor) -> tuple[list[bool], list[bool]]:
+    """For each conversation whether the model obeys, and whether it knows."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    obeys, knows = [False] * len(rows), [False] * len(rows)
+    for k in range(0, len(rows), 16):
+        part = order[k : k + 16]
+        logits, labels = ask([rows[i] for i in part], prompt)
+        first, then = logits[:, 0], logits[:, 1].argmax(-1)
+        right = labels[:, 1]
+        said = WORDS.to(device)[first[:, WORDS].argmax(-1)]
+        for j, i in enumerate(part):
+            obeys[i] = bool(first[j].argmax() == right[j]) and int(then[j]) == END
+            knows[i] = bool(said[j] == right[j])
+    return obeys, knows
+
+
+nothing = torch.zeros(0, model.config.hidden_size, device=device)
+learn = conversations(reviews.x_train, reviews.y_train, settings["steps"] * settings["batch"])
+asked = conversations(reviews.x_test, reviews.y_test, settings["items"])
+begun = time.process_time()
+results = {"as it is": judge(asked, nothing)}
+print(f"{len(learn)} conversations to learn from, {len(asked)} held out")
+print(f"as it is: obeys {np.mean(results['as it is'][0]):.0%}, knows {np.mean(results['as it is'][1]):.0%}")
+print(f"{time.process_time() - begun:.0f} CPU seconds")
+
+# %% [markdown]
+# What does it say, if not one word? It chats. Then train eight vectors in front of the text, which begin as the embeddings of *"Answer with one word, positive or negative."*: all of the model is frozen.
+
+# %% [markdown] lang="ru"
+# Что же она говорит, если не одно слово? Болтает. Затем обучим восемь векторов перед текстом, которые начинаются с эмбеддингов слов *"Answer with one word, positive or negative."*; модель целиком заморожена.
+
+
+# %% tags=["training"]
+def say(text: str) -> str:
+    """The model's answer to a review, at most nine tokens."""
+    ids, _ = chat_labels([("user", encode(ASK + text))], HEADS, END, NEWLINE)
+    ids = torch.tensor([[*ids, *HEADS["assistant"]]], device=device)
+    with torch.no_grad():
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, pad_token_id=END
+        )
+    return repr(tokens.decode(whole[0, ids.shape[1] :]))
+
+
+shown = [text for text in reviews.x_test if 5 <= len(text.split()) <= 12][:3]
+answers = {text: [say(text)] for text in shown}
+for text in shown:
+    print(f"{text}\n    -> {answers[text][0]}")
+
+
+def fit(parameters: list[nn.Parameter], prompt: torch.Tensor, rate: float) -> list[float]:
+    """The loss of each step on the conversations to learn from."""
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+    losses = []
+    for step in range(settings["steps"]):
+        rows = learn[step * settings["batch"] : (step + 1) * settings["batch"]]
+        loss = answer_loss(*ask(rows, prompt))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% tags=["training"]
+model.requires_grad_(False)
+begun = time.process_time()
+wording = torch.tensor(encode("Answer with one word, positive or negative.")[:8], device=device)
+prompt = nn.Parameter(model.get_input_embeddings()(wording).detach().clone())
+prompt_losses = fit([prompt], prompt, rate=1e-2)
+results["prompt tuning"] = judge(asked, prompt)
+print(f"{prompt.numel():,} numbers were trained in {time.process_time() - begun:.0f} CPU seconds")
+print("obeys {:.0%}, knows {:.0%}".format(*(np.mean(one) for one in results["prompt tuning"])))
+
+# %% [markdown]
+# Now LoRA of rank 8 on the queries and values of the upper layers, with the same conversations. Adapters in the upper half alone are a thrift of ours: nothing has to flow back through the lower half.
+
+# %% [markdown] lang="ru"
+# Теперь LoRA ранга 8 на запросах и значениях верхних слоёв, на тех же диалогах. Добавки только в верхней половине — наша экономия: через нижнюю ничему не нужно течь назад.
+
+# %% tags=["training"]
+begun = time.process_time()
+upper = model.get_decoder().layers[settings["first_layer"] :]
+trained = add_lora(upper, ["q_proj", "v_proj"], lambda linear: LoRALinear(linear, 8, alpha=16))
+adapters = [module for module in model.modules() if isinstance(module, LoRALinear)]
+lora_losses = fit([p for p in model.parameters() if p.requires_grad], nothing, rate=1e-3)
+with torch.no_grad():
+    apart = ask(asked[:4], nothing)[0]
+for adapter in adapters:
+    adapter.merge()
+with torch.no_grad():
+    merged = ask(asked[:4], nothing)[0]
+results["LoRA"] = judge(asked, nothing)
+print(f"{trained:,} of {sum(p.numel() for p in model.parameters()):,} numbers were trained")
+print(f"{time.process_time() - begun:.0f} CPU seconds; merged, logits differ by {(apart - merged).abs().max():.0e}")
+print("obeys {:.0%}, knows {:.0%}".format(*(np.mean(one) for one in results["LoRA"])))
+for text in shown:
+    print(f"{text}\n    -> {say(text)}")
+plots.curves({"prompt tuning": prompt_losses, "LoRA": lora_losses}, "The same conversations", "step", "loss")
+plots.show("The loss by step of prompt tuning and of LoRA: both fall fast within ten steps, then flicker.")
+
+# %% [markdown]
+# Is the gain real? The same questions were asked before and after, so look at the *differences*: draw the questions again and again with replacement, and take the middle 95 % of the mean gains. An interval that holds 0 shows no gain, says the code.
+
+# %% [markdown] lang="ru"
+# Настоящий ли это выигрыш? До и после спрашивали одно и то же, поэтому смотрим на *разности*: много раз выбираем вопросы с возвращением и берём средние 95 % средних выигрышей. Если интервал содержит 0, выигрыш не показан, — так и говорит код.
+
+# %% tags=["training"]
+gains: dict[str, tuple[float, float, float]] = {}
+for name in ("prompt tuning", "LoRA"):
+    for part, what in enumerate(("obeys", "knows")):
+        before, after = results["as it is"][part], results[name][part]
+        gains[f"{name}: {what}"] = (mean, low, high) = week09.paired_interval(before, after)
+        text = f"{np.mean(before):5.0%} -> {np.mean(after):5.0%}, gain {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+        print(f"{name:14} {what:6} {text}: {week09.verdict(low, high)}")
+
+# %% [markdown]
+# Compare the two rows of each method. What was learned above all is to *answer as asked*; how much is left for knowing better which reviews are kind, its own interval says.
+
+# %% [markdown] lang="ru"
+# Сравните две строки каждого метода. Прежде всего модель научилась *отвечать так, как просили*; сколько осталось на то, чтобы лучше понимать рецензии, говорит отдельный интервал.
+
+# %% [markdown]
+# ## 5. A reward from choices
+# Nobody can write down a loss for "a good answer", but people can say which of two is better. Bradley and Terry (1952) gave each player a strength $s$, and the chance to win by a logistic curve:
+#
+# $$P(i \succ j) = \sigma(s_i - s_j).$$
+#
+# A [reward model](glossary:reward-model) is the same with a network for $s$; it is the first half of [RLHF](glossary:rlhf). Its loss is the mean over pairs of $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Only differences count: add 100 to all rewards, and nothing changes. Differences may be large: neither infinity nor NaN may come of that.
+#
+# {{task:preference_loss}}
+
+# %% [markdown] lang="ru"
+# ## 5. Награда из выбора
+# Никто не запишет ошибку для «хорошего ответа», зато люди могут сказать, какой из двух лучше. Брэдли и Терри (1952) дали каждому игроку силу $s$, а вероятность победы — логистической кривой:
+#
+# $$P(i \succ j) = \sigma(s_i - s_j).$$
+#
+# [Модель награды](glossary:reward-model) (reward model) — то же самое, только $s$ вычисляет сеть; это первая половина [RLHF](glossary:rlhf). Её ошибка — среднее по парам от $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Важны только разности: прибавьте ко всем наградам 100, и ничего не изменится. Разности бывают большими: ни бесконечности, ни NaN получиться не должно.
+#
+# {{task:preference_loss}}
+
+
+# %% solution="preference_loss"
+def preference_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+    """Rewards of the better and of the worse answers, both (n,) -> a scalar.
+
+    preference_loss([1], [3]) -> 2.1269, as the worse answer has the larger reward.
+    """
+    ### BEGIN SOLUTION
+    return -F.logsigmoid(chosen - rejected).mean()
+    ### END SOLUTION
+
+
+# %% test="preference_loss" points=0.2 difficulty=1 minutes=5
+check.close(
+    check.answer(preference_loss, torch.tensor([1.0, 4.0]), torch.tensor([3.0, 3.5]), call="preference_loss"),
+    (2.126928 + 0.474077) / 2,
+    "preference_loss([1, 4], [3, 3.5])",
+    rtol=1e-4,
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("preference_loss")
+for n, scale, shift, why in [
+    (1, 1, 0, "be minus the logarithm of the sigmoid of the difference"),
+    (7, 2, 0, "take the mean over the pairs"),
+    (5, 2, 300, "depend on differences alone"),
+    (4, 900, 0, "take differences of any size"),
+]:
+    a, b = (rng.normal(size=n) * scale + shift for _ in range(2))
+    want = np.logaddexp(0, b - a).mean()
+    for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 2e-4)):
+        call = f"preference_loss of {n} pairs, {dtype}"
+        got = check.answer(preference_loss, torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype), call=call)
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
+        check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+call = "preference_loss where the worse answer is ahead by 2000"
+given = [torch.tensor([v], dtype=torch.float64) for v in (-1000.0, 1000.0)]
+check.close(check.answer(preference_loss, *given, call=call), 2000, call, why="stay finite")
+call = "preference_loss where the better answer is ahead by 30"
+given = [torch.tensor([v], dtype=torch.float64) for v in (31.0, 1.0)]
+check.close(check.answer(preference_loss, *given, call=call), np.log1p(np.exp(-30)), call, rtol=1e-6, atol=0,
+            why="be exact where it is small")
+a, b = (torch.tensor(rng.normal(size=6)) for _ in range(2))
+slopes = check.gradient_of(preference_loss, a, b, call="preference_loss(chosen, rejected)")
+want = -1 / (1 + np.exp((a - b).numpy())) / 6
+check.close(slopes[0], want, "the gradient to the chosen", rtol=1e-6, why="raise the rewards of the better answers")
+check.close(slopes[1], -want, "the gradient to the rejected", rtol=1e-6, why="lower the rewards of the worse answers")
+### END HIDDEN TESTS
+
+# %% mutant="preference_loss" why="the sign of the difference"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -F.logsigmoid(rejected - chosen).mean()
+
+# %% mutant="preference_loss" why="the sign of the loss"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return F.logsigmoid(chosen - rejected).mean()
+
+# %% mutant="preference_loss" why="sigmoid, then the logarithm"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -torch.sigmoid(chosen - rejected).log().mean()
+
+# %% mutant="preference_loss" why="a small number against infinity"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -(torch.sigmoid(chosen - rejected) + 1e-8).log().mean()
+
+# %% mutant="preference_loss" why="a sum"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -F.logsigmoid(chosen - rejected).sum()
+
+# %% mutant="preference_loss" why="each by itself: not a difference"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -(F.logsigmoid(chosen) + F.logsigmoid(-rejected)).mean()
+
+# %% mutant="preference_loss" why="the difference itself"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return (rejected - chosen).mean()
+
+# %% mutant="preference_loss" why="a hinge"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return F.relu(1 - chosen + rejected).mean()
+
+# %% mutant="preference_loss" why="the logarithm of the mean"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -F.logsigmoid((chosen - rejected).mean())
+
+# %% mutant="preference_loss" why="the worse answers learn nothing"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + return -F.logsigmoid(chosen - rejected.detach()).mean()
+
+
+# %% alternative="preference_loss" why="softplus"
+def preference_loss(chosen, rejected):
+    return F.softplus(rejected - chosen).sum() / len(chosen)
+
+
+# %% alternative="preference_loss" why="cross-entropy of two classes"
+def preference_loss(chosen, rejected):
+    return F.cross_entropy(torch.stack([chosen, rejected], 1), torch.zeros(len(chosen), dtype=torch.long))
+
+
+# %% [markdown]
+# **Strengths from a tournament.** `wins[i, j]` says how often $i$ beat $j$. Find the strengths of largest likelihood. At the maximum each player would, by the model, win as often as they did:
+#
+# $$\sum_j n_{ij}\, \sigma(s_i - s_j) = \sum_j w_{ij}, \qquad n_{ij} = w_{ij} + w_{ji}.$$
+#
+# The likelihood doesn't know where zero is, so let the mean be 0. It is concave: Newton steps, gradient ascent, or Zermelo's iteration of 1929 all arrive; an error below $10^{-4}$ will do. You may take for granted that the maximum exists: of any two parts of the players each has won against the other. Numbers of wins may be whole or not, and the diagonal is 0.
+#
+# {{task:fit_strengths}}
+
+# %% [markdown] lang="ru"
+# **Силы по турниру.** `wins[i, j]` — сколько раз $i$ победил $j$. Найдите силы с наибольшим правдоподобием. В максимуме каждый, по модели, выигрывает столько же, сколько выиграл на деле:
+#
+# $$\sum_j n_{ij}\, \sigma(s_i - s_j) = \sum_j w_{ij}, \qquad n_{ij} = w_{ij} + w_{ji}.$$
+#
+# Где ноль, правдоподобие не знает, поэтому пусть среднее равно 0. Оно вогнуто: дойдут и шаги Ньютона, и градиентный подъём, и итерация Цермело 1929 года; хватит погрешности $10^{-4}$. Максимум существует, проверять не нужно: как ни раздели игроков на две части, каждая хоть раз выиграла у другой. Числа побед могут быть и нецелыми, диагональ нулевая.
+#
+# {{task:fit_strengths}}
+
+
+# %% solution="fit_strengths"
+def fit_strengths(wins: np.ndarray) -> np.ndarray:
+    """Strengths of n players, with mean 0. wins: (n, n), how often the row's player won -> (n,).
+
+    fit_strengths([[0, 3], [1, 0]]) -> [0.5493, -0.5493], for sigmoid(1.0986) = 3 / 4.
+    """
+    ### BEGIN SOLUTION
+    wins = np.asarray(wins, dtype=np.float64)
+    games, s = wins + wins.T, np.zeros(len(wins))
+    for _ in range(200):
+        p = 1 / (1 + np.exp(s[None] - s[:, None]))
+        slope = (wins - games * p).sum(1)
+        bend = games * p * (1 - p)
+        step = np.linalg.pinv(np.diag(bend.sum(1)) - bend) @ slope
+        s = s + step / max(1.0, np.abs(step).max())
+    return s - s.mean()
+    ### END SOLUTION
+
+
+# %% test="fit_strengths" points=0.3 difficulty=3 minutes=20
+check.close(
+    check.answer(fit_strengths, np.array([[0, 3], [1, 0]]), call="fit_strengths"),
+    [0.549306, -0.549306],
+    "fit_strengths([[0, 3], [1, 0]])",
+    atol=1e-4,
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("fit_strengths")
+
+
+def chance(s):
+    """By the model, how often the row's player wins."""
+    return np.array([[1 / (1 + math.exp(b - a)) for b in s] for a in s])
+
+
+for n, spread, games, why in [
+    (2, 1, 10.0, "recover planted strengths"),
+    (5, 1, 7.0, "recover planted strengths"),
+    (6, 2, 0.5, "recover planted strengths from shares of wins"),
+    (4, 2, None, "weigh pairs by how often they played"),
+]:
+    planted = rng.uniform(-spread, spread, size=n)
+    planted[0] = planted[1] + spread  # not all alike
+    planted -= planted.mean()
+    played = np.full((n, n), games) if games else rng.uniform(1, 60, size=(n, n))
+    played = np.triu(played, 1) + np.triu(played, 1).T
+    wins = played * chance(planted)
+    call = f"fit_strengths of {n} players"
+    check.close(check.answer(fit_strengths, wins, call=call), planted, call, atol=2e-4, rtol=0, why=why)
+for n, low, high in ((3, 1, 9), (5, 1, 40), (7, 1, 4)):
+    wins = rng.integers(low, high, size=(n, n))
+    np.fill_diagonal(wins, 0)
+    call = f"fit_strengths of whole numbers, {n} players"
+    s = check.array(check.answer(fit_strengths, wins, call=call), call)
+    check.equal(s.shape, (n,), f"the shape of {call}")
+    check.close(s.mean(), 0, f"the mean of {call}", atol=1e-6, why="be 0")
+    expected = ((wins + wins.T) * chance(s)).sum(1)
+    check.close(expected, wins.sum(1), f"wins by the model, from {call}", rtol=1e-3, atol=1e-2,
+                why="be as many as there were")
+ring = np.zeros((4, 4))
+for i in range(4):  # each plays two others, and one pair never meets
+    ring[i, (i + 1) % 4], ring[(i + 1) % 4, i] = 3 + i, 1 + rng.integers(1, 3)
+call = "fit_strengths where some pairs never met"
+s = check.array(check.answer(fit_strengths, ring, call=call), call)
+check.close(((ring + ring.T) * chance(s)).sum(1), ring.sum(1), call, rtol=1e-3, atol=1e-3, why="leave pairs out that never met")
+call = "fit_strengths of a one-sided tournament"
+check.close(check.answer(fit_strengths, np.array([[0, 200], [1, 0]]), call=call),
+            [math.log(200) / 2, -math.log(200) / 2], call, atol=1e-3, why="find strengths that are far apart")
+### END HIDDEN TESTS
+
+# %% mutant="fit_strengths" why="the sign"
+# - return s - s.mean()
+# + return s.mean() - s
+
+# %% mutant="fit_strengths" why="one step"
+# - for _ in range(200):
+# + for _ in range(1):
+
+# %% mutant="fit_strengths" why="the mean is left as it came"
+# - return s - s.mean()
+# + return s - s[0]
+
+# %% mutant="fit_strengths" why="losers for winners"
+# - p = 1 / (1 + np.exp(s[None] - s[:, None]))
+# + wins, p = games - wins, 1 / (1 + np.exp(s[None] - s[:, None]))
+
+# %% mutant="fit_strengths" why="the logarithm of the share of wins"
+# - return s - s.mean()
+# + s = np.log(wins.sum(1) / games.sum(1) / (1 - wins.sum(1) / games.sum(1)))
+# + return s - s.mean()
+
+# %% mutant="fit_strengths" why="the mean of the pairs' log odds"
+# - return s - s.mean()
+# + s = np.log((wins + np.eye(len(wins))) / (wins.T + np.eye(len(wins)))).sum(1) / len(wins)
+# + return s - s.mean()
+
+# %% mutant="fit_strengths" why="all pairs played equally often"
+# - games, s = wins + wins.T, np.zeros(len(wins))
+# + wins = wins / np.maximum(wins + wins.T, 1e-9)
+# + games, s = np.where(wins + wins.T > 0, 1.0, 0.0), np.zeros(len(wins))
+
+# %% mutant="fit_strengths" why="strengths, not their logarithms"
+# - return s - s.mean()
+# + return np.exp(s) - np.exp(s).mean()
+
+# %% mutant="fit_strengths" why="a game more for each pair, so that nothing is infinite"
+# - wins = np.asarray(wins, dtype=np.float64)
+# + wins = np.asarray(wins, dtype=np.float64) + 0.5 - 0.5 * np.eye(len(wins))
+
+# %% mutant="fit_strengths" why="twice as steep"
+# - p = 1 / (1 + np.exp(s[None] - s[:, None]))
+# + p = 1 / (1 + np.exp(2 * (s[None] - s[:, None])))
+
+# %% mutant="fit_strengths" why="a few steps of gradient ascent"
+# - return s - s.mean()
+# + s = np.zeros(len(wins))
+# + for _ in range(50):
+# +     s = s + 0.01 * (wins - games / (1 + np.exp(s[None] - s[:, None]))).sum(1)
+# + return s - s.mean()
+
+
+# %% alternative="fit_strengths" why="Zermelo's iteration"
+def fit_strengths(wins):
+    wins = np.array(wins, dtype=float)
+    games, p = wins + wins.T, np.ones(len(wins))
+    for _ in range(20_000):
+        p = wins.sum(1) / (games / (p[:, None] + p[None])).sum(1)
+        p /= np.exp(np.log(p).mean())
+    return np.log(p)
+
+
+# %% alternative="fit_strengths" why="torch's LBFGS on the likelihood"
+def fit_strengths(wins):
+    w = torch.tensor(np.asarray(wins), dtype=torch.float64)
+    s = torch.zeros(len(w), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([s], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-15,
+                                  line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = -(w * F.logsigmoid(s[:, None] - s[None])).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    found = s.detach().numpy()
+    return found - found.mean()
+
+
+# %% [markdown]
+# Planted strengths, and what comes back from 3, 30 and 300 games a pair. The loss of the task before, minimised by gradient descent over the list of games, ends at the same place: the tournament is a reward model without a network.
+
+# %% [markdown] lang="ru"
+# Посаженные силы и то, что возвращается после 3, 30 и 300 игр каждой пары. Ошибка из прошлого задания, уменьшаемая градиентным спуском по списку игр, приходит туда же: турнир — это модель награды без сети.
+
+# %%
+draw = np.random.default_rng(3)
+planted = np.sort(draw.normal(0, 1.0, size=8))
+planted -= planted.mean()
+found = {}
+for games in (3, 30, 300):
+    won = np.triu(draw.binomial(games, 1 / (1 + np.exp(planted[None] - planted[:, None]))), 1)
+    wins = won + np.tril(games - won.T, -1)
+    found[games] = fit_strengths(wins)
+rewards = nn.Parameter(torch.zeros(8, dtype=torch.float64))
+better, worse = (torch.tensor(side) for side in np.nonzero(wins))
+times = torch.tensor(wins[better, worse])
+better, worse = better.repeat_interleave(times), worse.repeat_interleave(times)
+optimizer = torch.optim.LBFGS([rewards], max_iter=100, tolerance_change=1e-12)
+
+
+def closure() -> torch.Tensor:
+    optimizer.zero_grad()
+    loss = preference_loss(rewards[better], rewards[worse])
+    loss.backward()
+    return loss
+
+
+optimizer.step(closure)
+differ = np.abs(rewards.detach().numpy() - rewards.mean().item() - found[300]).max()
+print(f"{len(better)} games; by gradients and by likelihood strengths differ by {differ:.1e}")
+week09.strengths_picture(planted, found)
+plots.show(
+    "Found against planted strengths of eight players in three panels. After 3 games a pair the points are "
+    "scattered around the diagonal, after 300 they lie on it."
+)
+
+# %% [markdown]
+# ## 6. DPO: no reward model
+# The second half of RLHF maximises the reward without leaving the start $\pi_{\text{ref}}$ too far behind: $\mathbb{E}[r] - \beta\,\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$. Its solution is known, $\pi^*(y \mid x) \propto \pi_{\text{ref}}(y \mid x)\, e^{r(x, y)/\beta}$. Read it backwards, as Rafailov et al. (2023) did: the reward *is* $\beta \log \frac{\pi(y \mid x)}{\pi_{\text{ref}}(y \mid x)}$ and a term that is the same for both answers. Put into Bradley and Terry's loss, that is [DPO](glossary:dpo).
+#
+# First the log-probability of a whole answer: the *sum* over its tokens that count, the labels being as in task `answer_loss`, one number for each row.
+#
+# {{task:answer_logprobs}}
+
+# %% [markdown] lang="ru"
+# ## 6. DPO: без модели награды
+# Вторая половина RLHF максимизирует награду, не уходя слишком далеко от начала $\pi_{\text{ref}}$: $\mathbb{E}[r] - \beta\,\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$. Решение известно: $\pi^*(y \mid x) \propto \pi_{\text{ref}}(y \mid x)\, e^{r(x, y)/\beta}$. Прочтём его задом наперёд, как Rafailov и др. (2023): награда — это и *есть* $\beta \log \frac{\pi(y \mid x)}{\pi_{\text{ref}}(y \mid x)}$ плюс слагаемое, одинаковое для обоих ответов. Подставим в ошибку Брэдли и Терри — получится [DPO](glossary:dpo).
+#
+# Сначала логарифм вероятности целого ответа: *сумма* по его считаемым токенам (метки — как в задании `answer_loss`), по числу на строку.
+#
+# {{task:answer_logprobs}}
+
+
+# %% solution="answer_logprobs"
+def answer_logprobs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The log-probability of each row's answer. logits: (n, t, vocab), labels: (n, t) -> (n,).
+
+    Labels that are -100 do not count; a row without any has 0. Labels are not shifted yet.
+    """
+    ### BEGIN SOLUTION
+    y = labels[:, 1:]
+    logp = logits[:, :-1].log_softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0]
+    return (logp * (y != -100)).sum(1)
+    ### END SOLUTION
+
+
+# %% test="answer_logprobs" points=0.25 difficulty=2 minutes=10
+some_logits = torch.tensor([[[1.0, 3.0, 0.5], [2.0, 0.0, 4.0], [0.3, 0.1, 0.9]]] * 2)
+check.close(
+    check.answer(answer_logprobs, some_logits, torch.tensor([[-100, 0, 1], [2, 1, -100]]), call="answer_logprobs"),
+    [-6.339666, -0.196734],
+    "answer_logprobs(logits, [[-100, 0, 1], [2, 1, -100]])",
+    rtol=1e-4,
+    why="sum over the tokens that count, each judged by the logits before it",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("answer_logprobs")
+
+
+def slow_logprobs(z, y):
+    """Token by token."""
+    out = np.zeros(len(z))
+    for i in range(z.shape[0]):
+        for t in range(1, z.shape[1]):
+            if y[i, t] != -100:
+                row = z[i, t - 1]
+                out[i] += row[y[i, t]] - row.max() - math.log(np.exp(row - row.max()).sum())
+    return out
+
+
+for n, t, vocab, share, scale, why in [
+    (1, 2, 4, 1.0, 1, "judge a token by the logits one place before it"),
+    (1, 6, 5, 1.0, 1, "add up the tokens of an answer"),
+    (3, 8, 5, 0.5, 1, "leave out the prompt, and keep rows apart"),
+    (4, 5, 7, 0.6, 200, "take large logits"),
+]:
+    z = rng.normal(size=(n, t, vocab)) * scale
+    y = np.where(rng.random((n, t)) < share, rng.integers(0, vocab, size=(n, t)), -100)
+    y[0, 1] = 0
+    if n > 1:
+        y[1] = -100
+    for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-4)):
+        call = f"answer_logprobs(logits {z.shape}, labels), {dtype}"
+        got = check.answer(answer_logprobs, torch.tensor(z, dtype=dtype), torch.tensor(y), call=call)
+        check.close(got, slow_logprobs(z, y), call, rtol=rtol, atol=rtol, why=why)
+        check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+z, up = torch.tensor(rng.normal(size=(2, 4, 5))), rng.normal(size=2)
+y = np.array([[1, -100, 3, 0], [-100, -100, -100, 2]])
+slopes = check.gradient_of(lambda v: answer_logprobs(v, torch.tensor(y)), z, call="answer_logprobs", upstream=up)
+want = check.numerical_gradient(lambda v: slow_logprobs(v, y) @ up, z.numpy())
+check.close(slopes[0], want, "the gradient of answer_logprobs", rtol=1e-4, atol=1e-7, why="let gradients through to the logits")
+### END HIDDEN TESTS
+
+# %% mutant="answer_logprobs" why="summed over the prompt"
+# - return (logp * (y != -100)).sum(1)
+# + return logp.sum(1)
+
+# %% mutant="answer_logprobs" why="the mean of the tokens"
+# - return (logp * (y != -100)).sum(1)
+# + return (logp * (y != -100)).sum(1) / (y != -100).sum(1).clamp_min(1)
+
+# %% mutant="answer_logprobs" why="one number for the batch"
+# - return (logp * (y != -100)).sum(1)
+# + return (logp * (y != -100)).sum().expand(len(y))
+
+# %% mutant="answer_logprobs" why="no shift"
+# - y = labels[:, 1:]
+# + y = labels[:, :-1]
+
+# %% mutant="answer_logprobs" why="token 0 does not count"
+# - return (logp * (y != -100)).sum(1)
+# + return (logp * (y > 0)).sum(1)
+
+# %% mutant="answer_logprobs" why="a loss: minus"
+# - return (logp * (y != -100)).sum(1)
+# + return -(logp * (y != -100)).sum(1)
+
+# %% mutant="answer_logprobs" why="logits, not their log-probabilities"
+# - logp = logits[:, :-1].log_softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0]
+# + logp = logits[:, :-1].gather(-1, y.clamp_min(0)[..., None])[..., 0]
+
+# %% mutant="answer_logprobs" why="softmax, then the logarithm"
+# - logp = logits[:, :-1].log_softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0]
+# + logp = logits[:, :-1].softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0].log()
+
+# %% mutant="answer_logprobs" why="probabilities added"
+# - return (logp * (y != -100)).sum(1)
+# + return (logp.exp() * (y != -100)).sum(1)
+
+
+# %% alternative="answer_logprobs" why="torch's loss"
+def answer_logprobs(logits, labels):
+    return -F.cross_entropy(logits[:, :-1].mT, labels[:, 1:], ignore_index=-100, reduction="none").sum(-1)
+
+
+# %% alternative="answer_logprobs" why="row by row"
+def answer_logprobs(logits, labels):
+    out = []
+    for z, y in zip(logits, labels, strict=True):
+        at = torch.nonzero(y[1:] != -100)[:, 0]
+        rows = z[at]
+        out.append((rows[torch.arange(len(at)), y[at + 1]] - rows.logsumexp(-1)).sum())
+    return torch.stack(out)
+
+
+# %% [markdown]
+# Now the loss: the mean over pairs of
+#
+# $$-\log\sigma\!\Big(\beta\Big[\log\tfrac{\pi(y_w)}{\pi_{\text{ref}}(y_w)} - \log\tfrac{\pi(y_l)}{\pi_{\text{ref}}(y_l)}\Big]\Big),$$
+#
+# from four log-probabilities a pair: of the better answer $y_w$ and the worse one $y_l$, under the policy and under the reference. The reference is a yardstick and is never trained: no gradient reaches its two arguments. As before, differences may be large.
+#
+# {{task:dpo_loss}}
+
+# %% [markdown] lang="ru"
+# Теперь сама ошибка — среднее по парам от
+#
+# $$-\log\sigma\!\Big(\beta\Big[\log\tfrac{\pi(y_w)}{\pi_{\text{ref}}(y_w)} - \log\tfrac{\pi(y_l)}{\pi_{\text{ref}}(y_l)}\Big]\Big)$$
+#
+# по четырём логарифмам вероятностей на пару: лучшего ответа $y_w$ и худшего $y_l$, у политики и у опорной модели. Опорная модель — мерка, её никогда не обучают: градиент не доходит до двух её аргументов. Разности, как и раньше, бывают большими.
+#
+# {{task:dpo_loss}}
+
+
+# %% solution="dpo_loss"
+def dpo_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    reference_chosen: torch.Tensor,
+    reference_rejected: torch.Tensor,
+    beta: float = 0.1,
+) -> torch.Tensor:
+    """Log-probabilities of n pairs of answers, (n,) each -> a scalar.
+
+    dpo_loss([-2], [-1], [-4], [-6], beta=0.5) -> 1.7014, as the worse answer has gained 3 more.
+    """
+    ### BEGIN SOLUTION
+    gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+    return -F.logsigmoid(beta * gained).mean()
+    ### END SOLUTION
+
+
+# %% test="dpo_loss" points=0.5 difficulty=2 minutes=15
+four = [torch.tensor([v]) for v in (-2.0, -1.0, -4.0, -6.0)]
+check.close(
+    check.answer(dpo_loss, *four, beta=0.5, call="dpo_loss"),
+    1.701413,
+    "dpo_loss([-2], [-1], [-4], [-6], beta=0.5)",
+    rtol=1e-4,
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("dpo_loss")
+for n, scale, options, why in [
+    (1, 2, {"beta": 1.0}, "be minus the logarithm of the sigmoid of what the better answer has gained more"),
+    (1, 2, {"beta": 0.3}, "multiply by beta inside the sigmoid"),
+    (5, 3, {"beta": 2.5}, "take the mean over the pairs"),
+    (4, 3, {}, "take 0.1 where beta is left out"),
+    (3, 4000, {"beta": 0.7}, "take differences of any size"),
+]:
+    values = [-np.abs(rng.normal(size=n)) * scale - 0.1 for _ in range(4)]
+    w, l, rw, rl = values
+    want = np.logaddexp(0, -options.get("beta", 0.1) * ((w - rw) - (l - rl))).mean()
+    for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-3)):
+        call = f"dpo_loss of {n} pairs, {options}, {dtype}"
+        got = check.answer(dpo_loss, *(torch.tensor(v, dtype=dtype) for v in values), call=call, **options)
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
+        check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+values = [torch.tensor(-rng.uniform(1, 5, size=3)) for _ in range(4)]
+slopes = check.gradient_of(dpo_loss, *values, call="dpo_loss(...)", beta=0.8)
+w, l, rw, rl = (v.numpy() for v in values)
+want = -0.8 / 3 / (1 + np.exp(0.8 * ((w - rw) - (l - rl))))
+for name, got, right in zip(("chosen", "rejected", "reference_chosen", "reference_rejected"), slopes,
+                            (want, -want, 0 * want, 0 * want), strict=True):
+    check.close(got, right, f"the gradient to {name}", rtol=1e-6, atol=1e-12,
+                why="not train the reference" if "reference" in name else "train the policy")
+# A policy of two answers: the loss over choices that go to A in a share of the cases is least where
+# log odds are those of the reference and the share's log odds divided by beta.
+for share, beta, start in ((0.8, 0.4, 0.3), (0.35, 1.7, -1.1)):
+    best = start + math.log(share / (1 - share)) / beta
+
+    def expected(theta, share=share, beta=beta, start=start):
+        policy = F.logsigmoid(torch.stack([theta, -theta]))
+        ref = F.logsigmoid(torch.tensor([[start], [-start]], dtype=torch.float64))
+        first = dpo_loss(policy[0], policy[1], ref[0], ref[1], beta=beta)
+        return share * first + (1 - share) * dpo_loss(policy[1], policy[0], ref[1], ref[0], beta=beta)
+
+    for away in (-0.5, 0, 0.5):
+        call = f"the slope of the loss of a policy of two answers, {away} from the best"
+        theta = torch.tensor([best + away], dtype=torch.float64)
+        got = check.gradient_of(expected, theta, call=call)[0]
+        right = beta * (1 / (1 + math.exp(-beta * (best + away - start))) - share)
+        check.close(got, [right], call, rtol=1e-6, atol=1e-9, why="be least at the closed form")
+### END HIDDEN TESTS
+
+# %% mutant="dpo_loss" why="beta outside"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -beta * F.logsigmoid(gained).mean()
+
+# %% mutant="dpo_loss" why="divides by beta"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -F.logsigmoid(gained / beta).mean()
+
+# %% mutant="dpo_loss" why="another default"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -F.logsigmoid((beta if beta != 0.1 else 0.2) * gained).mean()
+
+# %% mutant="dpo_loss" why="the sign of the difference"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -F.logsigmoid(-beta * gained).mean()
+
+# %% mutant="dpo_loss" why="the sign of the loss"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return F.logsigmoid(beta * gained).mean()
+
+# %% mutant="dpo_loss" why="the reference is trained"
+# - gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+# + gained = (chosen - reference_chosen) - (rejected - reference_rejected)
+
+# %% mutant="dpo_loss" why="no reference"
+# - gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+# + gained = chosen - rejected
+
+# %% mutant="dpo_loss" why="the reference is added"
+# - gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+# + gained = (chosen + reference_chosen.detach()) - (rejected + reference_rejected.detach())
+
+# %% mutant="dpo_loss" why="the references exchanged"
+# - gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+# + gained = (chosen - reference_rejected.detach()) - (rejected - reference_chosen.detach())
+
+# %% mutant="dpo_loss" why="the worse answer learns nothing"
+# - gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+# + gained = (chosen - reference_chosen.detach()) - (rejected - reference_rejected).detach()
+
+# %% mutant="dpo_loss" why="a sum"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -F.logsigmoid(beta * gained).sum()
+
+# %% mutant="dpo_loss" why="sigmoid, then the logarithm"
+# - return -F.logsigmoid(beta * gained).mean()
+# + return -torch.sigmoid(beta * gained).log().mean()
+
+
+# %% alternative="dpo_loss" why="softplus of two log-ratios"
+def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta=0.1):
+    policy = chosen - rejected
+    with torch.no_grad():
+        reference = reference_chosen - reference_rejected
+    return F.softplus(beta * (reference - policy)).mean()
+
+
+# %% [markdown]
+# A policy with two answers lets us see what the loss wants. People choose A in a share $p$ of the cases, the reference is undecided; in closed form the best policy has the log odds $\frac1\beta \log\frac{p}{1-p}$. The smaller $\beta$, the further it goes: a choice that is only likelier than not becomes near certainty.
+
+# %% [markdown] lang="ru"
+# На политике из двух ответов видно, чего хочет эта ошибка. Люди выбирают A в доле случаев $p$, опорная модель не определилась; у лучшей политики логарифм шансов равен $\frac1\beta \log\frac{p}{1-p}$. Чем меньше $\beta$, тем дальше она уходит: выбор, который всего лишь вероятнее противоположного, превращается почти в уверенность.
+
+
+# %%
+def two_answers(share: float, beta: float) -> float:
+    """The probability of A after training by dpo_loss on choices of which a share goes to A."""
+    theta = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    reference = F.logsigmoid(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.LBFGS([theta], max_iter=100, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        a, b = F.logsigmoid(theta), F.logsigmoid(-theta)
+        loss = share * dpo_loss(a, b, reference, reference, beta)
+        loss = loss + (1 - share) * dpo_loss(b, a, reference, reference, beta)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(torch.sigmoid(theta))
+
+
+betas = np.geomspace(0.1, 10, 60)
+shares = (0.55, 0.7, 0.9)
+best = {p: 1 / (1 + np.exp(-np.log(p / (1 - p)) / betas)) for p in shares}
+learned = {p: {beta: two_answers(p, beta) for beta in (0.1, 0.3, 1.0, 3.0, 10.0)} for p in shares}
+largest = max(
+    abs(value - 1 / (1 + math.exp(-math.log(p / (1 - p)) / beta)))
+    for p, points in learned.items()
+    for beta, value in points.items()
+)
+print(f"largest difference of a trained policy from the closed form: {largest:.1e}")
+week09.tilt_picture(betas, best, learned)
+plots.show(
+    "The probability of answer A against beta for three shares of choices. All curves begin near 1 at small "
+    "beta and fall towards one half; dots of trained policies lie on them."
+)
+
+# %% [markdown]
+# ## 7. GRPO: a program that checks
+# For sums, code and proofs nobody has to be asked: a program sees whether an answer is right. [GRPO](glossary:grpo) (Shao et al., 2024, [DeepSeekMath](https://arxiv.org/abs/2402.03300), eqs. 3 and 4) draws a *group* of answers to each question, and pays each by its place in its own group:
+#
+# $$\hat A_i = \frac{r_i - \operatorname{mean}(r)}{\operatorname{std}(r)}.$$
+#
+# The mean of the group takes the place of a network that guesses values. Take the deviation with division by the size of the group. A group whose rewards are *all equal* teaches nothing: its advantages are exactly 0, whatever rounding does to its mean, and no NaN. Rewards may be whole numbers (then the answer is float32) or float.
+#
+# {{task:group_advantages}}
+
+# %% [markdown] lang="ru"
+# ## 7. GRPO: учит программа, которая проверяет
+# Для сумм, кода и доказательств спрашивать людей незачем: верен ли ответ, видит программа. [GRPO](glossary:grpo) (Shao и др., 2024, [DeepSeekMath](https://arxiv.org/abs/2402.03300), формулы 3 и 4) выбирает на каждый вопрос *группу* ответов и платит каждому по его месту в своей группе:
+#
+# $$\hat A_i = \frac{r_i - \operatorname{mean}(r)}{\operatorname{std}(r)}.$$
+#
+# Среднее по группе заменяет сеть, которая угадывала бы ценность. Отклонение берите с делением на размер группы. Группа, где *все* награды равны, ничему не учит: её преимущества (advantages) в точности 0, что бы ни сделало со средним округление, и никаких NaN. Награды бывают целыми (тогда ответ — float32) и вещественными.
+#
+# {{task:group_advantages}}
+
+
+# %% solution="group_advantages"
+def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
+    """Advantages within each group. rewards: (groups, size) -> (groups, size).
+
+    group_advantages([[1, 0, 0, 0], [1, 1, 1, 1]]) -> [[1.7321, -0.5774, -0.5774, -0.5774], [0, 0, 0, 0]]
+    """
+    ### BEGIN SOLUTION
+    r = rewards if rewards.is_floating_point() else rewards.float()
+    alike = (r == r[:, :1]).all(1, keepdim=True)
+    deviation = r.std(1, keepdim=True, unbiased=False)
+    return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+    ### END SOLUTION
+
+
+# %% test="group_advantages" points=0.25 difficulty=2 minutes=10
+check.close(
+    check.answer(group_advantages, torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]), call="group_advantages"),
+    [[1.732051, -0.577350, -0.577350, -0.577350], [0, 0, 0, 0]],
+    "group_advantages([[1, 0, 0, 0], [1, 1, 1, 1]])",
+    rtol=1e-4,
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("group_advantages")
+for groups, size, kind, why in [
+    (1, 3, "float", "take off the mean, and divide by the deviation"),
+    (4, 5, "float", "keep groups apart"),
+    (5, 5, "float", "keep groups apart, also where there are as many as answers"),
+    (6, 8, "right or wrong", "take rewards of 0 and 1"),
+    (3, 4, "whole", "take whole numbers"),
+    (2, 6, "tiny", "divide by the deviation itself, with nothing added to it"),
+]:
+    r = {"float": rng.normal(3, 5, size=(groups, size)), "right or wrong": rng.integers(0, 2, size=(groups, size)) * 1.0,
+         "whole": rng.integers(-4, 9, size=(groups, size)), "tiny": rng.normal(size=(groups, size)) * 1e-5}[kind]
+    r[:, 0], r[:, 1] = r[:, 1], r[:, 1] + (1e-5 if kind == "tiny" else 1)
+    want = np.array([[(v - row.mean()) / math.sqrt(((row - row.mean()) ** 2).mean()) for v in row] for row in r.astype(float)])
+    for dtype in (torch.float64, torch.float32) if kind != "whole" else (torch.int64, torch.int32):
+        call = f"group_advantages of {groups} groups of {size}, {dtype}"
+        got = check.answer(group_advantages, torch.tensor(r).to(dtype), call=call)
+        check.close(got, want, call, rtol=1e-6 if dtype is torch.float64 else 1e-3, atol=1e-6 if dtype is torch.float64 else 1e-3, why=why)
+        kept = "float32" if kind == "whole" else str(dtype)[6:]
+        check.equal(str(got.dtype), kept, f"the dtype of {call}", why="keep the dtype of floats, and make float32 of whole numbers")
+for value in (0.0, 1.0, 0.1, -0.7, 1e6 + 0.3):
+    for size in (1, 3, 7, 11):
+        for dtype in (torch.float32, torch.float64):
+            r = torch.full((3, size), value, dtype=dtype)
+            r[1] = 0.3
+            call = f"group_advantages of groups of {size} rewards, all {value}, {dtype}"
+            got = check.answer(group_advantages, r, call=call)
+            check.equal(got, np.zeros((3, size), dtype=got.dtype), call, why="be exactly 0 where rewards are equal")
+r = torch.tensor([[0.1] * 6, [0.1] * 5 + [0.2]], dtype=torch.float64)
+call = "group_advantages of a group of equal rewards beside another"
+check.close(check.answer(group_advantages, r, call=call), [[0] * 6, [-1 / math.sqrt(5)] * 5 + [math.sqrt(5)]], call,
+            rtol=1e-6, atol=0, why="be exactly 0 where rewards are equal, and not elsewhere")
+### END HIDDEN TESTS
+
+# %% mutant="group_advantages" why="NaN where rewards are equal"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return (r - r.mean(1, keepdim=True)) / deviation
+
+# %% mutant="group_advantages" why="a small number in the denominator, and rounding divided by it"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return (r - r.mean(1, keepdim=True)) / (deviation + 1e-8)
+
+# %% mutant="group_advantages" why="a larger number in the denominator"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / (deviation + 1e-4))
+
+# %% mutant="group_advantages" why="normalises over the batch"
+# - deviation = r.std(1, keepdim=True, unbiased=False)
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + deviation = r.std(unbiased=False)
+# + return torch.where(alike, 0.0, (r - r.mean()) / torch.where(alike, 1.0, deviation))
+
+# %% mutant="group_advantages" why="the deviation of the batch"
+# - deviation = r.std(1, keepdim=True, unbiased=False)
+# + deviation = r.std(unbiased=False)
+
+# %% mutant="group_advantages" why="over the groups, not in them"
+# - deviation = r.std(1, keepdim=True, unbiased=False)
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + deviation = r.std(0, keepdim=True, unbiased=False)
+# + return torch.where(alike, 0.0, (r - r.mean(0, keepdim=True)) / torch.where(alike, 1.0, deviation))
+
+# %% mutant="group_advantages" why="divides by one less"
+# - deviation = r.std(1, keepdim=True, unbiased=False)
+# + deviation = r.std(1, keepdim=True)
+
+# %% mutant="group_advantages" why="the mean alone"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return torch.where(alike, 0.0, r - r.mean(1, keepdim=True))
+
+# %% mutant="group_advantages" why="by the variance"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation**2))
+
+# %% mutant="group_advantages" why="zero for all where one group is unanimous"
+# - alike = (r == r[:, :1]).all(1, keepdim=True)
+# + alike = (r == r[:, :1]).all(1, keepdim=True).any()
+
+# %% mutant="group_advantages" why="the sign"
+# - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
+# + return torch.where(alike, 0.0, (r.mean(1, keepdim=True) - r) / torch.where(alike, 1.0, deviation))
+
+
+# %% alternative="group_advantages" why="group by group"
+def group_advantages(rewards):
+    r = rewards if rewards.dtype in (torch.float32, torch.float64) else rewards.to(torch.float32)
+    out = torch.zeros_like(r)
+    for i, group in enumerate(r):
+        if group.max() > group.min():
+            middle = group - group.mean()
+            out[i] = middle / middle.square().mean().sqrt()
+    return out
+
+
+# %% [markdown]
+# Now the objective. Answers were drawn by the policy as it was, $\pi_{\text{old}}$; then a few steps are taken on them. The ratio $\rho_{i,t} = \pi(o_{i,t}) / \pi_{\text{old}}(o_{i,t})$ corrects for that, and clipping ends the reward for going further than $\varepsilon$ in one go. A second term holds the policy near a reference. With $m$ for the tokens that count:
+#
+# $$J_{i} = \frac{1}{|o_i|}\sum_t m_{i,t}\Big[\min\big(\rho_{i,t}\hat A_i,\; \operatorname{clip}(\rho_{i,t}, 1-\varepsilon, 1+\varepsilon)\,\hat A_i\big) - \beta\, k_{i,t}\Big]$$
+#
+# $$k_{i,t} = \frac{\pi_{\text{ref}}}{\pi} - \log\frac{\pi_{\text{ref}}}{\pi} - 1, \qquad |o_i| = \sum_t m_{i,t}, \qquad \text{loss} = -\frac1n \sum_i J_i.$$
+#
+# You get log-probabilities of the tokens drawn. Only `new` is trained. Without a reference there is no second term. Each answer has a token that counts; what stands at other places has no influence.
+#
+# {{task:grpo_loss}}
+
+# %% [markdown] lang="ru"
+# Теперь сама цель. Ответы выбраны прежней политикой $\pi_{\text{old}}$, и по ним делают несколько шагов. Отношение $\rho_{i,t} = \pi(o_{i,t}) / \pi_{\text{old}}(o_{i,t})$ вносит поправку, а обрезание перестаёт награждать за уход дальше чем на $\varepsilon$ за один раз. Второе слагаемое держит политику возле опорной. Если $m$ отмечает считаемые токены:
+#
+# $$J_{i} = \frac{1}{|o_i|}\sum_t m_{i,t}\Big[\min\big(\rho_{i,t}\hat A_i,\; \operatorname{clip}(\rho_{i,t}, 1-\varepsilon, 1+\varepsilon)\,\hat A_i\big) - \beta\, k_{i,t}\Big]$$
+#
+# $$k_{i,t} = \frac{\pi_{\text{ref}}}{\pi} - \log\frac{\pi_{\text{ref}}}{\pi} - 1, \qquad |o_i| = \sum_t m_{i,t}, \qquad \text{loss} = -\frac1n \sum_i J_i.$$
+#
+# Вам даны логарифмы вероятностей выбранных токенов. Обучается только `new`. Если опорной политики нет, нет и второго слагаемого. В каждом ответе есть считаемый токен; то, что стоит на остальных местах, ни на что не влияет.
+#
+# {{task:grpo_loss}}
+
+
+# %% solution="grpo_loss"
+def grpo_loss(
+    new: torch.Tensor,
+    old: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    reference: torch.Tensor | None = None,
+    clip: float = 0.2,
+    beta: float = 0.04,
+) -> torch.Tensor:
+    """The loss of n answers. new, old, reference: (n, t) log-probabilities, advantages: (n,).
+
+    mask: (n, t), 1 for tokens that count, else 0 -> a scalar.
+    """
+    ### BEGIN SOLUTION
+    ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
+    term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+    if reference is not None:
+        away = reference.detach() - new
+        term = term - beta * (away.exp() - away - 1)
+    return -((term * mask).sum(1) / mask.sum(1)).mean()
+    ### END SOLUTION
+
+
+# %% test="grpo_loss" points=0.5 difficulty=3 minutes=25
+new = torch.log(torch.tensor([[0.6, 0.3], [0.5, 0.2]]))
+old = torch.log(torch.tensor([[0.4, 0.3], [0.4, 0.5]]))
+check.close(
+    check.answer(grpo_loss, new, old, torch.tensor([2.0, -3.0]), torch.tensor([[1, 1], [1, 0]]), call="grpo_loss"),
+    # ratios 1.5 (clipped to 1.2) and 1, times 2, their mean 2.2; 1.25, times -3: not clipped
+    -(2.2 - 3.75) / 2,
+    "grpo_loss(new, old, [2, -3], mask)",
+    rtol=1e-4,
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("grpo_loss")
+
+
+def slow_grpo(new, old, a, mask, reference=None, clip=0.2, beta=0.04):
+    """Answer by answer, token by token."""
+    total = 0.0
+    for i in range(len(new)):
+        own = 0.0
+        for t in range(new.shape[1]):
+            if not mask[i, t]:
+                continue
+            ratio = math.exp(new[i, t] - old[i, t])
+            if a[i] > 0:
+                own += a[i] * (ratio if ratio < 1 + clip else 1 + clip)
+            else:
+                own += a[i] * (ratio if ratio > 1 - clip else 1 - clip)
+            if reference is not None:
+                x = math.exp(reference[i, t] - new[i, t])
+                own -= beta * (x - math.log(x) - 1)
+        total += own / sum(mask[i])
+    return -total / len(new)
+
+
+def drawn(n, t, spread):
+    """Log-probabilities, advantages, a mask; no ratio near a corner of the clipping."""
+    new = -rng.uniform(0.2, 3, size=(n, t))
+    old = new - rng.choice([-1, 1], size=(n, t)) * rng.uniform(0.01, spread, size=(n, t))
+    gap = np.abs(np.exp(new - old)[..., None] - [0.8, 1.2, 0.9, 1.1, 0.65, 1.35]).min(-1)
+    old = np.where(gap < 1e-3, new - 0.04, old)
+    mask = (rng.random((n, t)) < 0.7).astype(np.int64)
+    mask[:, 0] = 1
+    return new, old, rng.normal(size=n) * 2, mask
+
+
+for n, t, spread, options, masked, referred, why in [
+    (1, 1, 0.1, {}, False, False, "multiply the ratio by the advantage"),
+    (2, 3, 0.9, {}, False, False, "clip on both sides, where that makes the objective smaller"),
+    (5, 4, 0.9, {"clip": 0.1}, False, False, "clip at clip"),
+    (5, 4, 0.9, {"clip": 0.35}, False, False, "clip at clip"),
+    (4, 7, 0.9, {}, True, False, "divide each answer by the number of its own tokens"),
+    (3, 4, 0.1, {}, False, True, "hold to the reference with beta 0.04"),
+    (3, 4, 0.1, {"beta": 0.5}, False, True, "multiply the distance to the reference by beta"),
+    (4, 5, 0.1, {"beta": 0.7}, False, False, "have no second term where there is no reference"),
+    (6, 5, 0.9, {"beta": 0.9, "clip": 0.1}, True, True, "do all of this together"),
+]:
+    new, old, a, mask = drawn(n, t, spread)
+    mask = mask if masked else np.ones_like(mask)
+    reference = -rng.uniform(0.2, 3, size=(n, t)) if referred else None
+    want = slow_grpo(new, old, a, mask, reference, **options)
+    for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-4)):
+        more = {"reference": torch.tensor(reference, dtype=dtype)} if referred else {}
+        given = [torch.tensor(v, dtype=dtype) for v in (new, old, a)] + [torch.tensor(mask)]
+        call = f"grpo_loss of {n} answers of {t} tokens, {options}, {'with' if referred else 'no'} reference, {dtype}"
+        got = check.answer(grpo_loss, *given, call=call, **more, **options)
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
+        check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+for side, ratio, a, slope in [
+    ("above, with a good answer", 1.5, 1.7, 0.0), ("below, with a good answer", 0.5, 1.7, -0.5 * 1.7),
+    ("above, with a bad answer", 1.5, -0.6, 1.5 * 0.6), ("below, with a bad answer", 0.5, -0.6, 0.0),
+    ("in the middle", 1.05, 1.3, -1.05 * 1.3),
+]:
+    call = f"the gradient of grpo_loss, the ratio {side}"
+    new = torch.tensor([[-1.1]], dtype=torch.float64)
+    rest = new - math.log(ratio), torch.tensor([a], dtype=torch.float64), torch.ones(1, 1, dtype=torch.long)
+    got = check.gradient_of(lambda v, rest=rest: grpo_loss(v, *rest) + 0 * v.sum(), new, call=call)[0]
+    check.close(got, [[slope]], call, rtol=1e-6, atol=1e-12, why="end where clipping makes the objective smaller, and only there")
+new, old, a, mask = drawn(4, 5, 0.9)
+reference = -rng.uniform(0.2, 3, size=(4, 5))
+given = [torch.tensor(v) for v in (new, old, a, reference)]
+slopes = check.gradient_of(
+    lambda n, o, adv, r: grpo_loss(n, o, adv, torch.tensor(mask), r, beta=0.6), *given, call="grpo_loss"
+)
+want = check.numerical_gradient(lambda v: slow_grpo(v, old, a, mask, reference, beta=0.6), new)
+check.close(slopes[0], want, "the gradient of grpo_loss to new", rtol=1e-4, atol=1e-7, why="train the policy through the ratio and the distance")
+for name, got in zip(("old", "advantages", "reference"), slopes[1:], strict=True):
+    check.close(got, np.zeros_like(got), f"the gradient of grpo_loss to {name}", atol=0, why="train new alone")
+changed = [np.where(mask, v, v + rng.normal(size=v.shape)) for v in (new, old)]
+call = "grpo_loss with other numbers where the mask is 0"
+got = check.answer(grpo_loss, *(torch.tensor(v) for v in changed), torch.tensor(a), torch.tensor(mask), call=call)
+check.close(got, slow_grpo(new, old, a, mask), call, rtol=1e-8, why="count what the mask says alone")
+got = check.answer(grpo_loss, *(torch.tensor(v) for v in (new, old, 0 * a)), torch.tensor(mask), call="grpo_loss, advantages 0")
+check.close(got, 0, "grpo_loss where all advantages are 0", atol=0, why="be exactly 0")
+### END HIDDEN TESTS
+
+# %% mutant="grpo_loss" why="the ratio is detached"
+# - ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
+# + ratio, a = (new - old).detach().exp(), advantages.detach()[:, None]
+
+# %% mutant="grpo_loss" why="the ratio upside down"
+# - ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
+# + ratio, a = (old.detach() - new).exp(), advantages.detach()[:, None]
+
+# %% mutant="grpo_loss" why="no clipping"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = ratio * a
+
+# %% mutant="grpo_loss" why="always the clipped ratio"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = ratio.clamp(1 - clip, 1 + clip) * a
+
+# %% mutant="grpo_loss" why="clipped above alone"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = torch.min(ratio * a, ratio.clamp(max=1 + clip) * a)
+
+# %% mutant="grpo_loss" why="clipped below alone"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = torch.min(ratio * a, ratio.clamp(min=1 - clip) * a)
+
+# %% mutant="grpo_loss" why="the larger of the two"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = torch.max(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+
+# %% mutant="grpo_loss" why="the minimum of the ratios, then the advantage"
+# - term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
+# + term = torch.min(ratio, ratio.clamp(1 - clip, 1 + clip)) * a
+
+# %% mutant="grpo_loss" why="the mean over all tokens of the batch"
+# - return -((term * mask).sum(1) / mask.sum(1)).mean()
+# + return -(term * mask).sum() / mask.sum()
+
+# %% mutant="grpo_loss" why="divides by the longest answer"
+# - return -((term * mask).sum(1) / mask.sum(1)).mean()
+# + return -(term * mask).mean()
+
+# %% mutant="grpo_loss" why="tokens that do not count do"
+# - return -((term * mask).sum(1) / mask.sum(1)).mean()
+# + return -term.mean()
+
+# %% mutant="grpo_loss" why="the sign"
+# - return -((term * mask).sum(1) / mask.sum(1)).mean()
+# + return ((term * mask).sum(1) / mask.sum(1)).mean()
+
+# %% mutant="grpo_loss" why="the distance the other way round"
+# - away = reference.detach() - new
+# + away = new - reference.detach()
+
+# %% mutant="grpo_loss" why="the plain difference for the distance"
+# - term = term - beta * (away.exp() - away - 1)
+# + term = term + beta * away
+
+# %% mutant="grpo_loss" why="the distance is rewarded"
+# - term = term - beta * (away.exp() - away - 1)
+# + term = term + beta * (away.exp() - away - 1)
+
+# %% mutant="grpo_loss" why="the reference is trained"
+# - away = reference.detach() - new
+# + away = reference - new
+
+# %% mutant="grpo_loss" why="the answers' draw is trained"
+# - ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
+# + ratio, a = (new - old).exp(), advantages.detach()[:, None]
+
+
+# %% alternative="grpo_loss" why="by cases, answer by answer"
+def grpo_loss(new, old, advantages, mask, reference=None, clip=0.2, beta=0.04):
+    losses = []
+    for i in range(len(new)):
+        keep = mask[i].bool()
+        ratio = torch.exp(new[i][keep] - old[i][keep].detach())
+        a = float(advantages[i])
+        gain = a * (ratio.clamp(max=1 + clip) if a >= 0 else ratio.clamp(min=1 - clip))
+        if reference is not None:
+            log = reference[i][keep].detach() - new[i][keep]
+            gain = gain - beta * (torch.expm1(log) - log)
+        losses.append(-gain.mean())
+    return torch.stack(losses).mean()
+
+
+# %% [markdown]
+# A warning about tests, ours too. The GRPO test of a well-known course (CS336, [assignment 5](https://github.com/stanford-cs336/assignment5-alignment)) compares losses with stored ones through a helper whose default tolerance is `atol=1e-2` (`tests/conftest.py`). The stored loss is about 0.0044. What else would pass?
+
+# %% [markdown] lang="ru"
+# Предостережение о проверках, и о наших тоже. Тест GRPO известного курса (CS336, [задание 5](https://github.com/stanford-cs336/assignment5-alignment)) сравнивает ошибки с сохранёнными через функцию, у которой по умолчанию `atol=1e-2` (`tests/conftest.py`). Сохранённая ошибка — около 0,0044. Что ещё прошло бы?
+
+# %%
+stored = 0.0044
+for name, answer in {"zero": 0.0, "half of it": stored / 2, "the other sign": -stored, "the right one": stored}.items():
+    loose = np.allclose(answer, stored, rtol=1e-4, atol=1e-2)
+    strict = np.allclose(answer, stored, rtol=1e-4, atol=1e-8)
+    print(f"{name:15} passes with atol=1e-2: {loose!s:5}   with atol=1e-8: {strict}")
+
+# %% [markdown]
+# What one token adds to the objective, drawn with your function: for a good answer the curve is flat above $1 + \varepsilon$, nothing more is to be won there; for a bad one it is flat below $1 - \varepsilon$. On the other sides it goes on: mistakes may be undone at any distance.
+
+# %% [markdown] lang="ru"
+# Сколько добавляет к цели один токен, нарисовано вашей функцией: для хорошего ответа кривая выше $1 + \varepsilon$ плоская — больше там не выиграть; для плохого она плоская ниже $1 - \varepsilon$. С других сторон она продолжается: ошибку можно исправить с любого расстояния.
+
+# %%
+ratios = np.linspace(0.4, 1.6, 121)
+ones = torch.ones(1, 1)
+
+
+def objective(ratio: float, advantage: float) -> float:
+    return -float(grpo_loss(ones * math.log(ratio), 0 * ones, torch.tensor([advantage]), ones))
+
+
+terms = {
+    f"advantage {a:+.0f}": np.array([objective(ratio, a) for ratio in ratios]) for a in (1.0, -1.0)
+}
+week09.clip_picture(ratios, terms, 0.2)
+plots.show(
+    "The objective of one token against its ratio of probabilities. With advantage +1 it rises and is flat "
+    "beyond the shaded band; with -1 it is flat before the band, and falls from there on."
+)
+
+# %% [markdown]
+# **The policy.** A transformer of two layers reads the digits of two numbers, the last ones first, and writes three digits of the sum, from its end. It is first taught a little by right answers, until about a third of its drawn answers are right. From then on it sees no right answer any more: it draws eight answers to each question, the program says right or wrong, and your two functions do the rest.
+
+# %% [markdown] lang="ru"
+# **Политика.** Трансформер из двух слоёв читает цифры двух чисел, начиная с последних, и пишет три цифры суммы, с конца. Сначала его немного учат на верных ответах, пока верной не станет примерно треть выбранных им ответов. С этого места верных ответов он больше не видит: на каждый вопрос он выбирает восемь ответов, программа говорит, верно или нет, остальное делают две ваши функции.
+
+
+# %%
+class Adder(nn.Module):
+    """Digits of a question, and of an answer so far: (n, 4 + k) -> logits of the next ones, (n, k + 1, 10)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.digit, self.place = nn.Embedding(10, width), nn.Parameter(torch.randn(6, width) * 0.1)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+            for _ in range(2)
+        )
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        t = ids.shape[1]
+        x = self.digit(ids) + self.place[:t]
+        future = torch.full((t, t), -torch.inf, device=ids.device).triu(1)
+        for layer in self.layers:
+            x = layer(x, src_mask=future)
+        return self.head(self.norm(x[:, 3:]))
+
+
+def logprobs(policy: nn.Module, questions: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Of each digit of the answers: (n, 3)."""
+    logits = policy(torch.cat([questions, answers[:, :-1]], 1))
+    return logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]
+
+
+@torch.no_grad()
+def answer(policy: nn.Module, questions: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Three digits for each question: drawn, or the most probable ones where there is no generator."""
+    ids = questions
+    for _ in range(3):
+        p = policy(ids)[:, -1].softmax(-1)
+        nxt = p.argmax(-1, keepdim=True) if generator is None else torch.multinomial(p, 1, generator=generator)
+        ids = torch.cat([ids, nxt], 1)
+    return ids[:, 4:]
+
+
+sums = week09.Sums()
+
+
+def verify(questions: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """The verifier: 1 where the whole answer is right, else 0."""
+    return (answers == sums.answers(questions)).all(1).float()
+
+
+print(sums.text([7, 5, 4, 8], [2, 3, 1]), "is asked as 7 5 4 8 and answered as 2 3 1")
+
+
+# %% tags=["training"]
+def right(policy: nn.Module, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """On sums that nobody learned from: whether drawn answers are right, and the most probable ones."""
+    asked = sums.held_out()
+    drawn = verify(asked, answer(policy, asked, torch.Generator().manual_seed(seed)))
+    return drawn.numpy(), verify(asked, answer(policy, asked, None)).numpy()
+
+
+def learn_to_add(seed: int) -> dict[str, object]:
+    """A policy taught a little, then reinforced: curves, and what it could before and after."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    policy = Adder(settings["width"])
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    for _ in range(settings["warm_up"]):
+        questions = sums.draw(128, generator)
+        loss = -logprobs(policy, questions, sums.answers(questions)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    before, rewards, useful = right(policy, seed), [], []
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    for _ in range(settings["rl_steps"]):
+        questions = sums.draw(settings["prompts"], generator).repeat_interleave(8, 0)
+        answers = answer(policy, questions, generator)
+        reward = verify(questions, answers).view(-1, 8)
+        advantages = group_advantages(reward).flatten()
+        rewards.append(float(reward.mean()))
+        some = advantages != 0  # unanimous groups teach nothing
+        useful.append(float(some.view(-1, 8).any(1).float().mean()))
+        if not some.any():
+            continue
+        questions, answers, advantages = questions[some], answers[some], advantages[some]
+        with torch.no_grad():
+            old = logprobs(policy, questions, answers)
+        for _ in range(2):
+            loss = grpo_loss(logprobs(policy, questions, answers), old, advantages, torch.ones_like(old))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return {"before": before, "after": right(policy, seed), "rewards": rewards, "useful": useful, "policy": policy}
+
+
+begun = time.process_time()
+runs = {seed: learn_to_add(seed) for seed in range(settings["seeds"])}
+for seed, run in runs.items():
+    (drawn, most), (drawn_after, most_after) = run["before"], run["after"]
+    print(f"seed {seed}: drawn {drawn.mean():.2f} -> {drawn_after.mean():.2f}, "
+          f"most probable {most.mean():.2f} -> {most_after.mean():.2f} right of {len(drawn)} held-out sums")
+print(f"{sum(p.numel() for p in runs[0]['policy'].parameters()):,} numbers; {time.process_time() - begun:.0f} CPU seconds")
+week09.reward_picture({s: r["rewards"] for s, r in runs.items()}, {s: r["useful"] for s, r in runs.items()})
+plots.show(
+    "Left: the mean reward by step of each seed, rising from about a third to three quarters and more. Right: "
+    "the share of groups that are not unanimous, which falls as the policy gets better."
+)
+
+# %% [markdown]
+# Two honest remarks. The most probable answer was right far more often than the drawn ones from the start: a good part of the gain is that the policy has become *surer* of what it knew. And the right panel shows why such training slows down: where all eight answers are right, there is nothing to compare.
+
+# %% [markdown] lang="ru"
+# Два честных замечания. Самый вероятный ответ с самого начала бывал верен куда чаще выбранных случайно: заметная часть выигрыша в том, что политика стала *увереннее* в том, что уже знала. А правый график показывает, почему такое обучение замедляется: где верны все восемь ответов, сравнивать нечего.
+
+# %% [markdown]
+# ## 8. What it costs
+# Training needs memory for four things: the weights, a gradient for each trained number, the optimiser's states (AdamW keeps two moments for each), and the activations that wait for the backward pass. The first three are counted from the model alone, in bytes:
+#
+# - `weights`: all parameters; one that stands in two places (as tied embeddings do) counts once;
+# - `gradients`: those that are trained, in their own dtype;
+# - `states`: `moments` numbers for each trained one, in its dtype.
+#
+# {{task:training_memory}}
+
+# %% [markdown] lang="ru"
+# ## 8. Сколько это стоит
+# Память при обучении нужна для четырёх вещей: весов, градиента каждого обучаемого числа, состояний оптимизатора (AdamW хранит по два момента) и активаций, которые ждут обратного прохода. Первые три считаются по одной модели, в байтах:
+#
+# - `weights`: все параметры; стоящий в двух местах (как общие эмбеддинги) считается один раз;
+# - `gradients`: обучаемые, в их собственном типе;
+# - `states`: по `moments` чисел на каждое обучаемое, в его типе.
+#
+# {{task:training_memory}}
+
+
+# %% solution="training_memory"
+def training_memory(model: nn.Module, moments: int = 2) -> dict[str, int]:
+    """Bytes of "weights", "gradients" and "states", whole numbers.
+
+    training_memory(nn.Linear(3, 2)) -> {"weights": 32, "gradients": 32, "states": 64}
+    """
+    ### BEGIN SOLUTION
+    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    trained = sum(size for size, trains in sizes if trains)
+    return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+    ### END SOLUTION
+
+
+# %% test="training_memory" points=0.25 difficulty=1 minutes=10
+check.equal(
+    check.answer(training_memory, nn.Linear(3, 2), call="training_memory(nn.Linear(3, 2))"),
+    {"weights": 32, "gradients": 32, "states": 64},
+    "training_memory(nn.Linear(3, 2))",
+)
+### BEGIN HIDDEN TESTS
+rng = check.rng("training_memory")
+
+
+def measured(network, kind, **options):
+    """The bytes that are there after one step."""
+    optimizer = kind(network.parameters(), lr=0.1, **options)
+    for p in network.parameters():
+        if p.requires_grad:
+            p.grad = torch.ones_like(p)
+    optimizer.step()
+    states = [v for state in optimizer.state.values() for v in state.values()]
+    found = {
+        "weights": sum(p.nbytes for p in {id(p): p for p in network.parameters()}.values()),
+        "gradients": sum(p.grad.nbytes for p in network.parameters() if p.grad is not None),
+        "states": sum(v.nbytes for v in states if isinstance(v, torch.Tensor) and v.ndim),
+    }
+    for p in network.parameters():
+        p.grad = None
+    return found
+
+
+def bottle(a, b, c):
+    return nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(), nn.Linear(b, c, bias=False))
+
+
+def frozen(network):
+    network[0].requires_grad_(False)
+    return network
+
+
+def tied(network):
+    network.append(nn.Linear(network[3].out_features, network[3].in_features))
+    network.append(nn.Linear(network[3].in_features, network[3].out_features, bias=False))
+    network[5].weight = network[3].weight
+    return network
+
+
+def mixed(network):
+    network[3].to(torch.bfloat16)
+    network[0].double()
+    return network
+
+
+for change, why in [
+    (lambda n: n, "count all parameters, and no buffers"),
+    (frozen, "count gradients and states of what is trained alone"),
+    (tied, "count a parameter that stands twice once"),
+    (mixed, "take each parameter's own dtype"),
+    (lambda n: frozen(tied(mixed(n))), "do all of this together"),
+    (lambda n: n.requires_grad_(False), "need neither gradients nor states where all is frozen"),
+]:
+    network = change(bottle(*(int(v) for v in rng.choice(np.arange(2, 30), size=3, replace=False))))
+    copied = copy.deepcopy(network)
+    for options, kind, more in (({}, torch.optim.AdamW, {}), ({"moments": 1}, torch.optim.SGD, {"momentum": 0.9}),
+                                ({"moments": 0}, torch.optim.SGD, {})):
+        want = measured(copied, kind, **more) if any(p.requires_grad for p in network.parameters()) else {
+            "weights": sum(p.nbytes for p in network.parameters()), "gradients": 0, "states": 0}
+        call = f"training_memory of a network, {options}"
+        got = check.answer(training_memory, network, call=call, **options)
+        check.equal(got, want, call, why=why)
+check.that(all(p.grad is None for p in network.parameters()), "count, and leave the model as it was")
+### END HIDDEN TESTS
+
+# %% mutant="training_memory" why="always four bytes"
+# - sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+# + sizes = [(p.numel() * 4, p.requires_grad) for p in model.parameters()]
+
+# %% mutant="training_memory" why="numbers, not bytes"
+# - sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+# + sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+
+# %% mutant="training_memory" why="frozen weights have gradients"
+# - trained = sum(size for size, trains in sizes if trains)
+# + trained = sum(size for size, _ in sizes)
+
+# %% mutant="training_memory" why="weights without the frozen ones"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + return {"weights": trained, "gradients": trained, "states": moments * trained}
+
+# %% mutant="training_memory" why="states for all weights"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + whole = sum(size for size, _ in sizes)
+# + return {"weights": whole, "gradients": trained, "states": moments * whole}
+
+# %% mutant="training_memory" why="one moment"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": trained}
+
+# %% mutant="training_memory" why="always two moments"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": 2 * trained}
+
+# %% mutant="training_memory" why="tied weights twice"
+# - sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+# + sizes = [(p.nbytes, p.requires_grad) for _, p in model.named_parameters(remove_duplicate=False)]
+
+# %% mutant="training_memory" why="buffers, too"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + buffers = sum(b.nbytes for b in model.buffers())
+# + return {"weights": buffers + sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+
+# %% mutant="training_memory" why="states in float32, whatever the dtype"
+# - return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": moments * trained}
+# + numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+# + return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": 4 * moments * numbers}
+
+
+# %% alternative="training_memory" why="by identity"
+def training_memory(model, moments=2):
+    made = {"weights": 0, "gradients": 0, "states": 0}
+    for p in {id(p): p for m in model.modules() for p in m.parameters(recurse=False)}.values():
+        made["weights"] += p.nbytes
+        if p.requires_grad:
+            made["gradients"] += p.nbytes
+            made["states"] += moments * p.nbytes
+    return made
+
+
+# %% [markdown]
+# **Activations** can't be read off the weights: what waits for the backward pass depends on the operations. Torch will tell: inside `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` each tensor that is saved goes through `pack`. Count the bytes of their storages:
+#
+# - a storage that is saved several times, by whatever views, counts once and whole (`untyped_storage()` has `data_ptr()` and `nbytes()`);
+# - the storages of the model's parameters do not count: they are there anyway;
+# - hold what you have seen until you have counted, or a freed storage's place is given to the next one.
+#
+# Call the function once, inside; its answer has to stay fit for `backward`.
+#
+# {{task:activation_bytes}}
+
+# %% [markdown] lang="ru"
+# **Активации** по весам не посчитать: что ждёт обратного прохода, зависит от операций. Torch расскажет сам: внутри `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` каждый сохраняемый тензор проходит через `pack`. Посчитайте байты их хранилищ:
+#
+# - хранилище, сохранённое несколько раз, какими бы ни были виды на него, считается один раз и целиком (у `untyped_storage()` есть `data_ptr()` и `nbytes()`);
+# - хранилища параметров модели не считаются: они есть и так;
+# - держите увиденное, пока не посчитали, иначе место освобождённого хранилища достанется следующему.
+#
+# Вызовите функцию один раз, внутри; её ответ должен остаться пригодным для `backward`.
+#
+# {{task:activation_bytes}}
+
+
+# %% solution="activation_bytes"
+def activation_bytes(function: Callable[[], torch.Tensor], model: nn.Module) -> int:
+    """The bytes that function(), a forward pass of the model, keeps for the backward pass."""
+    ### BEGIN SOLUTION
+    kept: list[torch.Tensor] = []
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        result = function()
+    kept.append(result)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    storages = [x.untyped_storage() for x in kept[:-1]]
+    return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+    ### END SOLUTION
+
+
+# %% test="activation_bytes" points=0.25 difficulty=3 minutes=20
+two_layers = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
+found_bytes = check.answer(activation_bytes, lambda: two_layers(torch.ones(4, 5)), two_layers, call="activation_bytes")
+check.equal(found_bytes, 4 * 4 * (5 + 7), "activation_bytes of Linear(5, 7), ReLU, Linear(7, 3) on (4, 5)",
+            why="count the input and what ReLU gave, four bytes a number")
+### BEGIN HIDDEN TESTS
+rng = check.rng("activation_bytes")
+a, b, c, n = (int(v) for v in rng.choice(np.arange(3, 25), size=4, replace=False))
+
+
+def chain(dtype=torch.float32):
+    return nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c)).to(dtype)
+
+
+class Held(nn.Module):
+    """A weight of a student's model, used in some way."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(rng.normal(size=(a, b))))
+
+
+plain, half, doubled, held = chain(), chain(), chain(torch.float64), Held()
+half[0].requires_grad_(False)
+x, long = torch.randn(n, a), torch.randn(n + 5, a, dtype=torch.float64)
+cases = [
+    (lambda: plain(x), plain, 4 * n * (a + b), "count inputs and hidden values, not the weights"),
+    (lambda: doubled(x.double()), doubled, 8 * n * (a + b), "count bytes"),
+    (lambda: half(x), half, 4 * n * b, "count what is saved: a frozen first layer needs no input"),
+    (lambda: (lambda y: y * y)((x.double() @ held.w).exp()), held, 8 * n * (a + b), "count a storage once"),
+    (lambda: (lambda y: y * y.T.T)((x.double() @ held.w).exp()), held, 8 * n * (a + b), "count a storage once, also in another view"),
+    (lambda: long[:2] @ held.w, held, 8 * (n + 5) * a, "count a storage whole, of which a part is used"),
+    (lambda: (held.w.T * 1.0).sum() + (held.w[1:] ** 2).sum() + held.w.exp().sum(), held, 8 * a * b,
+     "leave out the parameters' storages, also in other views"),
+    (lambda: plain(x) * 0 + plain(2 * x), plain, 4 * (2 * n * (a + b)), "count what all parts of the function save"),
+    (lambda: x.sum(), plain, 0, "count nothing where nothing is trained"),
+]
+for i, (function, network, want, why) in enumerate(cases):
+    called = []
+
+    def once(function=function, called=called):
+        called.append(1)
+        return function()
+
+    call = f"activation_bytes, case {i + 1}"
+    got = check.answer(activation_bytes, once, network, call=call)
+    check.equal(got, want, call, why=why)
+    check.equal(len(called), 1, f"calls of the function by {call}", why="call the function once")
+    check.equal(type(got).__name__, "int", f"the type of {call}", why="be a whole number")
+deep = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Linear(c, c), nn.Tanh())))
+call = "activation_bytes of six layers"
+check.equal(check.answer(activation_bytes, lambda: deep(torch.ones(n, c)), deep, call=call), 4 * n * c * 7, call,
+            why="count each layer's values")
+results = []
+check.answer(activation_bytes, lambda: results.append(plain(x).sum()) or results[-1], plain, call="activation_bytes")
+results[0].backward()
+right_slope = torch.autograd.grad(plain(x).sum(), plain[0].weight)[0]
+check.close(plain[0].weight.grad, right_slope, "the gradient after activation_bytes", rtol=1e-5, why="leave the answer fit for backward")
+with torch.no_grad():
+    call = "activation_bytes without gradients"
+    check.equal(check.answer(activation_bytes, lambda: plain(x), plain, call=call), 0, call, why="be 0 where nothing is saved")
+### END HIDDEN TESTS
+
+# %% mutant="activation_bytes" why="the parameters, too"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+# %% mutant="activation_bytes" why="a storage as often as it is saved"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum(s.nbytes() for s in storages if s.data_ptr() not in own)
+
+# %% mutant="activation_bytes" why="by the tensor, not by its storage"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum({id(x): x.nbytes for x in kept[:-1] if x.untyped_storage().data_ptr() not in own}.values())
+
+# %% mutant="activation_bytes" why="the view's bytes"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum({x.untyped_storage().data_ptr(): x.nbytes for x in kept[:-1] if x.untyped_storage().data_ptr() not in own}.values())
+
+# %% mutant="activation_bytes" why="parameters are known by identity: views of them count"
+# - own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+# + kept = [x for x in kept if not any(x is p for p in model.parameters())]
+# + own = set()
+
+# %% mutant="activation_bytes" why="numbers, not bytes"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum({s.data_ptr(): s.nbytes() // 4 for s in storages if s.data_ptr() not in own}.values())
+
+# %% mutant="activation_bytes" why="the answer, too"
+# - storages = [x.untyped_storage() for x in kept[:-1]]
+# + storages = [x.untyped_storage() for x in kept]
+
+# %% mutant="activation_bytes" why="what is trained, not all parameters, is left out"
+# - own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+# + own = {p.untyped_storage().data_ptr() for p in model.parameters() if not p.requires_grad}
+
+# %% mutant="activation_bytes" why="saves zeros"
+# - return x
+# + return torch.zeros_like(x)
+
+# %% mutant="activation_bytes" why="calls the function twice"
+# - result = function()
+# + result = function() if function() is not None else None
+
+
+# %% alternative="activation_bytes" why="storages in a table, as they come"
+def activation_bytes(function, model):
+    table = {}
+
+    def pack(x):
+        storage = x.untyped_storage()
+        table[storage.data_ptr()] = (storage.nbytes(), x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        made = function()
+    for p in model.parameters():
+        table.pop(p.untyped_storage().data_ptr(), None)
+    total = sum(size for size, _ in table.values())
+    del made
+    return total
+
+
+# %% [markdown]
+# The bill of the real model: a batch of four conversations and AdamW, for three ways to train. Before the picture, a comparison: the states that your count foretold for LoRA, and those that AdamW keeps after a step. Look at the last part of the bars: freezing takes away gradients and states, but the activations of all that lies between a trained number and the loss have to stay.
+
+# %% [markdown] lang="ru"
+# Счёт настоящей модели: батч из четырёх диалогов и AdamW, три способа обучения. Перед рисунком сверка: состояния, которые предсказал для LoRA ваш подсчёт, и те, что AdamW хранит после шага. Посмотрите на последнюю часть полос: заморозка убирает градиенты и состояния, но активации всего, что лежит между обучаемым числом и ошибкой, должны оставаться.
+
+# %% tags=["training"]
+for adapter in adapters:
+    adapter.unmerge()
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
+answer_loss(*ask(learn[:4], nothing)).backward()
+optimizer.step()
+there = {
+    "gradients": sum(p.grad.nbytes for p in model.parameters() if p.grad is not None),
+    "states": sum(v.nbytes for state in optimizer.state.values() for v in state.values() if v.ndim),
+}
+counted = training_memory(model)
+print({part: (f"counted {counted[part]:,}", f"measured {there[part]:,}") for part in there})
+model.zero_grad(set_to_none=True)
+del optimizer
+
+
+def bill(prompt: torch.Tensor) -> dict[str, int]:
+    """Bytes of all four parts, for the model as it is trained now."""
+    whole = training_memory(model)
+    if prompt.requires_grad:
+        whole = {part: size + {"weights": 1, "gradients": 1, "states": 2}[part] * prompt.nbytes for part, size in whole.items()}
+    return whole | {"activations": activation_bytes(lambda: answer_loss(*ask(learn[:4], prompt)), model)}
+
+
+table = {f"LoRA, layers from {settings['first_layer']}": bill(nothing)}
+model.requires_grad_(False)
+table["prompt of 8"] = bill(prompt)
+base = [p for name, p in model.named_parameters() if name.rpartition(".")[2] not in ("A", "B")]
+for p in base:
+    p.requires_grad_(True)
+table["everything"] = bill(nothing)
+model.requires_grad_(False)
+for name, parts in table.items():
+    print(f"{name:22}" + "".join(f"{part} {size / 2**20:8.1f} MiB  " for part, size in parts.items()))
+week09.memory_picture(table)
+plots.show(
+    "Stacked bars of mebibytes. Training everything needs about four times the weights, and activations. "
+    "LoRA and a prompt leave the weights and activations; gradients and states are too thin to be seen."
+)
+
+# %% [markdown]
+# ## 9. What each has gained
+# The last table: each method against its own start, on questions that it never learned from, with paired 95 % intervals. GRPO's rows pool the seeds. Grey is what shows no gain.
+
+# %% [markdown] lang="ru"
+# ## 9. Кто сколько выиграл
+# Последняя таблица: каждый метод против собственного начала, на вопросах, на которых он не учился, с парными 95-процентными интервалами. В строках GRPO все запуски вместе. Серым — то, где выигрыш не показан.
+
+# %% tags=["training"]
+for part, what in enumerate(("drawn answers", "most probable answer")):
+    # The same questions for each seed: their mean over the seeds is what is drawn anew.
+    before, after = (np.mean([run[when][part] for run in runs.values()], axis=0) for when in ("before", "after"))
+    gains[f"GRPO: {what}"] = week09.paired_interval(before, after)
+print(f"{'':28}{'gain':>7}   interval")
+for name, (mean, low, high) in gains.items():
+    print(f"{name:28}{mean:+7.2f}   [{low:+.2f}, {high:+.2f}]  {week09.verdict(low, high)}")
+week09.gains_picture(gains)
+plots.show(
+    "Gains in the share of right answers with intervals. Prompt tuning and LoRA gain most in obeying, less or "
+    "nothing in knowing; reinforcement gains most in drawn answers, less in the most probable one."
 )
