@@ -43,11 +43,11 @@ settings = {
         "hub": None,  # a model of the hub in place of the course's own
         "first_layer": 15,  # adapters from this layer on
         "items": 80,
-        "steps": 30,
+        "steps": 24,
         "batch": 4,
         "seeds": 3,
         "warm_up": 180,
-        "rl_steps": 200,
+        "rl_steps": 160,
         "prompts": 32,
         "width": 48,
     },
