@@ -5,7 +5,7 @@ A drawing makes a new figure, or draws on the axes that it gets; `plots.show` en
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from practical_dl import check
 from practical_dl.check import CheckFailed
 from practical_dl.plots import PALETTE
 
@@ -23,14 +24,18 @@ if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
 # -- Tests of practice_peft ----------------------------------------------------------------------
 
 
-def slopes_of(module: nn.Module, *inputs: torch.Tensor, call: str) -> dict[str, np.ndarray | None]:
+def slopes_of(
+    made: Callable[[], nn.Module], *inputs: torch.Tensor, call: str
+) -> dict[str, np.ndarray | None]:
     """The gradients of a module's parameters, by name; None for those that are frozen.
 
-    The answer is weighted by numbers from -1 to 1.3 and summed. Raises CheckFailed where the answer
-    is no tensor, or hangs on no parameter.
+    made: gives the module, which may be a student's. The answer is weighted by numbers from -1 to
+    1.3 and summed. Raises CheckFailed where it is no tensor, or hangs on no parameter.
     """
     import torch
 
+    module = made()
+    check.parameters_of(module, call)  # or it is no module
     with torch.enable_grad():
         result = module(*inputs)
         if not isinstance(result, torch.Tensor):
@@ -46,6 +51,18 @@ def slopes_of(module: nn.Module, *inputs: torch.Tensor, call: str) -> dict[str, 
         for (name, p), g in zip(asked.items(), found, strict=True)
     }
     return {name: slopes.get(name) for name in named}
+
+
+def part_of(function: Callable[..., Any], key: str) -> Callable[..., Any]:
+    """A function that gives one value of the table that the function gives."""
+
+    def part(*arguments: Any) -> Any:
+        table = function(*arguments)
+        if not isinstance(table, dict) or key not in table:
+            raise CheckFailed(f"should: give a table with {key}")
+        return table[key]
+
+    return part
 
 
 def tiny_projections(layers: int, d: int, seed: int, dtype: Any = None) -> nn.Module:

@@ -18,7 +18,7 @@ def test_slopes_are_by_name_and_none_for_frozen_weights() -> None:
     layer = nn.Linear(2, 2).double()
     layer.bias.requires_grad_(False)
     x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=torch.float64)
-    slopes = week09.slopes_of(layer, x, call="layer(x)")
+    slopes = week09.slopes_of(lambda: layer, x, call="layer(x)")
     up = np.linspace(-1, 1.3, 4).reshape(2, 2)
     assert slopes["bias"] is None
     np.testing.assert_allclose(slopes["weight"], up.T @ x.numpy(), rtol=1e-6)
@@ -34,21 +34,27 @@ def test_slopes_are_zeros_for_what_the_answer_does_not_use() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.a
 
-    slopes = week09.slopes_of(Half(), torch.ones(2), call="half")
+    slopes = week09.slopes_of(Half, torch.ones(2), call="half")
     assert slopes["b"] is not None and not slopes["b"].any() and slopes["b"].shape == (3,)
 
 
 def test_slopes_say_what_is_wrong() -> None:
     frozen = nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(CheckFailed, match="let gradients through"):
-        week09.slopes_of(frozen, torch.ones(1, 2), call="layer")
+        week09.slopes_of(lambda: frozen, torch.ones(1, 2), call="layer")
 
     class Word(nn.Module):
         def forward(self, x: torch.Tensor) -> str:
             return "x"
 
     with pytest.raises(CheckFailed, match="give a tensor"):
-        week09.slopes_of(Word(), torch.ones(1), call="word")
+        week09.slopes_of(Word, torch.ones(1), call="word")
+
+
+def test_a_part_of_a_table() -> None:
+    assert week09.part_of(lambda a, b: {"sum": a + b}, "sum")(2, 3) == 5
+    with pytest.raises(CheckFailed, match="give a table with sum"):
+        week09.part_of(lambda a: {"other": a}, "sum")(2)
 
 
 def test_the_small_network_is_the_same_for_a_seed_and_leaves_the_generator() -> None:

@@ -23,6 +23,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -514,7 +515,8 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
                 rtol=rtol, atol=rtol, why="give the base's answer at the start")
     start = check.parameters_of(layer, text)
     check.equal({k: v.shape for k, v in start.items() if k in ("A", "B")},
-                {"A": (r, size_in), "B": (size_out, r)}, f"the shapes of A and B of {text}")
+                {"A": (r, size_in), "B": (size_out, r)}, f"the shapes of A and B of {text}",
+                why="have A of (r, in) and B of (out, r)")
     check.equal({str(start[k].dtype) for k in ("A", "B")}, {str(dtype)[6:]},
                 f"the dtype of A and B of {text}", why="have the dtype of the base")
     check.that(np.all(start["A"] != 0) and np.unique(start["A"]).size == r * size_in,
@@ -531,7 +533,7 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
     check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {text}(x)", why="keep the dtype")
     one = check.answer(layer.forward, x[0, 0], call=f"{text} of one vector")
     check.close(one, want[0, 0], f"{text} of one vector", rtol=rtol, atol=10 * rtol, why="take any axes before the last")
-    slopes = week09.slopes_of(layer, x, call=text)
+    slopes = week09.slopes_of(lambda layer=layer: layer, x, call=text)
     up = np.linspace(-1, 1.3, want.size).reshape(-1, size_out)
     rows = x.numpy().reshape(-1, size_in)
     check.equal(sorted(k for k, v in slopes.items() if v is not None), ["A", "B"],
@@ -544,7 +546,10 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
     check.close(to_x, (up @ (w + change)).reshape(x.shape), f"the gradient to x of {text}",
                 rtol=10 * rtol, atol=10 * rtol, why="let gradients through to x")
     for action, merged in [("unmerge", 0), ("merge", 1), ("merge", 1), ("unmerge", 0), ("unmerge", 0), ("merge", 1)]:
-        check.answer({"merge": layer.merge, "unmerge": layer.unmerge}[action], call=f"layer.{action}()")
+        if action == "merge":
+            check.answer(layer.merge, call="layer.merge()")
+        else:
+            check.answer(layer.unmerge, call="layer.unmerge()")
         now = check.parameters_of(layer, text)
         said = f"after {action}: "
         check.close(now["base.weight"], w + merged * change, said + "the base's weight", rtol=10 * rtol, atol=10 * rtol,
@@ -562,6 +567,8 @@ check.that(not np.allclose(a1, a2), "let two layers start at different A")
 # 800 numbers: the deviation of their deviation is 1/40 of it; seven of these
 check.close(a1.std() * math.sqrt(40), 1, "the deviation of A times the root of in", rtol=7 / 40, why="be 1")
 check.close(a1.mean() * math.sqrt(40), 0, "the mean of A times the root of in", atol=7 / 28, why="be 0")
+# The largest of 800 normal numbers is beyond 1.8 but for one case in 10 ** 25; uniform ones end at 1.73.
+check.that(np.abs(a1).max() * math.sqrt(40) > 1.8, "draw A from a normal distribution")
 check.fill(first, "B", value=np.ones((30, 20)), call="layer.B")
 check.answer(first.merge, call="layer.merge()")
 x = torch.tensor(rng.normal(size=(2, 40)), dtype=torch.float32)
@@ -631,6 +638,15 @@ check.close(check.answer(second.forward, x, call="the other layer(x)"),
 # %% mutant="lora_linear" why="A is too large"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # + self.A = nn.Parameter(torch.randn(r, base.in_features, **like))
+
+# %% mutant="lora_linear" why="A is uniform"
+# - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
+# + self.A = nn.Parameter((torch.rand(r, base.in_features, **like) * 2 - 1) * math.sqrt(3 / base.in_features))
+
+# %% mutant="lora_linear" why="the same A in each layer"
+# - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
+# + torch.manual_seed(0)
+# + self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 
 # %% mutant="lora_linear" why="always float32"
 # - like = {"dtype": base.weight.dtype, "device": base.weight.device}
@@ -941,7 +957,7 @@ for layers, d, names, r, alpha, why in [
     check.equal(check.kind_of(made), "PeftModel", call, why="be a model of the library's")
     got = check.answer(made.forward, x, call=f"{call}(x)")
     check.close(got, merged(x), f"{call}(x)", rtol=1e-9, atol=1e-9, why=why)
-    slopes = week09.slopes_of(made, x, call=call)
+    slopes = week09.slopes_of(lambda made=made: made, x, call=call)
     trained = [value.size for value in slopes.values() if value is not None]
     check.equal(sum(trained), sum(r * (m + n) for m, n in sizes.values()), f"how many numbers {call} trains",
                 why="train A and B of these layers alone")
@@ -1095,10 +1111,12 @@ for n, p, t, d, padding, why in [
         given = [torch.tensor(v, dtype=dtype) for v in (prompt, embedded)] + [torch.tensor(v) for v in (mask, labels)]
         call = f"prompt_inputs(prompt {(p, d)}, embedded {(n, t, d)}, padding: {padding})"
         made = check.answer(prompt_inputs, *given, call=call)
-        check.equal(sorted(made), ["attention_mask", "inputs_embeds", "labels", "position_ids"], f"the keys of {call}")
+        check.equal(sorted(made), ["attention_mask", "inputs_embeds", "labels", "position_ids"], f"the keys of {call}",
+                    why="have these four names")
         rows = np.stack([np.vstack([given[0].numpy(), one]) for one in given[1].numpy()])
         check.equal(made["inputs_embeds"], rows, f"inputs_embeds of {call}", why=why)
-        check.equal(str(made["inputs_embeds"].dtype), str(dtype)[6:], f"the dtype of inputs_embeds of {call}")
+        check.equal(str(made["inputs_embeds"].dtype), str(dtype)[6:], f"the dtype of inputs_embeds of {call}",
+                    why="keep the dtype")
         want = np.array([[1] * p + list(row) for row in mask])
         check.equal(made["attention_mask"], want, f"attention_mask of {call}", why="let the prompt be seen")
         for key in ("attention_mask", "position_ids", "labels"):
@@ -1110,10 +1128,10 @@ for n, p, t, d, padding, why in [
 prompt, embedded = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(rng.normal(size=(4, 5, 3)))
 up = rng.normal(size=(4, 7, 3))
 ones, none = torch.ones(4, 5, dtype=torch.long), torch.full((4, 5), -100)
-slopes = check.gradient_of(lambda a, b: prompt_inputs(a, b, ones, none)["inputs_embeds"], prompt, embedded,
+slopes = check.gradient_of(week09.part_of(prompt_inputs, "inputs_embeds"), prompt, embedded, ones, none,
                            call="inputs_embeds", upstream=up)
 check.close(slopes[0], up[:, :2].sum(0), "the gradient of the prompt", why="sum over the texts")
-check.close(slopes[1], up[:, 2:], "the gradient of the embedded texts")
+check.close(slopes[1], up[:, 2:], "the gradient of the embedded texts", why="let gradients through to the texts")
 ### END HIDDEN TESTS
 
 # %% mutant="prompt_inputs" why="the prompt is masked out"
@@ -1263,7 +1281,8 @@ for n, heads, t, d, e, p, padding, scale, why in [
         check.close(got[real], want[real], call, rtol=tolerance, atol=tolerance, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
 got = check.answer(prefix_attention, *given[:5], torch.tensor(mask).bool(), call="prefix_attention, mask of truth values")
-check.close(got[real], want[real], "prefix_attention, mask of truth values", rtol=2e-3, atol=2e-3)
+check.close(got[real], want[real], "prefix_attention, mask of truth values", rtol=2e-3, atol=2e-3,
+            why="take a mask of truth values, too")
 
 
 def with_torch(q, k, v, pk, pv):
@@ -1413,15 +1432,15 @@ def ask(rows: list[tuple[list[int], list[int]]], prompt: torch.Tensor) -> tuple[
 
 
 @torch.no_grad()
-def judge(rows: list[tuple[list[int], list[int]]], prompt: torch.Tensor) -> tuple[list[bool], list[bool]]:
-    """For each conversation whether the model obeys, and whether it knows."""
+def judge(prompt: torch.Tensor) -> tuple[list[bool], list[bool]]:
+    """For each held-out review whether the model obeys, and whether it knows."""
+    rows = conversations(reviews.x_test, reviews.y_test, settings["items"])
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     obeys, knows = [False] * len(rows), [False] * len(rows)
     for k in range(0, len(rows), 16):
         part = order[k : k + 16]
         logits, labels = ask([rows[i] for i in part], prompt)
-        first, then = logits[:, 0], logits[:, 1].argmax(-1)
-        right = labels[:, 1]
+        first, then, right = logits[:, 0], logits[:, 1].argmax(-1), labels[:, 1]
         said = WORDS.to(device)[first[:, WORDS].argmax(-1)]
         for j, i in enumerate(part):
             obeys[i] = bool(first[j].argmax() == right[j]) and int(then[j]) == END
@@ -1430,12 +1449,16 @@ def judge(rows: list[tuple[list[int], list[int]]], prompt: torch.Tensor) -> tupl
 
 
 nothing = torch.zeros(0, model.config.hidden_size, device=device)
-learn = conversations(reviews.x_train, reviews.y_train, settings["steps"] * settings["batch"])
-asked = conversations(reviews.x_test, reviews.y_test, settings["items"])
+
+
+@cache
+def as_it_is() -> tuple[list[bool], list[bool]]:
+    return judge(nothing)
+
+
 begun = time.process_time()
-results = {"as it is": judge(asked, nothing)}
-print(f"{len(learn)} conversations to learn from, {len(asked)} held out")
-print(f"as it is: obeys {np.mean(results['as it is'][0]):.0%}, knows {np.mean(results['as it is'][1]):.0%}")
+obeys, knows = as_it_is()
+print(f"as it is: obeys {np.mean(obeys):.0%}, knows {np.mean(knows):.0%} of {len(obeys)} held-out reviews")
 print(f"{time.process_time() - begun:.0f} CPU seconds")
 
 # %% [markdown]
@@ -1458,18 +1481,18 @@ def say(text: str) -> str:
 
 
 shown = [text for text in reviews.x_test if 5 <= len(text.split()) <= 12][:3]
-answers = {text: [say(text)] for text in shown}
 for text in shown:
-    print(f"{text}\n    -> {answers[text][0]}")
+    print(f"{text}\n    -> {say(text)}")
 
 
+# %% tags=["training"]
 def fit(parameters: list[nn.Parameter], prompt: torch.Tensor, rate: float) -> list[float]:
-    """The loss of each step on the conversations to learn from."""
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
-    losses = []
-    for step in range(settings["steps"]):
-        rows = learn[step * settings["batch"] : (step + 1) * settings["batch"]]
-        loss = answer_loss(*ask(rows, prompt))
+    """The loss of each step on conversations to learn from."""
+    batch, steps = settings["batch"], settings["steps"]
+    rows = conversations(reviews.x_train, reviews.y_train, steps * batch)
+    optimizer, losses = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0), []
+    for step in range(steps):
+        loss = answer_loss(*ask(rows[step * batch : (step + 1) * batch], prompt))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -1477,15 +1500,21 @@ def fit(parameters: list[nn.Parameter], prompt: torch.Tensor, rate: float) -> li
     return losses
 
 
-# %% tags=["training"]
-model.requires_grad_(False)
-begun = time.process_time()
 wording = torch.tensor(encode("Answer with one word, positive or negative.")[:8], device=device)
 prompt = nn.Parameter(model.get_input_embeddings()(wording).detach().clone())
-prompt_losses = fit([prompt], prompt, rate=1e-2)
-results["prompt tuning"] = judge(asked, prompt)
+
+
+@cache
+def prompt_tuned() -> tuple[list[float], tuple[list[bool], list[bool]]]:
+    """The losses of training the prompt, and what the model can with it."""
+    model.requires_grad_(False)
+    return fit([prompt], prompt, rate=1e-2), judge(prompt)
+
+
+begun = time.process_time()
+_, (obeys, knows) = prompt_tuned()
 print(f"{prompt.numel():,} numbers were trained in {time.process_time() - begun:.0f} CPU seconds")
-print("obeys {:.0%}, knows {:.0%}".format(*(np.mean(one) for one in results["prompt tuning"])))
+print(f"obeys {np.mean(obeys):.0%}, knows {np.mean(knows):.0%}")
 
 # %% [markdown]
 # Now LoRA of rank 8 on the queries and values of the upper layers, with the same conversations. Adapters in the upper half alone are a thrift of ours: nothing has to flow back through the lower half.
@@ -1494,24 +1523,31 @@ print("obeys {:.0%}, knows {:.0%}".format(*(np.mean(one) for one in results["pro
 # Теперь LoRA ранга 8 на запросах и значениях верхних слоёв, на тех же диалогах. Добавки только в верхней половине — наша экономия: через нижнюю ничему не нужно течь назад.
 
 # %% tags=["training"]
+@cache
+def lora_tuned() -> tuple[list[float], tuple[list[bool], list[bool]]]:
+    """The losses of training LoRA, and what the model can with it, merged."""
+    model.requires_grad_(False)
+    upper = model.get_decoder().layers[settings["first_layer"] :]
+    trained = add_lora(upper, ["q_proj", "v_proj"], lambda linear: LoRALinear(linear, 8, alpha=16))
+    print(f"{trained:,} of {sum(p.numel() for p in model.parameters()):,} numbers are trained")
+    losses = fit([p for p in model.parameters() if p.requires_grad], nothing, rate=1e-3)
+    rows = conversations(reviews.x_test, reviews.y_test, 4)
+    with torch.no_grad():
+        apart = ask(rows, nothing)[0]
+        for module in model.modules():
+            if isinstance(module, LoRALinear):
+                module.merge()
+        merged = ask(rows, nothing)[0]
+    print(f"merged, logits differ by {(apart - merged).abs().max():.0e}")
+    return losses, judge(nothing)
+
+
 begun = time.process_time()
-upper = model.get_decoder().layers[settings["first_layer"] :]
-trained = add_lora(upper, ["q_proj", "v_proj"], lambda linear: LoRALinear(linear, 8, alpha=16))
-adapters = [module for module in model.modules() if isinstance(module, LoRALinear)]
-lora_losses = fit([p for p in model.parameters() if p.requires_grad], nothing, rate=1e-3)
-with torch.no_grad():
-    apart = ask(asked[:4], nothing)[0]
-for adapter in adapters:
-    adapter.merge()
-with torch.no_grad():
-    merged = ask(asked[:4], nothing)[0]
-results["LoRA"] = judge(asked, nothing)
-print(f"{trained:,} of {sum(p.numel() for p in model.parameters()):,} numbers were trained")
-print(f"{time.process_time() - begun:.0f} CPU seconds; merged, logits differ by {(apart - merged).abs().max():.0e}")
-print("obeys {:.0%}, knows {:.0%}".format(*(np.mean(one) for one in results["LoRA"])))
+losses, (obeys, knows) = lora_tuned()
+print(f"obeys {np.mean(obeys):.0%}, knows {np.mean(knows):.0%}; {time.process_time() - begun:.0f} CPU seconds")
 for text in shown:
     print(f"{text}\n    -> {say(text)}")
-plots.curves({"prompt tuning": prompt_losses, "LoRA": lora_losses}, "The same conversations", "step", "loss")
+plots.curves({"prompt tuning": prompt_tuned()[0], "LoRA": losses}, "The same conversations", "step", "loss")
 plots.show("The loss by step of prompt tuning and of LoRA: both fall fast within ten steps, then flicker.")
 
 # %% [markdown]
@@ -1521,19 +1557,22 @@ plots.show("The loss by step of prompt tuning and of LoRA: both fall fast within
 # Настоящий ли это выигрыш? До и после спрашивали одно и то же, поэтому смотрим на *разности*: много раз выбираем вопросы с возвращением и берём средние 95 % средних выигрышей. Если интервал содержит 0, выигрыш не показан, — так и говорит код.
 
 # %% tags=["training"]
-gains: dict[str, tuple[float, float, float]] = {}
-for name in ("prompt tuning", "LoRA"):
-    for part, what in enumerate(("obeys", "knows")):
-        before, after = results["as it is"][part], results[name][part]
-        gains[f"{name}: {what}"] = (mean, low, high) = week09.paired_interval(before, after)
-        text = f"{np.mean(before):5.0%} -> {np.mean(after):5.0%}, gain {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-        print(f"{name:14} {what:6} {text}: {week09.verdict(low, high)}")
+def report(name: str, before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
+    """A line with the gain, its interval and what that allows to say."""
+    mean, low, high = week09.paired_interval(before, after)
+    text = f"{np.mean(before):5.0%} -> {np.mean(after):5.0%}, gain {mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    print(f"{name:28}{text}: {week09.verdict(low, high)}")
+    return mean, low, high
+
+
+for what, before, after in zip(("obeys", "knows"), as_it_is(), lora_tuned()[1], strict=True):
+    report(f"LoRA: {what}", before, after)
 
 # %% [markdown]
-# Compare the two rows of each method. What was learned above all is to *answer as asked*; how much is left for knowing better which reviews are kind, its own interval says.
+# Compare the two rows. What was learned above all is to *answer as asked*; how much is left for knowing better which reviews are kind, its own interval says.
 
 # %% [markdown] lang="ru"
-# Сравните две строки каждого метода. Прежде всего модель научилась *отвечать так, как просили*; сколько осталось на то, чтобы лучше понимать рецензии, говорит отдельный интервал.
+# Сравните две строки. Прежде всего модель научилась *отвечать так, как просили*; сколько осталось на то, чтобы лучше понимать рецензии, говорит отдельный интервал.
 
 # %% [markdown]
 # ## 5. A reward from choices
@@ -1726,7 +1765,7 @@ for n, low, high in ((3, 1, 9), (5, 1, 40), (7, 1, 4)):
     np.fill_diagonal(wins, 0)
     call = f"fit_strengths of whole numbers, {n} players"
     s = check.array(check.answer(fit_strengths, wins, call=call), call)
-    check.equal(s.shape, (n,), f"the shape of {call}")
+    check.equal(s.shape, (n,), f"the shape of {call}", why="give a strength to each player")
     check.close(s.mean(), 0, f"the mean of {call}", atol=1e-6, why="be 0")
     expected = ((wins + wins.T) * chance(s)).sum(1)
     check.close(expected, wins.sum(1), f"wins by the model, from {call}", rtol=1e-3, atol=1e-2,
@@ -2062,18 +2101,18 @@ for name, got, right in zip(("chosen", "rejected", "reference_chosen", "referenc
 for share, beta, start in ((0.8, 0.4, 0.3), (0.35, 1.7, -1.1)):
     best = start + math.log(share / (1 - share)) / beta
 
-    def expected(theta, share=share, beta=beta, start=start):
-        policy = F.logsigmoid(torch.stack([theta, -theta]))
-        ref = F.logsigmoid(torch.tensor([[start], [-start]], dtype=torch.float64))
-        first = dpo_loss(policy[0], policy[1], ref[0], ref[1], beta=beta)
-        return share * first + (1 - share) * dpo_loss(policy[1], policy[0], ref[1], ref[0], beta=beta)
-
     for away in (-0.5, 0, 0.5):
         call = f"the slope of the loss of a policy of two answers, {away} from the best"
-        theta = torch.tensor([best + away], dtype=torch.float64)
-        got = check.gradient_of(expected, theta, call=call)[0]
-        right = beta * (1 / (1 + math.exp(-beta * (best + away - start))) - share)
-        check.close(got, [right], call, rtol=1e-6, atol=1e-9, why="be least at the closed form")
+        theta = best + away
+        policy, ref = ([-math.log1p(math.exp(-v)), -math.log1p(math.exp(v))] for v in (theta, start))
+        one, other, ref_one, ref_other = (torch.tensor([v], dtype=torch.float64) for v in (*policy, *ref))
+        first = check.gradient_of(dpo_loss, one, other, ref_one, ref_other, call=call, beta=beta)
+        second = check.gradient_of(dpo_loss, other, one, ref_other, ref_one, call=call, beta=beta)
+        to_one = share * first[0] + (1 - share) * second[1]
+        to_other = share * first[1] + (1 - share) * second[0]
+        p = 1 / (1 + math.exp(-theta))
+        right = beta * (1 / (1 + math.exp(-beta * (theta - start))) - share)
+        check.close(to_one * (1 - p) - to_other * p, [right], call, rtol=1e-6, atol=1e-9, why="be least at the closed form")
 ### END HIDDEN TESTS
 
 # %% mutant="dpo_loss" why="beta outside"
@@ -2433,7 +2472,7 @@ for side, ratio, a, slope in [
     call = f"the gradient of grpo_loss, the ratio {side}"
     new = torch.tensor([[-1.1]], dtype=torch.float64)
     rest = new - math.log(ratio), torch.tensor([a], dtype=torch.float64), torch.ones(1, 1, dtype=torch.long)
-    got = check.gradient_of(lambda v, rest=rest: grpo_loss(v, *rest) + 0 * v.sum(), new, call=call)[0]
+    got = check.gradient_of(lambda v, rest=rest: grpo_loss(v, *rest), new, call=call)[0]
     check.close(got, [[slope]], call, rtol=1e-6, atol=1e-12, why="end where clipping makes the objective smaller, and only there")
 new, old, a, mask = drawn(4, 5, 0.9)
 reference = -rng.uniform(0.2, 3, size=(4, 5))
@@ -2674,8 +2713,13 @@ def learn_to_add(seed: int) -> dict[str, object]:
     return {"before": before, "after": right(policy, seed), "rewards": rewards, "useful": useful, "policy": policy}
 
 
+@cache
+def reinforced() -> dict[int, dict[str, object]]:
+    return {seed: learn_to_add(seed) for seed in range(settings["seeds"])}
+
+
 begun = time.process_time()
-runs = {seed: learn_to_add(seed) for seed in range(settings["seeds"])}
+runs = reinforced()
 for seed, run in runs.items():
     (drawn, most), (drawn_after, most_after) = run["before"], run["after"]
     print(f"seed {seed}: drawn {drawn.mean():.2f} -> {drawn_after.mean():.2f}, "
@@ -3024,35 +3068,40 @@ def activation_bytes(function, model):
 # Счёт настоящей модели: батч из четырёх диалогов и AdamW, три способа обучения. Перед рисунком сверка: состояния, которые предсказал для LoRA ваш подсчёт, и те, что AdamW хранит после шага. Посмотрите на последнюю часть полос: заморозка убирает градиенты и состояния, но активации всего, что лежит между обучаемым числом и ошибкой, должны оставаться.
 
 # %% tags=["training"]
+def bill(prompt: torch.Tensor) -> dict[str, int]:
+    """Bytes of all four parts, for a batch of four and the model as it is trained now."""
+    whole = training_memory(model)
+    if prompt.requires_grad:
+        own = training_memory(nn.ParameterList([prompt]))
+        whole = {part: whole[part] + own[part] for part in whole}
+    rows = conversations(reviews.x_train, reviews.y_train, 4)
+    return whole | {"activations": activation_bytes(lambda: answer_loss(*ask(rows, prompt)), model)}
+
+
+lora_tuned()
+adapters = [module for module in model.modules() if isinstance(module, LoRALinear)]
 for adapter in adapters:
     adapter.unmerge()
+counted = bill(nothing)
 adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
-answer_loss(*ask(learn[:4], nothing)).backward()
+answer_loss(*ask(conversations(reviews.x_train, reviews.y_train, 4), nothing)).backward()
 adam.step()
 there = {
     "gradients": sum(p.grad.nbytes for p in model.parameters() if p.grad is not None),
     "states": sum(v.nbytes for state in adam.state.values() for v in state.values() if v.ndim),
 }
-counted = training_memory(model)
-print({part: (f"counted {counted[part]:,}", f"measured {there[part]:,}") for part in there})
+for part, size in there.items():
+    print(f"{part:10} counted {counted[part]:>10,}, measured {size:>10,} bytes")
 model.zero_grad(set_to_none=True)
 del adam
 
-
-def bill(prompt: torch.Tensor) -> dict[str, int]:
-    """Bytes of all four parts, for the model as it is trained now."""
-    whole = training_memory(model)
-    if prompt.requires_grad:
-        whole = {part: size + {"weights": 1, "gradients": 1, "states": 2}[part] * prompt.nbytes for part, size in whole.items()}
-    return whole | {"activations": activation_bytes(lambda: answer_loss(*ask(learn[:4], prompt)), model)}
-
-
-table = {f"LoRA, layers from {settings['first_layer']}": bill(nothing)}
+table = {f"LoRA, layers from {settings['first_layer']}": counted}
 model.requires_grad_(False)
 table["prompt of 8"] = bill(prompt)
-base = [p for name, p in model.named_parameters() if name.rpartition(".")[2] not in ("A", "B")]
-for p in base:
-    p.requires_grad_(True)
+model.requires_grad_(True)
+for adapter in adapters:
+    adapter.A.requires_grad_(False)
+    adapter.B.requires_grad_(False)
 table["everything"] = bill(nothing)
 model.requires_grad_(False)
 for name, parts in table.items():
@@ -3072,13 +3121,27 @@ plots.show(
 # Последняя таблица: каждый метод против собственного начала, на вопросах, на которых он не учился, с парными 95-процентными интервалами. В строках GRPO все запуски вместе. Серым — то, где выигрыш не показан.
 
 # %% tags=["training"]
-for part, what in enumerate(("drawn answers", "most probable answer")):
-    # The same questions for each seed: their mean over the seeds is what is drawn anew.
-    before, after = (np.mean([run[when][part] for run in runs.values()], axis=0) for when in ("before", "after"))
-    gains[f"GRPO: {what}"] = week09.paired_interval(before, after)
-print(f"{'':28}{'gain':>7}   interval")
-for name, (mean, low, high) in gains.items():
-    print(f"{name:28}{mean:+7.2f}   [{low:+.2f}, {high:+.2f}]  {week09.verdict(low, high)}")
+def of_seeds(part: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same sums for each seed: whether they are right, as a mean over the seeds."""
+    runs = reinforced().values()
+    before, after = (np.mean([run[when][part] for run in runs], axis=0) for when in ("before", "after"))
+    return before, after
+
+
+methods = {
+    "prompt tuning: obeys": lambda: (as_it_is()[0], prompt_tuned()[1][0]),
+    "prompt tuning: knows": lambda: (as_it_is()[1], prompt_tuned()[1][1]),
+    "LoRA: obeys": lambda: (as_it_is()[0], lora_tuned()[1][0]),
+    "LoRA: knows": lambda: (as_it_is()[1], lora_tuned()[1][1]),
+    "GRPO: drawn answers": lambda: of_seeds(0),
+    "GRPO: most probable answer": lambda: of_seeds(1),
+}
+gains = {}
+for name, measure in methods.items():
+    try:
+        gains[name] = report(name, *measure())
+    except NotImplementedError as task:
+        print(f"{name:28}waits for your {task}")
 week09.gains_picture(gains)
 plots.show(
     "Gains in the share of right answers with intervals. Prompt tuning and LoRA gain most in obeying, less or "
