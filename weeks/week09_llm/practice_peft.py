@@ -2088,6 +2088,9 @@ for n, scale, options, why in [
         got = check.answer(dpo_loss, *(torch.tensor(v, dtype=dtype) for v in values), call=call, **options)
         check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
         check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+call = "dpo_loss where the worse answer has gained 3000 more"
+far = [torch.tensor([v], dtype=torch.float64) for v in (-3500.0, -400.0, -700.0, -600.0)]
+check.close(check.answer(dpo_loss, *far, beta=0.5, call=call), 1500, call, why="stay finite")
 values = [torch.tensor(-rng.uniform(1, 5, size=3)) for _ in range(4)]
 slopes = check.gradient_of(dpo_loss, *values, call="dpo_loss(...)", beta=0.8)
 w, l, rw, rl = (v.numpy() for v in values)
