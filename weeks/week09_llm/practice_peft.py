@@ -1462,10 +1462,10 @@ print(f"as it is: obeys {np.mean(obeys):.0%}, knows {np.mean(knows):.0%} of {len
 print(f"{time.process_time() - begun:.0f} CPU seconds")
 
 # %% [markdown]
-# What does it say, if not one word? It chats. Then train eight vectors in front of the text, which begin as the embeddings of *"Answer with one word, positive or negative."*: all of the model is frozen.
+# What does it say in place of one word? The next cell asks. Then train eight vectors in front of the text, which begin as the embeddings of *"Answer with one word, positive or negative."*: all of the model is frozen.
 
 # %% [markdown] lang="ru"
-# Что же она говорит, если не одно слово? Болтает. Затем обучим восемь векторов перед текстом, которые начинаются с эмбеддингов слов *"Answer with one word, positive or negative."*; модель целиком заморожена.
+# Что же она говорит вместо одного слова? Спросит следующая ячейка. Затем обучим восемь векторов перед текстом, которые начинаются с эмбеддингов слов *"Answer with one word, positive or negative."*; модель целиком заморожена.
 
 
 # %% tags=["training"]
@@ -1586,7 +1586,7 @@ for what, before, after in zip(("obeys", "knows"), as_it_is(), lora_tuned()[1], 
 
 # %% [markdown] lang="ru"
 # ## 5. Награда из выбора
-# Никто не запишет ошибку для «хорошего ответа», зато люди могут сказать, какой из двух лучше. Брэдли и Терри (1952) дали каждому игроку силу $s$, а вероятность победы — логистической кривой:
+# Никто не запишет ошибку для «хорошего ответа», зато люди могут сказать, какой из двух лучше. Брэдли и Терри (1952) дали каждому игроку силу $s$, а вероятность победы описали логистической кривой:
 #
 # $$P(i \succ j) = \sigma(s_i - s_j).$$
 #
@@ -1864,7 +1864,7 @@ def fit_strengths(wins):
 # Planted strengths, and what comes back from 10, 100 and 1,000 games a pair. The loss of the task before, minimised by gradient descent over the list of games, ends at the same place: the tournament is a reward model without a network.
 
 # %% [markdown] lang="ru"
-# Посаженные силы и то, что возвращается после 10, 100 и 1000 игр каждой пары. Ошибка из прошлого задания, уменьшаемая градиентным спуском по списку игр, приходит туда же: турнир — это модель награды без сети.
+# Заданные силы и то, что удаётся восстановить после 10, 100 и 1000 игр каждой пары. Ошибка из прошлого задания, уменьшаемая градиентным спуском по списку игр, приходит туда же: турнир — это модель награды без сети.
 
 # %%
 draw = np.random.default_rng(3)
@@ -3065,10 +3065,10 @@ def activation_bytes(function, model):
 
 
 # %% [markdown]
-# The bill of the real model: a batch of four conversations and AdamW, for three ways to train. Before the picture, a comparison: the states that your count foretold for LoRA, and those that AdamW keeps after a step. Look at the last part of the bars: freezing takes away gradients and states, but the activations of all that lies between a trained number and the loss have to stay.
+# The bill of the real model: a batch of four conversations and AdamW, for three ways to train. Before the picture, a comparison: the states that your count foretold for LoRA, and those that AdamW keeps after a step. Look at the last part of the bars: freezing takes away gradients and states, but the activations of all that lies between a trained number and the loss have to stay. Of the two thrifty ways the prompt trains fewer numbers and yet keeps more activations: it stands below all layers, our LoRA in the upper half alone.
 
 # %% [markdown] lang="ru"
-# Счёт настоящей модели: батч из четырёх диалогов и AdamW, три способа обучения. Перед рисунком сверка: состояния, которые предсказал для LoRA ваш подсчёт, и те, что AdamW хранит после шага. Посмотрите на последнюю часть полос: заморозка убирает градиенты и состояния, но активации всего, что лежит между обучаемым числом и ошибкой, должны оставаться.
+# Счёт настоящей модели: батч из четырёх диалогов и AdamW, три способа обучения. Перед рисунком сверка: состояния, которые предсказал для LoRA ваш подсчёт, и те, что AdamW хранит после шага. Посмотрите на последнюю часть полос: заморозка убирает градиенты и состояния, но активации всего, что лежит между обучаемым числом и ошибкой, должны оставаться. Из двух экономных способов подсказка обучает меньше чисел, а активаций держит больше: она стоит под всеми слоями, а наша LoRA — только в верхней половине.
 
 # %% tags=["training"]
 def bill(prompt: torch.Tensor) -> dict[str, int]:
