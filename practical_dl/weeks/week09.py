@@ -53,6 +53,17 @@ def slopes_of(
     return {name: slopes.get(name) for name in named}
 
 
+def answer_in_eval(made: Callable[[], nn.Module], x: torch.Tensor, *, call: str) -> Any:
+    """What a module answers in eval mode, plain; it gets back its mode."""
+    module = made()
+    check.parameters_of(module, call)  # or it is no module
+    was = module.training
+    try:
+        return check.answer(module.eval().forward, x, call=call)
+    finally:
+        module.train(was)
+
+
 def part_of(function: Callable[..., Any], key: str) -> Callable[..., Any]:
     """A function that gives one value of the table that the function gives."""
 

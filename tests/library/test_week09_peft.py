@@ -51,6 +51,12 @@ def test_slopes_say_what_is_wrong() -> None:
         week09.slopes_of(Word, torch.ones(1), call="word")
 
 
+def test_an_answer_in_eval_mode_leaves_the_mode() -> None:
+    drop = nn.Dropout(0.9)
+    found = week09.answer_in_eval(lambda: drop, torch.ones(50), call="drop(x)")
+    assert (found == 1).all() and drop.training
+
+
 def test_a_part_of_a_table() -> None:
     assert week09.part_of(lambda a, b: {"sum": a + b}, "sum")(2, 3) == 5
     with pytest.raises(CheckFailed, match="give a table with sum"):

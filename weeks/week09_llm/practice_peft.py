@@ -533,6 +533,8 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
     check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {text}(x)", why="keep the dtype")
     one = check.answer(layer.forward, x[0, 0], call=f"{text} of one vector")
     check.close(one, want[0, 0], f"{text} of one vector", rtol=rtol, atol=10 * rtol, why="take any axes before the last")
+    resting = week09.answer_in_eval(lambda layer=layer: layer, x, call=f"{text}(x) in eval mode")
+    check.close(resting, want, f"{text}(x) in eval mode", rtol=rtol, atol=10 * rtol, why="answer the same in both modes")
     slopes = week09.slopes_of(lambda layer=layer: layer, x, call=text)
     up = np.linspace(-1, 1.3, want.size).reshape(-1, size_out)
     rows = x.numpy().reshape(-1, size_in)
@@ -638,6 +640,10 @@ check.close(check.answer(second.forward, x, call="the other layer(x)"),
 # %% mutant="lora_linear" why="A is too large"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
 # + self.A = nn.Parameter(torch.randn(r, base.in_features, **like))
+
+# %% mutant="lora_linear" why="only while it trains"
+# - return y if self.merged else y + x @ self.A.T @ self.B.T * self.scale
+# + return y if self.merged or not self.training else y + x @ self.A.T @ self.B.T * self.scale
 
 # %% mutant="lora_linear" why="A is uniform"
 # - self.A = nn.Parameter(torch.randn(r, base.in_features, **like) / math.sqrt(base.in_features))
@@ -2270,8 +2276,8 @@ for groups, size, kind, why in [
     (2, 6, "tiny", "divide by the deviation itself, with nothing added to it"),
 ]:
     r = {"float": rng.normal(3, 5, size=(groups, size)), "right or wrong": rng.integers(0, 2, size=(groups, size)) * 1.0,
-         "whole": rng.integers(-4, 9, size=(groups, size)), "tiny": rng.normal(size=(groups, size)) * 1e-5}[kind]
-    r[:, 0], r[:, 1] = r[:, 1], r[:, 1] + (1e-5 if kind == "tiny" else 1)
+         "whole": rng.integers(-4, 9, size=(groups, size)), "tiny": rng.normal(size=(groups, size)) * 1e-9}[kind]
+    r[:, 0], r[:, 1] = r[:, 1], r[:, 1] + (1e-9 if kind == "tiny" else 1)
     want = np.array([[(v - row.mean()) / math.sqrt(((row - row.mean()) ** 2).mean()) for v in row] for row in r.astype(float)])
     for dtype in (torch.float64, torch.float32) if kind != "whole" else (torch.int64, torch.int32):
         call = f"group_advantages of {groups} groups of {size}, {dtype}"
@@ -2304,6 +2310,10 @@ check.close(check.answer(group_advantages, r, call=call), [[0] * 6, [-1 / math.s
 # %% mutant="group_advantages" why="a larger number in the denominator"
 # - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
 # + return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / (deviation + 1e-4))
+
+# %% mutant="group_advantages" why="small deviations are taken for none"
+# - alike = (r == r[:, :1]).all(1, keepdim=True)
+# + alike = r.std(1, keepdim=True, unbiased=False) < 1e-6
 
 # %% mutant="group_advantages" why="normalises over the batch"
 # - deviation = r.std(1, keepdim=True, unbiased=False)
