@@ -2740,7 +2740,7 @@ for seed, run in runs.items():
 print(f"{sum(p.numel() for p in runs[0]['policy'].parameters()):,} numbers; {time.process_time() - begun:.0f} CPU seconds")
 week09.reward_picture({s: r["rewards"] for s, r in runs.items()}, {s: r["useful"] for s, r in runs.items()})
 plots.show(
-    "Left: the mean reward by step of each seed, rising from about a third to three quarters and more. Right: "
+    "Left: the mean reward by step of each seed, which rises steadily by a third or more in all of them. Right: "
     "the share of groups that are not unanimous, which falls as the policy gets better."
 )
 
