@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
 import pytest
 from kit.pictures import is_drawn
 
 from practical_dl.weeks import week10
+
+matplotlib.use("agg")
 
 
 def test_the_ring_and_its_density() -> None:
