@@ -217,3 +217,49 @@ def judged(points: Mapping[str, tuple[float, float]]) -> None:
         ax.scatter(recall, precision, s=60, color=PALETTE[i])
         ax.annotate(f" {name}", (recall, precision), va="center", fontsize=9)
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.25), ylim=(0, 1.05))
+
+
+# -- Flows and GANs ----------------------------------------------------------------------------
+
+
+def fields(seen: Mapping[str, np.ndarray], place: tuple[int, int]) -> None:
+    """Which pixels (h, w) reach the output at a place (row, column), a panel a network."""
+    _, axes = plt.subplots(1, len(seen), figsize=(2.4 * len(seen), 2.7))
+    for ax, (name, picture) in zip(axes, seen.items(), strict=True):
+        ax.imshow(picture, cmap="Blues", vmin=0, vmax=1.4)
+        ax.plot(place[1], place[0], "s", color=PALETTE[1], ms=7)
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.grid(False)
+
+
+def stages(clouds: Sequence[np.ndarray], density: np.ndarray, extent: Sequence[float]) -> None:
+    """Clouds (n, 2) coloured by where their points began, then a density over the plane."""
+    _, axes = plt.subplots(1, len(clouds) + 1, figsize=(2.5 * (len(clouds) + 1), 2.7))
+    angle = np.arctan2(clouds[0][:, 1], clouds[0][:, 0])
+    for ax, cloud in zip(axes[:-1], clouds, strict=True):
+        ax.scatter(*cloud.T, c=angle, cmap="twilight", s=2)
+        ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
+    axes[-1].imshow(density, origin="lower", extent=extent, cmap="magma")
+    for ax in axes:
+        ax.set(xticks=[], yticks=[], aspect="equal")
+        ax.grid(False)
+
+
+def lattices(points: Mapping[str, np.ndarray]) -> None:
+    """Lattices (rows, columns, 2) as lines, a panel a map."""
+    _, axes = plt.subplots(1, len(points), figsize=(2.6 * len(points), 2.9))
+    for ax, (name, lattice) in zip(axes, points.items(), strict=True):
+        ax.plot(lattice[..., 0], lattice[..., 1], color=PALETTE[0], lw=0.7)
+        ax.plot(lattice[..., 0].T, lattice[..., 1].T, color=PALETTE[1], lw=0.7)
+        ax.set(title=name, aspect="equal", xticks=[], yticks=[])
+        ax.grid(False)
+
+
+def critics(values: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """By panel a critic's values over the plane from -1.6 to 1.6, and made points (n, 2)."""
+    _, axes = plt.subplots(1, len(values), figsize=(3.2 * len(values), 3.3))
+    for ax, (name, (field, points)) in zip(axes, values.items(), strict=True):
+        ax.contourf(field, 15, extent=(-1.6, 1.6, -1.6, 1.6), cmap="viridis")
+        ax.scatter(*points.T, s=3, color="w")
+        ax.scatter(*CENTRES.T, marker="+", s=50, color=PALETTE[1])
+        ax.set(title=name, xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), xticks=[], yticks=[], aspect="equal")
