@@ -441,7 +441,7 @@ for n, mask in ((3, [1, 0, 1, 0]), (1, [0, 1]), (4, [0, 0, 1, 1, 0]), (2, [0, 0,
     asked.clear()
     back = check.answer(uncouple, torch.from_numpy(z), keep, net, call=call)
     check.equal(len(asked), 1, f"how often {call} asks the net", why="ask once")
-    check.close(back, x, call, rtol=1e-7, atol=1e-9, why="undo what couple does")
+    check.close(back, x, call, rtol=1e-9, atol=1e-10, why="undo what couple does")
     (slope,) = check.gradient_of(lambda a, k=keep, f=net: uncouple(a, k, f), x, call=call)
     check.that(np.isfinite(slope).all() and slope.any(), f"{call}: let gradients through")
 ### END HIDDEN TESTS
@@ -864,7 +864,7 @@ for n, d in ((3, 4), (1, 2), (5, 1), (2, 6)):
     calls.clear()
     call = f"maf_sample(u ({n}, {d}), net)"
     back = check.answer(maf_sample, torch.from_numpy(u), net, call=call)
-    check.close(back, x, call, rtol=1e-6, atol=1e-8, why="undo maf_encode")
+    check.close(back, x, call, rtol=1e-9, atol=1e-10, why="undo maf_encode")
     check.equal(len(calls), d, f"the passes of {call}", why="take one for each number")
     calls.clear()
     call = f"iaf_sample(u ({n}, {d}), net)"
@@ -1174,7 +1174,7 @@ for shape in ((4, 3), (2, 2, 3, 5), (1, 6), (5, 1)):
     found = check.answer(gradient_penalty, lambda x, a=a: a * (x.flatten(1) ** 2).sum(1) / 2, real, fake, epsilon, call=call)
     between = [float(e) * r + (1 - float(e)) * f for e, r, f in zip(epsilon, real, fake, strict=True)]
     want = np.mean([(a * float(x.norm()) - 1) ** 2 for x in between])
-    check.close(found, want, call, rtol=1e-7, why="look between each real point and its made one, example by example")
+    check.close(found, want, call, rtol=1e-9, why="look between each real point and its made one, example by example")
 leaf = torch.tensor([0.3, -0.8]).double().requires_grad_()
 real, fake, epsilon = torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.uniform(size=3))
 
@@ -1437,7 +1437,7 @@ for shape in ((4, 3), (2, 5), (3, 2, 3, 3), (1, 4), (5, 1)):
         found = check.answer(spectral_norm, torch.from_numpy(weight), torch.from_numpy(u), call=call, **options)
         check.close(found[1], want, f"{call}[1]", rtol=1e-7, why="be u W v after that many rounds")
         check.close(found[2], new, f"{call}[2]", rtol=1e-7, atol=1e-9, why="be where the next call goes on")
-        check.close(found[0], weight / want, f"{call}[0]", rtol=1e-7, why="be the weight over sigma, in its shape")
+        check.close(found[0], weight / want, f"{call}[0]", rtol=1e-9, atol=1e-12, why="be the weight over sigma, in its shape")
 
         def sigma_of(w, o=options, u=u):
             _, sigma, _ = spectral_norm(w, torch.from_numpy(u), **o)

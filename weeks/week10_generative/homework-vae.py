@@ -167,7 +167,7 @@ mu, spread = float(rng.normal()), float(rng.uniform(0.4, 2))
 one = stats.norm(mu, spread)
 want = integrate.quad(lambda z: one.pdf(z) * (one.logpdf(z) - stats.norm.logpdf(z)), mu - 12 * spread, mu + 12 * spread)[0]
 call = "prior_kl of one normal distribution"
-found = check.answer(prior_kl, torch.tensor([[mu]]).double(), torch.tensor([[2 * np.log(spread)]]).double(), call=call)
+found = check.answer(prior_kl, torch.tensor([[mu]], dtype=torch.float64), torch.tensor([[2 * np.log(spread)]], dtype=torch.float64), call=call)
 check.close(found, [[want]], call, rtol=1e-6, atol=1e-8, why="be the integral of q log(q / p)")
 check.close(check.answer(prior_kl, torch.zeros(2, 3), torch.zeros(2, 3), call="prior_kl of the prior"), np.zeros((2, 3)), "prior_kl of the prior", atol=1e-7, why="cost nothing")
 ### END HIDDEN TESTS
@@ -267,7 +267,7 @@ for n, m in ((3, 5), (1, 4), (4, 1)):
     p = torch.sigmoid(logits).numpy()
     want = (x.numpy() * np.log(p) + (1 - x.numpy()) * np.log(1 - p)).sum(1)
     call = f"log_likelihood(logits, x) of shape ({n}, {m})"
-    check.close(check.answer(log_likelihood, logits, x, call=call), want, call, rtol=1e-7, why="be a number for each picture")
+    check.close(check.answer(log_likelihood, logits, x, call=call), want, call, rtol=1e-9, why="be a number for each picture")
     (slope,) = check.gradient_of(lambda s, x=x: log_likelihood(s, x), logits, call=call)
     check.close(slope, x.numpy() - p, f"the gradient of {call}", rtol=1e-6, atol=1e-9, why="be pixel minus probability")
 call = "log_likelihood of logits as large as 500"
@@ -436,12 +436,12 @@ for k, n, d in ((3, 2, 4), (1, 3, 2), (5, 1, 1)):
 slope, spread = float(rng.uniform(0.5, 2)), float(rng.uniform(0.3, 1))
 x = torch.from_numpy(rng.normal(size=3))
 variance = 1 / (1 + slope**2 / spread**2)
-mean, log_var = (variance * slope * x / spread**2)[:, None], torch.full((3, 1), float(np.log(variance))).double()
+mean, log_var = (variance * slope * x / spread**2)[:, None], torch.full((3, 1), float(np.log(variance)), dtype=torch.float64)
 z = mean + variance**0.5 * torch.from_numpy(rng.normal(size=(4, 3, 1)))
 likely = torch.distributions.Normal(slope * z[..., 0], spread).log_prob(x)
 truth = torch.distributions.Normal(0.0, (slope**2 + spread**2) ** 0.5).log_prob(x)
 call = "log_weights with the exact posterior of a linear model"
-check.close(check.answer(log_weights, likely, z, mean, log_var, call=call), truth.expand(4, 3), call, rtol=1e-7, why="be log p(x), whichever code is drawn")
+check.close(check.answer(log_weights, likely, z, mean, log_var, call=call), truth.expand(4, 3), call, rtol=1e-8, atol=1e-9, why="be log p(x), whichever code is drawn")
 for k, n in ((4, 3), (2, 5), (7, 1)):
     log_w = torch.from_numpy(3 * rng.normal(size=(k, n)))
     call = f"iwae(log_w) of {k} codes for {n} examples"
@@ -623,6 +623,9 @@ for n in (3, 50):
 values = torch.from_numpy(np.sqrt([0.03, 0.3])) * torch.tensor([[1.0], [-1.0]]).double()
 call = "active_units of two examples, threshold=0.1"
 check.equal(check.answer(active_units, values, threshold=0.1, call=call), [False, True], call, why="compare the variance with the threshold")
+values = torch.tensor([[0.0, 3.0], [1.0, 3.5]]).double()
+call = "active_units where a variance is the threshold, 0.25"
+check.equal(check.answer(active_units, values, threshold=0.25, call=call), [False, False], call, why="want more than the threshold")
 call = "active_units of one example"
 check.equal(check.answer(active_units, torch.ones(1, 3), call=call), [False, False, False], call, why="have variance 0")
 ### END HIDDEN TESTS
@@ -814,6 +817,9 @@ for n, k, d in ((5, 3, 4), (2, 6, 1), (1, 2, 3), (7, 1, 2)):
 z, codebook = torch.zeros(1, 2), torch.tensor([[3.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, -1.0]])
 call = "quantise where three codes are equally near"
 check.equal(check.answer(quantise, z, codebook, call=call)[0], [1], call, why="take the lowest number")
+z, codebook = torch.zeros(1, 2), torch.tensor([[2.0, 0.0], [1.2, 1.2]])
+call = "quantise where the nearest code lies across"
+check.equal(check.answer(quantise, z, codebook, call=call)[0], [1], call, why="measure the straight way")
 z, codebook = 3e3 + torch.tensor([[0.0, 0.3], [0.8, 0.1]]), 3e3 + torch.tensor([[0.0, 0.0], [1.0, 0.0]])
 call = "quantise far from the origin"
 check.equal(check.answer(quantise, z, codebook, call=call)[0], [0, 1], call, why="be the nearest codes")
@@ -955,6 +961,7 @@ judge_codebook(6, 2, 1, "forget all that was before", decay=0.0)
 judge_codebook(4, 5, 2, "let a dead code start from its own spare example", counts=[2.0, 0.005, 1.0, 0.0101, 0.02], used=1)
 judge_codebook(4, 3, 2, "let a dead code start from its own spare example", counts=[2.0, 0.3, 0.9], used=1, alive=0.5)
 judge_codebook(3, 3, 2, "ask whether it is dead after the batch", counts=[0.001, 0.001, 0.001], used=1, decay=0.9, alive=0.05)
+judge_codebook(3, 2, 2, "let a code live that is at the limit", counts=[2.0, 1.0], used=1, decay=0.5, alive=0.5)
 judge_codebook(3, 2, 4, "let none start again", counts=[1.0, 1e-4], used=1, alive=0.0)
 ### END HIDDEN TESTS
 
@@ -1713,11 +1720,11 @@ for d in (2, 5):
     for t in (0.0, 0.3, 0.5, 0.9, 1.0):
         call = f"slerp(a, b, {t}) of unit vectors of {d} numbers"
         want = np.cos(t * whole) * a + np.sin(t * whole) * across
-        check.close(check.answer(slerp, a, b, t, call=call), want, call, rtol=1e-6, atol=1e-8, why="turn by t of the angle, on the sphere")
+        check.close(check.answer(slerp, a, b, t, call=call), want, call, rtol=1e-8, atol=1e-9, why="turn by t of the angle, on the sphere")
     call = f"slerp(2a, 5b, t) of {d} numbers"
     for t in (0.2, 0.7):
         want = (np.sin((1 - t) * whole) * 2 * a + np.sin(t * whole) * 5 * b) / np.sin(whole)
-        check.close(check.answer(slerp, 2 * a, 5 * b, t, call=call), want, call, rtol=1e-6, atol=1e-8, why="take the angle between directions, and a and b as they are")
+        check.close(check.answer(slerp, 2 * a, 5 * b, t, call=call), want, call, rtol=1e-8, atol=1e-9, why="take the angle between directions, and a and b as they are")
 a = rng.normal(size=4)
 check.close(check.answer(slerp, a, a, 0.3, call="slerp(a, a, 0.3)"), a, "slerp(a, a, 0.3)", rtol=1e-7, why="stay where it is")
 check.close(check.answer(slerp, a, 3 * a, 0.25, call="slerp(a, 3a, 0.25)"), 1.5 * a, "slerp(a, 3a, 0.25)", rtol=1e-7, why="walk straight where the directions are the same")

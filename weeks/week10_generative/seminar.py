@@ -428,7 +428,7 @@ def slow_e_step(x, weights, means, variances):
 def judge_e_step(x, mixture, call, why):
     want = slow_e_step(x, *mixture)
     found = check.answer(e_step, x, *mixture, call=call)
-    check.close(found[0], want[0], f"{call}[0]", rtol=1e-6, atol=1e-9, why=why)
+    check.close(found[0], want[0], f"{call}[0]", rtol=1e-8, atol=1e-10, why=why)
     check.close(found[1], want[1], f"{call}[1]", rtol=1e-6, why="be the mean logarithm of the densities")
 
 
@@ -945,7 +945,7 @@ for n in (2, 4, 5):
     found = check.answer(best_discriminator, p, q, call=call)
     tried = p[:, None] * np.log(fine) + q[:, None] * np.log(1 - fine)
     check.close(found, fine[tried.argmax(1)].clip(0.001, 0.999), call, atol=0.0011, rtol=0, why="have the largest value in each bin")
-    check.close(found / (1 - found), p / q, f"d / (1 - d) of {call}", rtol=1e-6, why="be the ratio of real and made")
+    check.close(found / (1 - found), p / q, f"d / (1 - d) of {call}", rtol=1e-8, why="be the ratio of real and made")
 p, q = np.array([0.4, 0.6, 0.0, 0.0]), np.array([0.0, 0.3, 0.7, 0.0])
 call = "best_discriminator(p, q) with empty bins"
 found = check.answer(best_discriminator, p, q, call=call)
@@ -1071,7 +1071,7 @@ def entropy_of(logits, real):
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-def judge_losses(real, fake, kind, rtol=1e-6):
+def judge_losses(real, fake, kind, rtol=1e-9):
     leaves = [tensor.clone().requires_grad_() for tensor in (real, fake)]
     want = entropy_of(leaves[0], True) + entropy_of(leaves[1], False)
     slopes = torch.autograd.grad(want, leaves)
