@@ -429,7 +429,7 @@ for k, n, d in ((3, 2, 4), (1, 3, 2), (5, 1, 1)):
     shapes = ((k, n), (k, n, d), (n, d), (n, d))
     log_px, z, mean, log_var = (torch.from_numpy(rng.normal(size=shape)) for shape in shapes)
     normal = torch.distributions.Normal(mean, (log_var / 2).exp())
-    want = log_px + torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(2) - normal.log_prob(z).sum(2)
+    want = log_px + torch.distributions.Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(2) - normal.log_prob(z).sum(2)
     call = f"log_weights of {k} codes of {d} numbers for {n} examples"
     check.close(check.answer(log_weights, log_px, z, mean, log_var, call=call), want, call, rtol=1e-8, atol=1e-9, why="be likelihood times prior over what the encoder thinks")
 # A linear model with its exact posterior: every code has the same weight, which is p(x).
@@ -439,7 +439,7 @@ variance = 1 / (1 + slope**2 / spread**2)
 mean, log_var = (variance * slope * x / spread**2)[:, None], torch.full((3, 1), float(np.log(variance)), dtype=torch.float64)
 z = mean + variance**0.5 * torch.from_numpy(rng.normal(size=(4, 3, 1)))
 likely = torch.distributions.Normal(slope * z[..., 0], spread).log_prob(x)
-truth = torch.distributions.Normal(0.0, (slope**2 + spread**2) ** 0.5).log_prob(x)
+truth = torch.distributions.Normal(torch.zeros_like(x), (slope**2 + spread**2) ** 0.5).log_prob(x)
 call = "log_weights with the exact posterior of a linear model"
 check.close(check.answer(log_weights, likely, z, mean, log_var, call=call), truth.expand(4, 3), call, rtol=1e-8, atol=1e-9, why="be log p(x), whichever code is drawn")
 for k, n in ((4, 3), (2, 5), (7, 1)):
