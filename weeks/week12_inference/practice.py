@@ -732,7 +732,9 @@ judge_grid(np.abs(rng.normal(size=(3, 6))) + 0.5, 4, 3, 1, "hold zero where all 
 judge_grid(-np.abs(rng.normal(size=(3, 6))) - 0.5, 4, 3, 2, "hold zero where all are negative")
 flat = np.repeat([[0.7], [-2.3], [0.0], [5.0]], 6, 1)
 judge_grid(flat, 4, 4, 1, "hold for constant rows, and be 1 for a row of zeros")
-judge_grid(1e-7 * rng.normal(size=(4, 6)), 4, 4, 1, "hold for tiny weights: only zeros have scale 1")
+judge_grid(
+    1e-7 * rng.normal(size=(4, 6)), 4, 4, 1, "hold for tiny weights: only zeros have scale 1"
+)
 halves = np.array([[-2.0, 4, 1, 3, -1, 2], [-1, 5, 1, 3, 0, 2], [-3, 3, 1, -1, 2, 0]])
 judge_grid(halves, 2, 3, 1, "be the range by the steps", "round halves to the even neighbour")
 w = rng.normal(size=(4, 8))
@@ -1111,7 +1113,9 @@ for logits, call, why in [
     level = logits.max(-1, keepdims=True)
     log_p = logits - level - np.log(np.exp(logits - level).sum(-1, keepdims=True))
     want = np.exp(-np.take_along_axis(log_p[:, :-1], some[:, 1:, None].numpy(), -1).mean())
-    got = check.answer(perplexity, lambda x, z=logits: torch.from_numpy(z[:, : x.shape[1]]), some, call=call)
+    got = check.answer(
+        perplexity, lambda x, z=logits: torch.from_numpy(z[:, : x.shape[1]]), some, call=call
+    )
     check.close(got, want, call, rtol=1e-6, why=why)
 ### END HIDDEN TESTS
 
