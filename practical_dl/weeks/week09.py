@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -595,6 +596,44 @@ def hub_model(name: str) -> tuple[Any, Any]:
 
 
 # -- Measures ------------------------------------------------------------------------------------
+
+
+class Originals:
+    """Layers of a model as they are now, to be put back whatever is done to them later."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        """Remember the places, and copies of the weights, of the layers with these own names."""
+        self.kept = [
+            (parent, name, layer, layer.weight, layer.weight.detach().clone())
+            for parent in model.modules()
+            for name, layer in parent.named_children()
+            if name in names
+        ]
+
+    def restore(self) -> None:
+        """Put the layers back into their places, with the weights that they had."""
+        for parent, name, layer, weight, copied in self.kept:
+            setattr(parent, name, layer)
+            weight.data.copy_(copied)
+            layer.weight = weight
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """In the block the layers are as they were; after it what was there comes back."""
+        now = [
+            (getattr(parent, name), layer.weight, layer.weight.detach().clone())
+            for parent, name, layer, *_ in self.kept
+        ]
+        self.restore()
+        try:
+            yield
+        finally:
+            for (parent, name, layer, *_), (there, weight, copied) in zip(
+                self.kept, now, strict=True
+            ):
+                layer.weight = weight
+                weight.data.copy_(copied)
+                setattr(parent, name, there)
 
 
 def paired_interval(

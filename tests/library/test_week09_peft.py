@@ -130,6 +130,25 @@ def test_a_verdict_is_what_the_interval_allows(low: float, high: float, words: s
     assert week09.verdict(low, high) == words
 
 
+def test_layers_come_back_as_they_were() -> None:
+    network = week09.tiny_projections(2, 3, seed=0)
+    x = torch.ones(1, 2, 3, dtype=torch.float64)
+    originals, before = week09.Originals(network, ("v_proj",)), network(x)
+    first, second = (layer.v_proj for layer in network.layers)
+    network.layers[0].v_proj = nn.Sequential(first, nn.Linear(4, 4).double())
+    first.weight.data += 1
+    second.weight = nn.Parameter(second.weight.data * 2)
+    changed = network(x)
+    with originals.in_place():
+        assert torch.equal(network(x), before)
+        assert network.layers[0].v_proj is first
+    assert torch.equal(network(x), changed)
+    assert not torch.equal(before, changed)
+    originals.restore()
+    assert torch.equal(network(x), before)
+    assert network.layers[0].v_proj is first
+
+
 # -- Drawings --------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@
 
 # %% [markdown] lang="ru"
 # # Учим модель, которая уже есть
-# Предобученная языковая модель много знает и плохо слушается. Здесь вы её учите: какие токены диалога входят в ошибку, как две тонкие матрицы заменяют большую, что умеют векторы перед текстом, как выбор людей становится ошибкой и как учителем становится программа, проверяющая ответы. Каждый метод — несколько строк; вы доказываете его на крошечных моделях, а потом он работает: LoRA — на настоящей модели из 135 миллионов чисел, GRPO — на маленьком трансформере, который учится складывать. В конце таблица показывает, сколько дал каждый, — с интервалами.
+# Предобученная языковая модель много знает и плохо слушается. Здесь вы её учите: какие токены диалога входят в ошибку, как две тонкие матрицы заменяют большую, что умеют векторы перед текстом, как выбор людей становится функцией ошибки и как учителем становится программа, проверяющая ответы. Каждый метод — несколько строк; вы доказываете его на крошечных моделях, а потом он работает: LoRA — на настоящей модели из 135 миллионов чисел, GRPO — на маленьком трансформере, который учится складывать. В конце таблица показывает, сколько дал каждый, — с интервалами.
 #
 # Видимые проверки — открытая часть: пройти их ещё не значит получить полный балл. Если в условии не сказано иное, ваши функции не меняют аргументов, принимают float32 и float64, возвращают тот же тип и пропускают градиенты.
 
@@ -78,10 +78,10 @@ reviews = data.load("sentence_polarity", profile)
 # {{task:chat_labels}}
 
 # %% [markdown] lang="ru"
-# ## 1. Какие токены считаются
+# ## 1. Какие токены учитываются
 # [Обучение на инструкциях](glossary:instruction-tuning) (instruction tuning) — то же языковое моделирование, но на диалогах и с одним отличием: модель должна научиться *отвечать*, а не спрашивать. Поэтому в ошибку входят только токены её собственных реплик, и каждой — вместе с токеном конца: модель, которая не научилась заканчивать, говорит без остановки.
 #
-# Реплика — это заголовок роли, содержание, токен `end` и хвост `tail`: в шаблоне нашей модели `<|im_start|>assistant⏎`, содержание, `<|im_end|>`, `⏎`. Метка — сам токен, если он считается, и $-100$ (такие метки функции ошибки в torch пропускают), если нет. Чей это токен, решает место, а не значение: пользователь может написать что угодно, хоть заголовок ассистента.
+# Реплика — это заголовок роли, содержание, токен `end` и хвост `tail`: в шаблоне нашей модели `<|im_start|>assistant⏎`, содержание, `<|im_end|>`, `⏎`. Метка — сам токен, если он учитывается, и $-100$ (такие метки функции ошибки в torch пропускают), если нет. Чей это токен, решает место, а не значение: пользователь может написать что угодно, хоть заголовок ассистента.
 #
 # {{task:chat_labels}}
 
@@ -96,7 +96,7 @@ def chat_labels(
     """The tokens of a conversation, and their labels: two lists of one length.
 
     turns: (role, content). Each becomes heads[role], content, end, tail. The content and the end of
-    the turns of "assistant" count; all else is -100.
+    the turns of "assistant" count; all else is -100. Tokens come in lists or tuples, and 0 is one.
 
     chat_labels([("user", [5]), ("assistant", [6, 7])], {"user": [1], "assistant": [2, 3]}, 9)
     -> [1, 5, 9, 2, 3, 6, 7, 9], [-100, -100, -100, -100, -100, 6, 7, 9]
@@ -157,6 +157,15 @@ for turns, tail, why in [
     call = f"chat_labels({turns}, {own}, 7, {options})"
     made = check.answer(chat_labels, turns, own, 7, call=call, **options)
     check.equal(tuple(made), want, call, why=why)
+zeros = [("user", [0, *words(1)]), ("assistant", [*words(1), 0, *words(1)])]
+call = f"chat_labels({zeros}, {own}, 0)"
+check.equal(tuple(check.answer(chat_labels, zeros, own, 0, call=call)), one_by_one(zeros, own, 0, ()), call,
+            why="treat token 0 like any other")
+tuples = tuple((role, tuple(content)) for role, content in [("user", words(2)), ("assistant", words(3))])
+tuple_heads = {role: tuple(head) for role, head in own.items()}
+call = f"chat_labels({tuples}, {tuple_heads}, 7, (8, 10))"
+check.equal(tuple(check.answer(chat_labels, tuples, tuple_heads, 7, (8, 10), call=call)),
+            one_by_one(tuples, own, 7, (8, 10)), call, why="take tuples as well as lists")
 ### END HIDDEN TESTS
 
 # %% mutant="chat_labels" why="the prompt is trained"
@@ -213,6 +222,14 @@ for turns, tail, why in [
 # - labels += [-100] * len(heads[role]) + counts + [-100] * len(tail)
 # + labels += [-100] * len(heads[role]) + counts
 
+# %% mutant="chat_labels" why="token 0 does not count"
+# - counts = said if role == "assistant" else [-100] * len(said)
+# + counts = [v or -100 for v in said] if role == "assistant" else [-100] * len(said)
+
+# %% mutant="chat_labels" why="takes lists alone"
+# - said = [*content, end]
+# + said = content + [end]
+
 
 # %% alternative="chat_labels" why="pieces with a flag"
 def chat_labels(turns, heads, end, tail=()):
@@ -227,14 +244,14 @@ def chat_labels(turns, heads, end, tail=()):
 
 
 # %% [markdown]
-# A model's logits at place $t$ speak of the token at $t+1$. So the label of a token meets the logits *one place before* it, and the first token is predicted by nobody. The mean goes over all tokens that count in the whole batch; where none counts, the loss is 0, and not the NaN that torch would give.
+# A model's logits at place $t$ speak of the token at $t+1$. So the label of a token meets the logits *one place before* it, and the first token is predicted by nobody. The mean goes over all tokens that count in the whole batch; where none counts, the loss is 0 and its gradient is 0, and not the NaN that torch would give. Logits may be $-\infty$ (a token that is ruled out): at a place that does not count even this has no influence.
 #
 # $$\text{loss} = -\frac{1}{N}\sum_{i,\,t:\; y_{i,t}\neq -100,\; t\ge 1} \log \operatorname{softmax}(z_{i,\,t-1})_{\,y_{i,t}}$$
 #
 # {{task:answer_loss}}
 
 # %% [markdown] lang="ru"
-# Логиты модели на месте $t$ говорят о токене $t+1$. Поэтому метка токена встречается с логитами *на одно место раньше*, а первый токен никто не предсказывает. Среднее берётся по всем считаемым токенам всего батча; если их нет, ошибка равна 0, а не NaN, который вернул бы torch.
+# Логиты модели на месте $t$ говорят о токене $t+1$. Поэтому метка токена встречается с логитами *на одно место раньше*, а первый токен никто не предсказывает. Среднее берётся по всем учитываемым токенам всего батча; если их нет, ошибка и её градиент равны 0, а не NaN, который вернул бы torch. Логиты бывают равны $-\infty$ (токен исключён): на месте, которое не учитывается, и это ни на что не влияет.
 #
 # $$\text{loss} = -\frac{1}{N}\sum_{i,\,t:\; y_{i,t}\neq -100,\; t\ge 1} \log \operatorname{softmax}(z_{i,\,t-1})_{\,y_{i,t}}$$
 #
@@ -252,7 +269,7 @@ def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     counts = y != -100
     logp = logits[:, :-1].log_softmax(-1)
     picked = logp.gather(-1, y.clamp_min(0)[..., None])[..., 0]
-    return -(picked * counts).sum() / counts.sum().clamp_min(1)
+    return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
     ### END SOLUTION
 
 
@@ -296,17 +313,35 @@ for n, t, vocab, share, scale, why in [
     for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-4)):
         call = f"answer_loss(logits {z.shape}, labels), {dtype}"
         got = check.answer(answer_loss, torch.tensor(z, dtype=dtype), torch.tensor(y), call=call)
-        check.close(got, slow_loss(z, y), call, rtol=rtol, why=why)
         check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+        check.close(got, slow_loss(z, y), call, rtol=rtol, why=why)
 y = np.full((2, 4), -100)
 y[1, 0] = 2
 z = torch.tensor(rng.normal(size=(2, 4, 5)))
 call = "answer_loss where no token that anything predicts counts"
-check.close(check.answer(answer_loss, z, torch.tensor(y), call=call), 0, call, why="be 0, not NaN")
+got = check.answer(answer_loss, z, torch.tensor(y), call=call)
+check.close(got, 0, call, why="be 0, not NaN")
+check.equal(str(check.array(got, call).dtype), "float64", f"the dtype of {call}", why="keep the dtype")
+slopes = check.gradient_of(lambda v: answer_loss(v, torch.tensor(y)), z, call=call)
+check.close(slopes[0], np.zeros(z.shape), f"the gradient of {call}", atol=0, why="let a backward pass through, which gives 0")
 y[0, 2], y[1, 3] = 3, 0
 slopes = check.gradient_of(lambda v: answer_loss(v, torch.tensor(y)), z, call="answer_loss(logits, labels)")
 want = check.numerical_gradient(lambda v: slow_loss(v, y), z.numpy())
 check.close(slopes[0], want, "the gradient of answer_loss", rtol=1e-4, atol=1e-7, why="let gradients through to the logits")
+ruled_out = z.clone()
+ruled_out[0, 0, 0] = ruled_out[1, 0, 0] = -torch.inf
+call = "answer_loss where a logit is infinite at a place that does not count"
+want = slow_loss(ruled_out.numpy(), y)
+check.close(check.answer(answer_loss, ruled_out, torch.tensor(y), call=call), want, call, rtol=1e-8,
+            why="be untouched by what does not count")
+slopes = check.gradient_of(lambda v: answer_loss(v, torch.tensor(y)), ruled_out, call=call)
+check.that(np.isfinite(slopes[0]).all(), "have a finite gradient where a logit that does not count is infinite")
+few = np.full((2, 6), -100)
+few[0, 1], few[1, 0], few[1, 4] = 2, 1, 3
+call = "answer_loss where a row's first token has a label, too"
+z = torch.tensor(rng.normal(size=(2, 6, 5)))
+check.close(check.answer(answer_loss, z, torch.tensor(few), call=call), slow_loss(z.numpy(), few), call, rtol=1e-8,
+            why="divide by the number of labels that something predicts")
 ### END HIDDEN TESTS
 
 # %% mutant="answer_loss" why="no shift"
@@ -322,23 +357,23 @@ check.close(slopes[0], want, "the gradient of answer_loss", rtol=1e-4, atol=1e-7
 # + logp = logits[:, 1:].log_softmax(-1)
 
 # %% mutant="answer_loss" why="divides by all tokens"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return -(picked * counts).mean()
 
 # %% mutant="answer_loss" why="the mean of the rows' means"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return -((picked * counts).sum(1) / counts.sum(1).clamp_min(1)).mean()
 
 # %% mutant="answer_loss" why="a sum"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return -(picked * counts).sum()
 
 # %% mutant="answer_loss" why="NaN where nothing counts"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return -(picked * counts).sum() / counts.sum()
 
 # %% mutant="answer_loss" why="the sign"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return (picked * counts).sum() / counts.sum().clamp_min(1)
 
 # %% mutant="answer_loss" why="hidden tokens count as token 0"
@@ -354,8 +389,18 @@ check.close(slopes[0], want, "the gradient of answer_loss", rtol=1e-4, atol=1e-7
 # + logp = logits[:, :-1].softmax(-1).log()
 
 # %% mutant="answer_loss" why="counts the first label, too"
-# - return -(picked * counts).sum() / counts.sum().clamp_min(1)
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
 # + return -(picked * counts).sum() / (labels != -100).sum().clamp_min(1)
+
+# %% mutant="answer_loss" why="a fresh zero where nothing counts"
+# - y = labels[:, 1:]
+# + y = labels[:, 1:]
+# + if (y == -100).all():
+# +     return torch.tensor(0.0)
+
+# %% mutant="answer_loss" why="multiplies by the mask: infinity times 0"
+# - return -picked.where(counts, 0).sum() / counts.sum().clamp_min(1)
+# + return -(picked * counts).sum() / counts.sum().clamp_min(1)
 
 
 # %% alternative="answer_loss" why="torch's own loss, as a sum"
@@ -370,7 +415,7 @@ def answer_loss(logits, labels):
     y = labels[:, 1:]
     rows = logits[:, :-1][y != -100]
     if len(rows) == 0:
-        return 0 * logits.sum()
+        return rows.sum()
     y = y[y != -100]
     return (rows.logsumexp(-1) - rows[torch.arange(len(y)), y]).mean()
 
@@ -387,6 +432,7 @@ if settings["hub"] is None:
 else:
     model, tokens = week09.hub_model(settings["hub"])
 model = model.to(device)
+originals = week09.Originals(model, ("q_proj", "v_proj"))  # LoRA is to take their place: then back to the start is one line
 
 # %% tags=["training"]
 HEADS = {
@@ -422,7 +468,7 @@ plots.show(
 #
 # $A$ starts at random (independent normal numbers of deviation $1/\sqrt{d_{in}}$), $B$ at zero: so the first answer is the old one, and yet gradients flow to $B$. Were both zero, neither would ever move. $\alpha / r$ keeps the size of a step when you try another rank.
 #
-# `merge` adds $\frac{\alpha}{r} BA$ to the base's weight in place, after which a call costs what it did before; `unmerge` takes it off again. A second `merge` in a row does nothing, nor does `unmerge` of what isn't merged. Keep the attributes' names. $A$ and $B$ have the base's dtype; the base is frozen, with its bias, and is the very layer that was handed in.
+# `merge` adds $\frac{\alpha}{r} BA$ to the base's weight as it is by then, in place: it stays the same frozen parameter, and a call costs what it did before. `unmerge` takes the change off again. A second `merge` in a row does nothing, nor does `unmerge` of what isn't merged. Keep the attributes' names. $A$ and $B$ have the base's dtype; the base is frozen, with its bias, and is the very layer that was handed in.
 #
 # {{task:lora_linear}}
 
@@ -434,7 +480,7 @@ plots.show(
 #
 # $A$ в начале случайна (независимые нормальные числа с отклонением $1/\sqrt{d_{in}}$), $B$ — нулевая: первый ответ совпадает со старым, но градиенты до $B$ доходят. Будь обе нулевыми, ни одна не сдвинулась бы никогда. Множитель $\alpha / r$ сохраняет размер шага, когда вы пробуете другой ранг.
 #
-# `merge` прибавляет $\frac{\alpha}{r} BA$ к весам основы на месте, и вызов снова стоит столько, сколько раньше; `unmerge` вычитает её обратно. Второй `merge` подряд ничего не делает, как и `unmerge` того, что не влито. Имена атрибутов сохраните. У $A$ и $B$ тот же тип, что у основы; основа заморожена вместе со сдвигом, и это тот самый слой, который вам передали.
+# `merge` прибавляет $\frac{\alpha}{r} BA$ к весам основы — таким, каковы они к этому моменту, — на месте: это остаётся тот же замороженный параметр, и вызов снова стоит столько, сколько раньше. `unmerge` вычитает добавку обратно. Второй `merge` подряд ничего не делает, как и `unmerge` того, что не влито. Имена атрибутов сохраните. У $A$ и $B$ тот же тип, что у основы; основа заморожена вместе со сдвигом, и это тот самый слой, который вам передали.
 #
 # {{task:lora_linear}}
 
@@ -507,6 +553,7 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
         if with_bias:
             plain.bias.copy_(torch.tensor(b))
     text = f"LoRALinear(nn.Linear({size_in}, {size_out}, bias={with_bias}), r={r}, alpha={alpha})"
+    own_weight = plain.weight
     layer = LoRALinear(plain, r, alpha)
     rtol = 1e-8 if dtype is torch.float64 else 1e-4
     x = torch.tensor(rng.normal(size=(2, 4, size_in)), dtype=dtype)
@@ -528,9 +575,9 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
     change = alpha / r * b2 @ a2
     want = x.numpy() @ (w + change).T + b
     got = check.answer(layer.forward, x, call=f"{text}(x)")
+    check.equal(str(check.array(got, text).dtype), str(dtype)[6:], f"the dtype of {text}(x)", why="keep the dtype")
     check.close(got, want, f"{text}(x) with other A and B", rtol=rtol, atol=10 * rtol,
                 why="add alpha / r times B A x")
-    check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {text}(x)", why="keep the dtype")
     one = check.answer(layer.forward, x[0, 0], call=f"{text} of one vector")
     check.close(one, want[0, 0], f"{text} of one vector", rtol=rtol, atol=10 * rtol, why="take any axes before the last")
     resting = week09.answer_in_eval(lambda layer=layer: layer, x, call=f"{text}(x) in eval mode")
@@ -558,6 +605,8 @@ for size_in, size_out, r, alpha, with_bias, dtype in [
                     why="add the change once, and take off only what was added")
         check.close(plain.weight, w + merged * change, said + "the weight of the layer handed in", rtol=10 * rtol,
                     atol=10 * rtol, why="hold the very layer, not a copy")
+        check.that(plain.weight is own_weight, f"{said}keep the base's parameter, and change its numbers in place")
+        check.that(not own_weight.requires_grad, f"{said}keep the base's weight frozen")
         check.close(check.answer(layer.forward, x, call=f"{said}{text}(x)"), want, f"{said}{text}(x)",
                     rtol=10 * rtol, atol=100 * rtol, why="answer the same, merged or not")
         check.close(now["A"], a2, said + "A", rtol=1e-6, why="leave A as it was")
@@ -578,6 +627,20 @@ base = check.parameters_of(second, "layer")
 check.close(check.answer(second.forward, x, call="the other layer(x)"),
             x.numpy() @ base["base.weight"].T + base["base.bias"], "the other layer(x)", rtol=1e-3, atol=1e-4,
             why="share nothing between two layers")
+plain = nn.Linear(3, 4).double()
+layer = LoRALinear(plain, 2, 5)
+a, b, w = (rng.normal(size=size) for size in ((2, 3), (4, 2), (4, 3)))
+check.fill(layer, "A", value=a, call="layer.A")
+check.fill(layer, "B", value=b, call="layer.B")
+for weight in (w, w - 1.5):  # as a checkpoint does that is loaded into the model
+    with torch.no_grad():
+        plain.weight.copy_(torch.tensor(weight))
+    check.answer(layer.merge, call="layer.merge()")
+    check.close(plain.weight, weight + 2.5 * b @ a, "merge after the base has got other weights", rtol=1e-8, atol=1e-8,
+                why="add to the weight as it is by then")
+    check.answer(layer.unmerge, call="layer.unmerge()")
+    check.close(plain.weight, weight, "unmerge after the base has got other weights", rtol=1e-8, atol=1e-8,
+                why="take off the change alone")
 ### END HIDDEN TESTS
 
 # %% mutant="lora_linear" why="A and B exchanged at the start"
@@ -667,6 +730,22 @@ check.close(check.answer(second.forward, x, call="the other layer(x)"),
 # - self.base.weight.data -= self.scale * self.B.data @ self.A.data
 # + self.base.weight.data -= self.B.data @ self.A.data
 
+# %% mutant="lora_linear" why="a new parameter in place of the weight"
+# - self.base.weight.data += self.scale * self.B.data @ self.A.data
+# + self.base.weight = nn.Parameter(self.base.weight.data + self.scale * self.B.data @ self.A.data)
+
+# %% mutant="lora_linear" why="a new parameter, frozen"
+# - self.base.weight.data += self.scale * self.B.data @ self.A.data
+# + merged = self.base.weight.data + self.scale * self.B.data @ self.A.data
+# + self.base.weight = nn.Parameter(merged, requires_grad=False)
+
+# %% mutant="lora_linear" why="unmerge goes back to the weight of the beginning"
+# - self.base = base.requires_grad_(False)
+# + self.base = base.requires_grad_(False)
+# + self.kept = base.weight.data.clone()
+# - self.base.weight.data -= self.scale * self.B.data @ self.A.data
+# + self.base.weight.data.copy_(self.kept)
+
 
 # %% alternative="lora_linear" why="the sum of the matrices in each call, a copy kept for unmerge"
 class LoRALinear(nn.Module):
@@ -702,10 +781,10 @@ class LoRALinear(nn.Module):
 
 
 # %% [markdown]
-# Which rank is enough? It depends on the change that is needed. Here a layer has to learn a planted change of rank 4 plus a little noise. The best that rank $r$ can do is what singular values beyond $r$ leave (Eckart and Young): the dotted lines. An adapter of rank 1 or 2 stops at its floor, however long it trains.
+# Which rank is enough? It depends on the change that is needed. Here a layer has to learn a planted change of rank 4 plus a little noise. At best, rank $r$ leaves an error that is the sum of the squares of the singular values after the $r$-th (Eckart and Young): the dotted lines. An adapter of rank 1 or 2 stops at its floor, however long it trains.
 
 # %% [markdown] lang="ru"
-# Какого ранга хватит? Зависит от нужной добавки. Здесь слой должен выучить добавку ранга 4 и немного шума. Лучшее, что может ранг $r$, — оставить сингулярные числа после $r$-го (Эккарт и Янг): это пунктир. Добавка ранга 1 или 2 останавливается на своём уровне, сколько её ни учи.
+# Какого ранга хватит? Зависит от нужной добавки. Здесь слой должен выучить добавку ранга 4 и немного шума. Даже у лучшей добавки ранга $r$ остаётся отклонение, равное сумме квадратов сингулярных чисел после $r$-го (Эккарт и Янг): это пунктир. Добавка ранга 1 или 2 останавливается на своём уровне, сколько её ни учи.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -737,16 +816,16 @@ plots.show(
 )
 
 # %% [markdown]
-# **Into a whole model.** Walk through its modules, and where an `nn.Linear` has a name that is asked for, put what `make` gives for it in its place. Before that, freeze everything: embeddings, norms, heads. Only what `make` adds is trained.
+# **Into a whole model.** Walk through its modules, and where an `nn.Linear` has a name that is asked for, put what `make` gives for it in its place. Before that, freeze everything: embeddings, norms, heads. Only what `make` adds is trained, and of that only what `make` has not frozen itself.
 #
-# A layer's name is its own, without those above it: `q_proj`, not `layers.3.q_proj`. What has such a name and is no `nn.Linear` stays.
+# A layer's name is its own, without those above it: `q_proj`, not `layers.3.q_proj`. What has such a name and is no `nn.Linear` stays; a subclass of `nn.Linear` is one. What `make` gives is not searched in turn. No layer of the model stands in two places, and the new layers share nothing.
 #
 # {{task:add_lora}}
 
 # %% [markdown] lang="ru"
-# **В целую модель.** Обойдите её модули и там, где `nn.Linear` носит нужное имя, поставьте вместо него то, что вернёт для него `make`. Перед этим заморозьте всё: эмбеддинги, нормы, головы. Обучается лишь то, что добавит `make`.
+# **В целую модель.** Обойдите её модули и там, где `nn.Linear` носит нужное имя, поставьте вместо него то, что вернёт для него `make`. Перед этим заморозьте всё: эмбеддинги, слои нормализации, головы. Обучается лишь то, что добавит `make`, — и только то из этого, чего `make` не заморозила сама.
 #
-# Имя слоя — его собственное, без имён над ним: `q_proj`, а не `layers.3.q_proj`. То, что носит такое имя, но не является `nn.Linear`, остаётся.
+# Имя слоя — его собственное, без имён над ним: `q_proj`, а не `layers.3.q_proj`. То, что носит такое имя, но не является `nn.Linear`, остаётся; наследник `nn.Linear` — тоже `nn.Linear`. Внутри того, что вернула `make`, искать уже не нужно. Ни один слой модели не стоит в двух местах, а у новых слоёв нет общих параметров.
 #
 # {{task:add_lora}}
 
@@ -836,6 +915,37 @@ deep = nn.ModuleDict({"head": nn.Linear(3, 2), "body": nn.ModuleDict({"head": nn
 deep["body"]["head"].bias.requires_grad_(False)
 count = check.plain(add_lora(deep, ["head"], lambda linear: nn.Sequential(linear, nn.Linear(2, 7))), "add_lora")
 check.equal(count, 42, "add_lora on layers in layers", why="find layers at every depth, and count all that make adds")
+inner = nn.ModuleDict({"linear": nn.Linear(3, 4), "body": nn.ModuleDict({"linear": nn.Linear(4, 2)})}).double()
+calls = []
+call = 'add_lora(layers called "linear", ["linear"], make), where make puts its layer under the same name'
+count = check.plain(add_lora(inner, ["linear"], lambda linear: calls.append(1) or Scaled(linear)), call)
+check.equal((len(calls), count), (2, 6), f"calls of make and numbers trained by {call}", why="not search what make gives")
+
+
+class OwnLinear(nn.Linear):
+    """A linear layer of another class."""
+
+
+kinds = []
+table = nn.ModuleDict({"q": nn.Embedding(5, 3), "a": nn.ModuleDict({"q": OwnLinear(3, 2)}),
+                       "b": nn.ModuleDict({"q": nn.Conv1d(3, 2, 1)}), "c": nn.ModuleDict({"q": nn.Linear(3, 2)})})
+call = 'add_lora(an embedding, a convolution and two linear layers, all called "q", ["q"], make)'
+check.plain(add_lora(table, ["q"], lambda linear: kinds.append(type(linear).__name__) or nn.Identity()), call)
+check.equal(sorted(kinds), ["Linear", "OwnLinear"], f"the layers that {call} gives to make",
+            why="replace linear layers, those of a subclass too, and nothing else")
+
+
+def half_frozen(linear):
+    added = nn.Sequential(linear, nn.Linear(2, 7))
+    added[1].bias.requires_grad_(False)
+    return added
+
+
+call = "add_lora where make freezes a part of what it adds"
+pair = nn.ModuleDict({"head": nn.Linear(3, 2)})
+check.equal(check.plain(add_lora(pair, ["head"], half_frozen), call), 14, call, why="leave frozen what make has frozen")
+check.equal([n for n, p in pair.named_parameters() if p.requires_grad], ["head.1.weight"], f"what is trained after {call}",
+            why="leave frozen what make has frozen")
 ### END HIDDEN TESTS
 
 # %% mutant="add_lora" why="nothing is frozen"
@@ -889,6 +999,30 @@ check.equal(count, 42, "add_lora on layers in layers", why="find layers at every
 # - for module in list(model.modules()):
 # + for module in list(model.modules())[1:]:
 
+# %% mutant="add_lora" why="embeddings of that name, too"
+# - if name in names and isinstance(child, nn.Linear):
+# + if name in names and isinstance(child, nn.Linear | nn.Embedding):
+
+# %% mutant="add_lora" why="layers of a subclass stay"
+# - if name in names and isinstance(child, nn.Linear):
+# + if name in names and type(child) is nn.Linear:
+
+# %% mutant="add_lora" why="trains what make has frozen"
+# - return sum(p.numel() for p in model.parameters() if p.requires_grad)
+# + for module in list(model.modules()):
+# +     for p in module.parameters() if any(q.requires_grad for q in module.parameters(recurse=False)) else []:
+# +         p.requires_grad_(True)
+# + return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+# %% mutant="add_lora" why="searches what make gave"
+# - setattr(module, name, make(child))
+# + made = make(child)
+# + setattr(module, name, made)
+# + for inside in list(made.modules()):
+# +     for own, layer in list(inside.named_children()):
+# +         if own in names and isinstance(layer, nn.Linear):
+# +             setattr(inside, own, make(layer))
+
 
 # %% alternative="add_lora" why="by full names"
 def add_lora(model, names, make):
@@ -905,12 +1039,12 @@ def add_lora(model, names, make):
 
 
 # %% [markdown]
-# **The same by the library.** In practice you write `peft`, and now you know what it does. Build its LoRA with weights that are given, so that it can be compared with yours number by number. You need `LoraConfig` (`r`, `lora_alpha`, `target_modules`; no dropout), `get_peft_model`, and to find where the library keeps its matrices: adapted layers have `lora_A` and `lora_B`, tables by the adapter's name, `"default"`.
+# **The same by the library.** In practice you write `peft`, and now you know what it does. Build its LoRA with weights that are given, so that it can be compared with yours number by number. You need `LoraConfig` (`r`, `lora_alpha`, `target_modules`; no dropout), `get_peft_model`, and to find where the library keeps its matrices: adapted layers have `lora_A` and `lora_B`, tables by the adapter's name, `"default"`. Leave that name, change the model itself, and copy the numbers: the given tensors stay yours.
 #
 # {{task:with_peft}}
 
 # %% [markdown] lang="ru"
-# **То же библиотекой.** На практике пишут `peft` — и теперь вы знаете, что она делает. Постройте её LoRA с заданными весами, чтобы сравнить с вашей до последней цифры. Понадобятся `LoraConfig` (`r`, `lora_alpha`, `target_modules`; без dropout), `get_peft_model` и место, где библиотека держит матрицы: у изменённых слоёв есть `lora_A` и `lora_B` — таблицы по имени адаптера, `"default"`.
+# **То же библиотекой.** На практике пишут `peft` — и теперь вы знаете, что она делает. Постройте её LoRA с заданными весами, чтобы сравнить с вашей до последней цифры. Понадобятся `LoraConfig` (`r`, `lora_alpha`, `target_modules`; без dropout), `get_peft_model` и место, где библиотека держит матрицы: у изменённых слоёв есть `lora_A` и `lora_B` — таблицы по имени адаптера, `"default"`. Имя оставьте, изменяйте саму модель, а числа копируйте: данные тензоры не должны стать параметрами.
 #
 # {{task:with_peft}}
 
@@ -922,6 +1056,7 @@ def with_peft(
     """The model with LoRA by the library `peft`; the model itself is changed.
 
     pairs: by the full name of a linear layer, such as "layers.0.q_proj", its A (r, in) and B (out, r).
+    No layer's full name is the end of another's.
     """
     ### BEGIN SOLUTION
     config = LoraConfig(r=r, lora_alpha=alpha, target_modules=list(pairs), lora_dropout=0.0)
@@ -945,6 +1080,7 @@ for layers, d, names, r, alpha, why in [
     (2, 5, ["layers.1.q_proj"], 2, 7, "change the layer of the full name, and leave the others"),
     (2, 3, ["layers.0.q_proj", "layers.0.out", "layers.1.v_proj"], 2, 1, "change all layers that are named"),
     (2, 6, ["layers.1.out"], 4, 4, "change the layer of the full name, and leave the others"),
+    (3, 5, ["layers.2.q_proj", "layers.0.q_proj", "layers.1.q_proj"], 2, 3, "go by the names, not by their order"),
 ]:
     seed = int(rng.integers(10**6))
     fresh, merged = (week09.tiny_projections(layers, d, seed) for _ in range(2))
@@ -963,10 +1099,20 @@ for layers, d, names, r, alpha, why in [
     check.equal(check.kind_of(made), "PeftModel", call, why="be a model of the library's")
     got = check.answer(made.forward, x, call=f"{call}(x)")
     check.close(got, merged(x), f"{call}(x)", rtol=1e-9, atol=1e-9, why=why)
+    check.close(fresh(x), merged(x), f"the model after {call}", rtol=1e-9, atol=1e-9, why="change the model itself, not a copy")
     slopes = week09.slopes_of(lambda made=made: made, x, call=call)
     trained = [value.size for value in slopes.values() if value is not None]
     check.equal(sum(trained), sum(r * (m + n) for m, n in sizes.values()), f"how many numbers {call} trains",
                 why="train A and B of these layers alone")
+    kept = sorted(name for name, value in slopes.items() if value is not None)
+    right_names = sorted(f"base_model.model.{n}.lora_{m}.default.weight" for n in names for m in "AB")
+    check.equal(kept, right_names, f"what {call} trains", why='leave the names that the library gives, "default" too')
+    for a, b in pairs.values():
+        a.zero_()
+        b.zero_()
+    got = check.answer(made.forward, x, call=f"{call}(x)")
+    check.close(got, merged(x), f"{call}(x) after the given A and B were changed", rtol=1e-9, atol=1e-9,
+                why="copy the numbers")
 ### END HIDDEN TESTS
 
 # %% mutant="with_peft" why="A and B exchanged"
@@ -1011,6 +1157,19 @@ for layers, d, names, r, alpha, why in [
 # - return made
 # + return made.merge_and_unload()
 
+# %% mutant="with_peft" why="by order, not by name"
+# - for name, (a, b) in pairs.items():
+# -     layer = made.base_model.model.get_submodule(name)
+# + for layer, (a, b) in zip([m for m in made.modules() if hasattr(m, "lora_A")], pairs.values()):
+
+# %% mutant="with_peft" why="a copy of the model"
+# - made = get_peft_model(model, config)
+# + made = get_peft_model(copy.deepcopy(model), config)
+
+# %% mutant="with_peft" why="the given tensors themselves"
+# - layer.lora_A["default"].weight.data.copy_(a)
+# + layer.lora_A["default"].weight.data = a
+
 
 # %% alternative="with_peft" why="by the names of the state"
 def with_peft(model, pairs, r, alpha):
@@ -1048,7 +1207,7 @@ print(f"largest difference between yours and peft's: {(mine - library).abs().max
 # ## 3. Prompts that are trained
 # The cheapest handle of all: leave each weight, and put $p$ vectors in front of the embedded text. They are no words; gradients find them. This is [prompt tuning](glossary:prompt-tuning) (Lester et al., 2021): $p \times d$ numbers.
 #
-# Whoever puts something in front has to move everything that counts places: the mask (the prompt is seen), the labels (it is not trained to be said), and the positions. A row may have padding, at either end; the mask says where. A real token's position is the number of prompt vectors and real tokens before it; a padding token's position does not matter.
+# Whoever puts something in front has to move everything that counts places: the mask (the prompt is seen), the labels (it is not trained to be said), and the positions. A row may have padding, at either end; the mask says where. A real token's position is the number of prompt vectors and real tokens before it; a padding token's position does not matter. An empty prompt ($p = 0$) is one, too.
 #
 # {{task:prompt_inputs}}
 
@@ -1056,7 +1215,7 @@ print(f"largest difference between yours and peft's: {(mine - library).abs().max
 # ## 3. Обучаемые подсказки
 # Самый дешёвый рычаг: не трогать ни одного веса, а поставить перед текстом $p$ векторов. Это не слова: их находят градиенты. Так устроена [обучаемая подсказка](glossary:prompt-tuning) (prompt tuning; Lester и др., 2021): $p \times d$ чисел.
 #
-# Кто ставит что-то впереди, должен сдвинуть всё, что считает места: маску (подсказка видна), метки (произносить её не учат) и позиции. В строке может быть дополнение, с любого края; где оно, говорит маска. Позиция настоящего токена — число векторов подсказки и настоящих токенов перед ним; позиция дополнения не важна.
+# Кто ставит что-то впереди, должен сдвинуть всё, что считает места: маску (подсказка видна), метки (произносить её не учат) и позиции. В строке может быть дополнение, с любого края; где оно, говорит маска. Позиция настоящего токена — число векторов подсказки и настоящих токенов перед ним; позиция дополнения не важна. Подсказка бывает и пустой ($p = 0$).
 #
 # {{task:prompt_inputs}}
 
@@ -1104,6 +1263,7 @@ for n, p, t, d, padding, why in [
     (3, 2, 5, 4, "right", "count real tokens alone"),
     (3, 4, 6, 3, "left", "count real tokens alone, also where padding comes first"),
     (2, 1, 7, 5, "both", "count real tokens alone, also where padding stands at both ends"),
+    (3, 0, 5, 2, "right", "take an empty prompt"),
 ]:
     prompt, embedded = rng.normal(size=(p, d)), rng.normal(size=(n, t, d))
     mask = np.ones((n, t), dtype=np.int64)
@@ -1120,9 +1280,9 @@ for n, p, t, d, padding, why in [
         check.equal(sorted(made), ["attention_mask", "inputs_embeds", "labels", "position_ids"], f"the keys of {call}",
                     why="have these four names")
         rows = np.stack([np.vstack([given[0].numpy(), one]) for one in given[1].numpy()])
-        check.equal(made["inputs_embeds"], rows, f"inputs_embeds of {call}", why=why)
-        check.equal(str(made["inputs_embeds"].dtype), str(dtype)[6:], f"the dtype of inputs_embeds of {call}",
+        check.equal(str(check.array(made["inputs_embeds"], call).dtype), str(dtype)[6:], f"the dtype of inputs_embeds of {call}",
                     why="keep the dtype")
+        check.equal(made["inputs_embeds"], rows, f"inputs_embeds of {call}", why=why)
         want = np.array([[1] * p + list(row) for row in mask])
         check.equal(made["attention_mask"], want, f"attention_mask of {call}", why="let the prompt be seen")
         for key in ("attention_mask", "position_ids", "labels"):
@@ -1136,7 +1296,7 @@ up = rng.normal(size=(4, 7, 3))
 ones, none = torch.ones(4, 5, dtype=torch.long), torch.full((4, 5), -100)
 slopes = check.gradient_of(week09.part_of(prompt_inputs, "inputs_embeds"), prompt, embedded, ones, none,
                            call="inputs_embeds", upstream=up)
-check.close(slopes[0], up[:, :2].sum(0), "the gradient of the prompt", why="sum over the texts")
+check.close(slopes[0], up[:, :2].sum(0), "the gradient of the prompt", why="let gradients of all texts through to the prompt")
 check.close(slopes[1], up[:, 2:], "the gradient of the embedded texts", why="let gradients through to the texts")
 ### END HIDDEN TESTS
 
@@ -1175,6 +1335,10 @@ check.close(slopes[1], up[:, 2:], "the gradient of the embedded texts", why="let
 # %% mutant="prompt_inputs" why="only the first text has a prompt"
 # - "inputs_embeds": torch.cat([prompt.expand(n, -1, -1), embedded], 1),
 # + "inputs_embeds": torch.cat([torch.cat([prompt[None], torch.zeros_like(prompt).expand(n - 1, -1, -1)]), embedded], 1),
+
+# %% mutant="prompt_inputs" why="no empty prompt"
+# - "inputs_embeds": torch.cat([prompt.expand(n, -1, -1), embedded], 1),
+# + "inputs_embeds": torch.cat([prompt.reshape(1, p, -1).expand(n, -1, -1), embedded], 1),
 
 
 # %% alternative="prompt_inputs" why="padding on the left of whole tensors"
@@ -1284,8 +1448,8 @@ for n, heads, t, d, e, p, padding, scale, why in [
         call = f"prefix_attention(q {q.shape}, v {v.shape}, a prefix of {p}, padding: {padding})"
         got = check.answer(prefix_attention, *given, call=call)
         check.equal(got.shape, want.shape, f"the shape of {call}", why="answer the text's queries alone")
-        check.close(got[real], want[real], call, rtol=tolerance, atol=tolerance, why=why)
         check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+        check.close(got[real], want[real], call, rtol=tolerance, atol=tolerance, why=why)
 got = check.answer(prefix_attention, *given[:5], torch.tensor(mask).bool(), call="prefix_attention, mask of truth values")
 check.close(got[real], want[real], "prefix_attention, mask of truth values", rtol=2e-3, atol=2e-3,
             why="take a mask of truth values, too")
@@ -1459,7 +1623,8 @@ nothing = torch.zeros(0, model.config.hidden_size, device=device)
 
 @cache
 def as_it_is() -> tuple[list[bool], list[bool]]:
-    return judge(nothing)
+    with originals.in_place():  # without LoRA, should this cell run once more below
+        return judge(nothing)
 
 
 begun = time.process_time()
@@ -1471,7 +1636,7 @@ print(f"{time.process_time() - begun:.0f} CPU seconds")
 # What does it say in place of one word? The next cell asks. Then train eight vectors in front of the text, which begin as the embeddings of *"Answer with one word, positive or negative."*: all of the model is frozen.
 
 # %% [markdown] lang="ru"
-# Что же она говорит вместо одного слова? Спросит следующая ячейка. Затем обучим восемь векторов перед текстом, которые начинаются с эмбеддингов слов *"Answer with one word, positive or negative."*; модель целиком заморожена.
+# Что же она говорит вместо одного слова? Спросит следующая ячейка. Затем обучим восемь векторов перед текстом, инициализированных эмбеддингами слов *"Answer with one word, positive or negative."*; модель целиком заморожена.
 
 
 # %% tags=["training"]
@@ -1487,8 +1652,9 @@ def say(text: str) -> str:
 
 
 shown = [text for text in reviews.x_test if 5 <= len(text.split()) <= 12][:3]
-for text in shown:
-    print(f"{text}\n    -> {say(text)}")
+with originals.in_place():
+    for text in shown:
+        print(f"{text}\n    -> {say(text)}")
 
 
 # %% tags=["training"]
@@ -1514,7 +1680,8 @@ prompt = nn.Parameter(model.get_input_embeddings()(wording).detach().clone())
 def prompt_tuned() -> tuple[list[float], tuple[list[bool], list[bool]]]:
     """The losses of training the prompt, and what the model can with it."""
     model.requires_grad_(False)
-    return fit([prompt], prompt, rate=1e-2), judge(prompt)
+    with originals.in_place():
+        return fit([prompt], prompt, rate=1e-2), judge(prompt)
 
 
 begun = time.process_time()
@@ -1532,6 +1699,7 @@ print(f"obeys {np.mean(obeys):.0%}, knows {np.mean(knows):.0%}")
 @cache
 def lora_tuned() -> tuple[list[float], tuple[list[bool], list[bool]]]:
     """The losses of training LoRA, and what the model can with it, merged."""
+    originals.restore()  # a run before this one may have been cut short
     model.requires_grad_(False)
     upper = model.get_decoder().layers[settings["first_layer"] :]
     trained = add_lora(upper, ["q_proj", "v_proj"], lambda linear: LoRALinear(linear, 8, alpha=16))
@@ -1586,17 +1754,17 @@ for what, before, after in zip(("obeys", "knows"), as_it_is(), lora_tuned()[1], 
 #
 # $$P(i \succ j) = \sigma(s_i - s_j).$$
 #
-# A [reward model](glossary:reward-model) is the same with a network for $s$; it is the first half of [RLHF](glossary:rlhf). Its loss is the mean over pairs of $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Only differences count: add 100 to all rewards, and nothing changes. Differences may be large: neither infinity nor NaN may come of that.
+# A [reward model](glossary:reward-model) is the same with a network for $s$; it is the first half of [RLHF](glossary:rlhf). Its loss is the mean over pairs of $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Only differences count: add 100 to all rewards, and nothing changes. Differences may be large: neither infinity nor NaN may come of that, in the gradient either.
 #
 # {{task:preference_loss}}
 
 # %% [markdown] lang="ru"
-# ## 5. Награда из выбора
-# Никто не запишет ошибку для «хорошего ответа», зато люди могут сказать, какой из двух лучше. Брэдли и Терри (1952) дали каждому игроку силу $s$, а вероятность победы описали логистической кривой:
+# ## 5. Награда по сравнениям
+# Никто не запишет функцию ошибки для «хорошего ответа», зато люди могут сказать, какой из двух лучше. Брэдли и Терри (1952) дали каждому игроку силу $s$, а вероятность победы описали логистической кривой:
 #
 # $$P(i \succ j) = \sigma(s_i - s_j).$$
 #
-# [Модель награды](glossary:reward-model) (reward model) — то же самое, только $s$ вычисляет сеть; это первая половина [RLHF](glossary:rlhf). Её ошибка — среднее по парам от $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Важны только разности: прибавьте ко всем наградам 100, и ничего не изменится. Разности бывают большими: ни бесконечности, ни NaN получиться не должно.
+# [Модель награды](glossary:reward-model) (reward model) — то же самое, только $s$ вычисляет сеть; это первая половина [RLHF](glossary:rlhf). Её ошибка — среднее по парам от $-\log \sigma(s_{\text{chosen}} - s_{\text{rejected}})$. Важны только разности: прибавьте ко всем наградам 100, и ничего не изменится. Разности бывают большими: ни бесконечности, ни NaN получиться не должно, в градиенте тоже.
 #
 # {{task:preference_loss}}
 
@@ -1632,8 +1800,8 @@ for n, scale, shift, why in [
     for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 2e-4)):
         call = f"preference_loss of {n} pairs, {dtype}"
         got = check.answer(preference_loss, torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype), call=call)
-        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
         check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
 call = "preference_loss where the worse answer is ahead by 2000"
 given = [torch.tensor([v], dtype=torch.float64) for v in (-1000.0, 1000.0)]
 check.close(check.answer(preference_loss, *given, call=call), 2000, call, why="stay finite")
@@ -1646,6 +1814,12 @@ slopes = check.gradient_of(preference_loss, a, b, call="preference_loss(chosen, 
 want = -1 / (1 + np.exp((a - b).numpy())) / 6
 check.close(slopes[0], want, "the gradient to the chosen", rtol=1e-6, why="raise the rewards of the better answers")
 check.close(slopes[1], -want, "the gradient to the rejected", rtol=1e-6, why="lower the rewards of the worse answers")
+far, near = torch.tensor([1000.0, -1000.0, 0.4], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+call = "preference_loss where differences are 1000, -1000 and 0.4"
+slopes = check.gradient_of(preference_loss, far, near, call=call)
+want = np.array([0, -1, -1 / (1 + math.exp(0.4))]) / 3
+check.close(slopes[0], want, f"the gradient to the chosen of {call}", rtol=1e-6, atol=1e-12, why="stay finite, and right")
+check.close(slopes[1], -want, f"the gradient to the rejected of {call}", rtol=1e-6, atol=1e-12, why="stay finite, and right")
 ### END HIDDEN TESTS
 
 # %% mutant="preference_loss" why="the sign of the difference"
@@ -1687,6 +1861,11 @@ check.close(slopes[1], -want, "the gradient to the rejected", rtol=1e-6, why="lo
 # %% mutant="preference_loss" why="the worse answers learn nothing"
 # - return -F.logsigmoid(chosen - rejected).mean()
 # + return -F.logsigmoid(chosen - rejected.detach()).mean()
+
+# %% mutant="preference_loss" why="large differences by where: NaN in the gradient"
+# - return -F.logsigmoid(chosen - rejected).mean()
+# + d = rejected - chosen
+# + return torch.where(d > 30, d, d.exp().log1p()).mean()
 
 
 # %% alternative="preference_loss" why="softplus"
@@ -1785,6 +1964,10 @@ check.close(((ring + ring.T) * chance(s)).sum(1), ring.sum(1), call, rtol=1e-3, 
 call = "fit_strengths of a one-sided tournament"
 check.close(check.answer(fit_strengths, np.array([[0, 200], [1, 0]]), call=call),
             [math.log(200) / 2, -math.log(200) / 2], call, atol=1e-3, why="find strengths that are far apart")
+long_chain = np.diag([3] * 11, 1) + np.diag([1] * 11, -1)
+call = "fit_strengths of twelve players, each of whom met the neighbours alone, and won 3 to 1"
+check.close(check.answer(fit_strengths, long_chain, call=call), math.log(3) * (5.5 - np.arange(12)), call, atol=2e-4, rtol=0,
+            why="go on until nothing moves, also where the ends are far apart")
 ### END HIDDEN TESTS
 
 # %% mutant="fit_strengths" why="the sign"
@@ -1836,6 +2019,18 @@ check.close(check.answer(fit_strengths, np.array([[0, 200], [1, 0]]), call=call)
 # + for _ in range(50):
 # +     s = s + 0.01 * (wins - games / (1 + np.exp(s[None] - s[:, None]))).sum(1)
 # + return s - s.mean()
+
+# %% mutant="fit_strengths" why="a hundred rounds of Zermelo's"
+# - return s - s.mean()
+# + p = np.ones(len(wins))
+# + for _ in range(100):
+# +     p = wins.sum(1) / (games / (p[:, None] + p[None])).sum(1)
+# +     p /= np.exp(np.log(p).mean())
+# + return np.log(p)
+
+# %% mutant="fit_strengths" why="strengths no larger than 5"
+# - return s - s.mean()
+# + return np.clip(s - s.mean(), -5, 5)
 
 
 # %% alternative="fit_strengths" why="Zermelo's iteration"
@@ -1907,15 +2102,15 @@ plots.show(
 # ## 6. DPO: no reward model
 # The second half of RLHF maximises the reward without leaving the start $\pi_{\text{ref}}$ too far behind: $\mathbb{E}[r] - \beta\,\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$. Its solution is known, $\pi^*(y \mid x) \propto \pi_{\text{ref}}(y \mid x)\, e^{r(x, y)/\beta}$. Read it backwards, as Rafailov et al. (2023) did: the reward *is* $\beta \log \frac{\pi(y \mid x)}{\pi_{\text{ref}}(y \mid x)}$ and a term that is the same for both answers. Put into Bradley and Terry's loss, that is [DPO](glossary:dpo).
 #
-# First the log-probability of a whole answer: the *sum* over its tokens that count, the labels being as in task `answer_loss`, one number for each row.
+# First the log-probability of a whole answer: the *sum* over its tokens that count, the labels being as in task `answer_loss`, one number for each row. Here, too, an infinite logit at a place that does not count has no influence.
 #
 # {{task:answer_logprobs}}
 
 # %% [markdown] lang="ru"
 # ## 6. DPO: без модели награды
-# Вторая половина RLHF максимизирует награду, не уходя слишком далеко от начала $\pi_{\text{ref}}$: $\mathbb{E}[r] - \beta\,\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$. Решение известно: $\pi^*(y \mid x) \propto \pi_{\text{ref}}(y \mid x)\, e^{r(x, y)/\beta}$. Прочтём его задом наперёд, как Rafailov и др. (2023): награда — это и *есть* $\beta \log \frac{\pi(y \mid x)}{\pi_{\text{ref}}(y \mid x)}$ плюс слагаемое, одинаковое для обоих ответов. Подставим в ошибку Брэдли и Терри — получится [DPO](glossary:dpo).
+# Вторая половина RLHF максимизирует награду, не уходя слишком далеко от начала $\pi_{\text{ref}}$: $\mathbb{E}[r] - \beta\,\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$. Решение известно: $\pi^*(y \mid x) \propto \pi_{\text{ref}}(y \mid x)\, e^{r(x, y)/\beta}$. Прочтём его в обратную сторону, как Rafailov и др. (2023): награда — это и *есть* $\beta \log \frac{\pi(y \mid x)}{\pi_{\text{ref}}(y \mid x)}$ плюс слагаемое, одинаковое для обоих ответов. Подставим в ошибку Брэдли и Терри — получится [DPO](glossary:dpo).
 #
-# Сначала логарифм вероятности целого ответа: *сумма* по его считаемым токенам (метки — как в задании `answer_loss`), по числу на строку.
+# Сначала логарифм вероятности целого ответа: *сумма* по его учитываемым токенам (метки — как в задании `answer_loss`), по числу на строку. И здесь бесконечный логит на месте, которое не учитывается, ни на что не влияет.
 #
 # {{task:answer_logprobs}}
 
@@ -1929,7 +2124,7 @@ def answer_logprobs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     ### BEGIN SOLUTION
     y = labels[:, 1:]
     logp = logits[:, :-1].log_softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0]
-    return (logp * (y != -100)).sum(1)
+    return logp.where(y != -100, 0).sum(1)
     ### END SOLUTION
 
 
@@ -1971,25 +2166,32 @@ for n, t, vocab, share, scale, why in [
     for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-4)):
         call = f"answer_logprobs(logits {z.shape}, labels), {dtype}"
         got = check.answer(answer_logprobs, torch.tensor(z, dtype=dtype), torch.tensor(y), call=call)
+        check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
         check.close(got, slow_logprobs(z, y), call, rtol=rtol, atol=rtol, why=why)
-        check.equal(str(got.dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
 z, up = torch.tensor(rng.normal(size=(2, 4, 5))), rng.normal(size=2)
 y = np.array([[1, -100, 3, 0], [-100, -100, -100, 2]])
 slopes = check.gradient_of(lambda v: answer_logprobs(v, torch.tensor(y)), z, call="answer_logprobs", upstream=up)
 want = check.numerical_gradient(lambda v: slow_logprobs(v, y) @ up, z.numpy())
 check.close(slopes[0], want, "the gradient of answer_logprobs", rtol=1e-4, atol=1e-7, why="let gradients through to the logits")
+ruled_out = z.clone()
+ruled_out[0, 0, 0] = ruled_out[1, 1, 0] = -torch.inf
+call = "answer_logprobs where a logit is infinite at a place that does not count"
+check.close(check.answer(answer_logprobs, ruled_out, torch.tensor(y), call=call), slow_logprobs(ruled_out.numpy(), y), call,
+            rtol=1e-8, why="be untouched by what does not count")
+slopes = check.gradient_of(lambda v: answer_logprobs(v, torch.tensor(y)), ruled_out, call=call)
+check.that(np.isfinite(slopes[0]).all(), "have a finite gradient where a logit that does not count is infinite")
 ### END HIDDEN TESTS
 
 # %% mutant="answer_logprobs" why="summed over the prompt"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return logp.sum(1)
 
 # %% mutant="answer_logprobs" why="the mean of the tokens"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return (logp * (y != -100)).sum(1) / (y != -100).sum(1).clamp_min(1)
 
 # %% mutant="answer_logprobs" why="one number for the batch"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return (logp * (y != -100)).sum().expand(len(y))
 
 # %% mutant="answer_logprobs" why="no shift"
@@ -1997,11 +2199,11 @@ check.close(slopes[0], want, "the gradient of answer_logprobs", rtol=1e-4, atol=
 # + y = labels[:, :-1]
 
 # %% mutant="answer_logprobs" why="token 0 does not count"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return (logp * (y > 0)).sum(1)
 
 # %% mutant="answer_logprobs" why="a loss: minus"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return -(logp * (y != -100)).sum(1)
 
 # %% mutant="answer_logprobs" why="logits, not their log-probabilities"
@@ -2013,8 +2215,12 @@ check.close(slopes[0], want, "the gradient of answer_logprobs", rtol=1e-4, atol=
 # + logp = logits[:, :-1].softmax(-1).gather(-1, y.clamp_min(0)[..., None])[..., 0].log()
 
 # %% mutant="answer_logprobs" why="probabilities added"
-# - return (logp * (y != -100)).sum(1)
+# - return logp.where(y != -100, 0).sum(1)
 # + return (logp.exp() * (y != -100)).sum(1)
+
+# %% mutant="answer_logprobs" why="multiplies by the mask: infinity times 0"
+# - return logp.where(y != -100, 0).sum(1)
+# + return (logp * (y != -100)).sum(1)
 
 
 # %% alternative="answer_logprobs" why="torch's loss"
@@ -2037,7 +2243,7 @@ def answer_logprobs(logits, labels):
 #
 # $$-\log\sigma\!\Big(\beta\Big[\log\tfrac{\pi(y_w)}{\pi_{\text{ref}}(y_w)} - \log\tfrac{\pi(y_l)}{\pi_{\text{ref}}(y_l)}\Big]\Big),$$
 #
-# from four log-probabilities a pair: of the better answer $y_w$ and the worse one $y_l$, under the policy and under the reference. The reference is a yardstick and is never trained: no gradient reaches its two arguments. As before, differences may be large.
+# from four log-probabilities a pair: of the better answer $y_w$ and the worse one $y_l$, under the policy and under the reference. The reference is a yardstick and is never trained: no gradient reaches its two arguments. As before, differences may be large, and the gradient stays finite.
 #
 # {{task:dpo_loss}}
 
@@ -2046,7 +2252,7 @@ def answer_logprobs(logits, labels):
 #
 # $$-\log\sigma\!\Big(\beta\Big[\log\tfrac{\pi(y_w)}{\pi_{\text{ref}}(y_w)} - \log\tfrac{\pi(y_l)}{\pi_{\text{ref}}(y_l)}\Big]\Big)$$
 #
-# по четырём логарифмам вероятностей на пару: лучшего ответа $y_w$ и худшего $y_l$, у политики и у опорной модели. Опорная модель — мерка, её никогда не обучают: градиент не доходит до двух её аргументов. Разности, как и раньше, бывают большими.
+# по четырём логарифмам вероятностей на пару: лучшего ответа $y_w$ и худшего $y_l$, у политики и у опорной модели. Опорная модель — мерка, её никогда не обучают: градиент не доходит до двух её аргументов. Разности, как и раньше, бывают большими, а градиент остаётся конечным.
 #
 # {{task:dpo_loss}}
 
@@ -2092,8 +2298,8 @@ for n, scale, options, why in [
     for dtype, rtol in ((torch.float64, 1e-8), (torch.float32, 1e-3)):
         call = f"dpo_loss of {n} pairs, {options}, {dtype}"
         got = check.answer(dpo_loss, *(torch.tensor(v, dtype=dtype) for v in values), call=call, **options)
-        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
         check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
 call = "dpo_loss where the worse answer has gained 3000 more"
 far = [torch.tensor([v], dtype=torch.float64) for v in (-3500.0, -400.0, -700.0, -600.0)]
 check.close(check.answer(dpo_loss, *far, beta=0.5, call=call), 1500, call, why="stay finite")
@@ -2122,6 +2328,12 @@ for share, beta, start in ((0.8, 0.4, 0.3), (0.35, 1.7, -1.1)):
         p = 1 / (1 + math.exp(-theta))
         right = beta * (1 / (1 + math.exp(-beta * (theta - start))) - share)
         check.close(to_one * (1 - p) - to_other * p, [right], call, rtol=1e-6, atol=1e-9, why="be least at the closed form")
+call = "dpo_loss where gains differ by 2000, -2000 and 0.4"
+four = [torch.tensor(v, dtype=torch.float64) for v in ([-10.0, -2010.0, -3.0], [-2010.0, -10.0, -3.4], [-10.0] * 3, [-10.0] * 3)]
+slopes = check.gradient_of(dpo_loss, *four, call=call, beta=0.5)
+want = -0.5 / 3 * np.array([0, 1, 1 / (1 + math.exp(0.2))])
+for name, got, right_slope in (("chosen", slopes[0], want), ("rejected", slopes[1], -want)):
+    check.close(got, right_slope, f"the gradient to {name} of {call}", rtol=1e-6, atol=1e-12, why="stay finite, and right")
 ### END HIDDEN TESTS
 
 # %% mutant="dpo_loss" why="beta outside"
@@ -2171,6 +2383,11 @@ for share, beta, start in ((0.8, 0.4, 0.3), (0.35, 1.7, -1.1)):
 # %% mutant="dpo_loss" why="sigmoid, then the logarithm"
 # - return -F.logsigmoid(beta * gained).mean()
 # + return -torch.sigmoid(beta * gained).log().mean()
+
+# %% mutant="dpo_loss" why="large differences by where: NaN in the gradient"
+# - return -F.logsigmoid(beta * gained).mean()
+# + z = -beta * gained
+# + return torch.where(z > 20, z, z.exp().log1p()).mean()
 
 
 # %% alternative="dpo_loss" why="softplus of two log-ratios"
@@ -2229,7 +2446,7 @@ plots.show(
 #
 # $$\hat A_i = \frac{r_i - \operatorname{mean}(r)}{\operatorname{std}(r)}.$$
 #
-# The mean of the group takes the place of a network that guesses values. Take the deviation with division by the size of the group. A group whose rewards are *all equal* teaches nothing: its advantages are exactly 0, whatever rounding does to its mean, and no NaN. Rewards may be whole numbers (then the answer is float32) or float.
+# The mean of the group takes the place of a network that guesses values. Take the deviation with division by the size of the group. A group whose rewards are *all equal* teaches nothing: its advantages are exactly 0, whatever rounding does to its mean, and no NaN. Rewards may be whole numbers (then the answer is float32) or float, and large beside their differences. They come from a program: no gradient has to flow through.
 #
 # {{task:group_advantages}}
 
@@ -2239,7 +2456,7 @@ plots.show(
 #
 # $$\hat A_i = \frac{r_i - \operatorname{mean}(r)}{\operatorname{std}(r)}.$$
 #
-# Среднее по группе заменяет сеть, которая угадывала бы ценность. Отклонение берите с делением на размер группы. Группа, где *все* награды равны, ничему не учит: её преимущества (advantages) в точности 0, что бы ни сделало со средним округление, и никаких NaN. Награды бывают целыми (тогда ответ — float32) и вещественными.
+# Среднее по группе заменяет сеть, которая угадывала бы ценность. Отклонение берите с делением на размер группы. Группа, где *все* награды равны, ничему не учит: её преимущества (advantages) в точности 0, что бы ни сделало со средним округление, и никаких NaN. Награды бывают целыми (тогда ответ — float32) и вещественными, а также большими по сравнению с их разностями. Их выдаёт программа: пропускать градиент не нужно.
 #
 # {{task:group_advantages}}
 
@@ -2282,9 +2499,10 @@ for groups, size, kind, why in [
     for dtype in (torch.float64, torch.float32) if kind != "whole" else (torch.int64, torch.int32):
         call = f"group_advantages of {groups} groups of {size}, {dtype}"
         got = check.answer(group_advantages, torch.tensor(r).to(dtype), call=call)
-        check.close(got, want, call, rtol=1e-6 if dtype is torch.float64 else 1e-3, atol=1e-6 if dtype is torch.float64 else 1e-3, why=why)
         kept = "float32" if kind == "whole" else str(dtype)[6:]
-        check.equal(str(got.dtype), kept, f"the dtype of {call}", why="keep the dtype of floats, and make float32 of whole numbers")
+        check.equal(str(check.array(got, call).dtype), kept, f"the dtype of {call}",
+                    why="keep the dtype of floats, and make float32 of whole numbers")
+        check.close(got, want, call, rtol=1e-6 if dtype is torch.float64 else 1e-3, atol=1e-6 if dtype is torch.float64 else 1e-3, why=why)
 for value in (0.0, 1.0, 0.1, -0.7, 1e6 + 0.3):
     for size in (1, 3, 7, 11):
         for dtype in (torch.float32, torch.float64):
@@ -2297,6 +2515,9 @@ r = torch.tensor([[0.1] * 6, [0.1] * 5 + [0.2]], dtype=torch.float64)
 call = "group_advantages of a group of equal rewards beside another"
 check.close(check.answer(group_advantages, r, call=call), [[0] * 6, [-1 / math.sqrt(5)] * 5 + [math.sqrt(5)]], call,
             rtol=1e-6, atol=0, why="be exactly 0 where rewards are equal, and not elsewhere")
+call = "group_advantages([[5000, 5001, 5001, 5000]]), float32"
+check.close(check.answer(group_advantages, torch.tensor([[5000.0, 5001, 5001, 5000]]), call=call), [[-1, 1, 1, -1]], call,
+            rtol=5e-3, why="take rewards that are large beside their differences")
 ### END HIDDEN TESTS
 
 # %% mutant="group_advantages" why="NaN where rewards are equal"
@@ -2351,6 +2572,10 @@ check.close(check.answer(group_advantages, r, call=call), [[0] * 6, [-1 / math.s
 # - return torch.where(alike, 0.0, (r - r.mean(1, keepdim=True)) / torch.where(alike, 1.0, deviation))
 # + return torch.where(alike, 0.0, (r.mean(1, keepdim=True) - r) / torch.where(alike, 1.0, deviation))
 
+# %% mutant="group_advantages" why="the mean of squares minus the square of the mean"
+# - deviation = r.std(1, keepdim=True, unbiased=False)
+# + deviation = ((r**2).mean(1, keepdim=True) - r.mean(1, keepdim=True) ** 2).clamp_min(1e-30).sqrt()
+
 
 # %% alternative="group_advantages" why="group by group"
 def group_advantages(rewards):
@@ -2370,18 +2595,18 @@ def group_advantages(rewards):
 #
 # $$k_{i,t} = \frac{\pi_{\text{ref}}}{\pi} - \log\frac{\pi_{\text{ref}}}{\pi} - 1, \qquad |o_i| = \sum_t m_{i,t}, \qquad \text{loss} = -\frac1n \sum_i J_i.$$
 #
-# You get log-probabilities of the tokens drawn. Only `new` is trained. Without a reference there is no second term. Each answer has a token that counts; what stands at other places has no influence.
+# You get log-probabilities of the tokens drawn. Only `new` is trained. Without a reference there is no second term. Each answer has a token that counts; what stands at other places, be it infinite or NaN, has no influence on the loss or its gradient.
 #
 # {{task:grpo_loss}}
 
 # %% [markdown] lang="ru"
-# Теперь сама цель. Ответы выбраны прежней политикой $\pi_{\text{old}}$, и по ним делают несколько шагов. Отношение $\rho_{i,t} = \pi(o_{i,t}) / \pi_{\text{old}}(o_{i,t})$ вносит поправку, а обрезание перестаёт награждать за уход дальше чем на $\varepsilon$ за один раз. Второе слагаемое держит политику возле опорной. Если $m$ отмечает считаемые токены:
+# Теперь сама цель. Ответы выбраны прежней политикой $\pi_{\text{old}}$, и по ним делают несколько шагов. Отношение $\rho_{i,t} = \pi(o_{i,t}) / \pi_{\text{old}}(o_{i,t})$ вносит поправку, а отсечение (clipping) перестаёт награждать за уход дальше чем на $\varepsilon$ за один раз. Второе слагаемое держит политику возле опорной. Если $m$ отмечает учитываемые токены:
 #
 # $$J_{i} = \frac{1}{|o_i|}\sum_t m_{i,t}\Big[\min\big(\rho_{i,t}\hat A_i,\; \operatorname{clip}(\rho_{i,t}, 1-\varepsilon, 1+\varepsilon)\,\hat A_i\big) - \beta\, k_{i,t}\Big]$$
 #
 # $$k_{i,t} = \frac{\pi_{\text{ref}}}{\pi} - \log\frac{\pi_{\text{ref}}}{\pi} - 1, \qquad |o_i| = \sum_t m_{i,t}, \qquad \text{loss} = -\frac1n \sum_i J_i.$$
 #
-# Вам даны логарифмы вероятностей выбранных токенов. Обучается только `new`. Если опорной политики нет, нет и второго слагаемого. В каждом ответе есть считаемый токен; то, что стоит на остальных местах, ни на что не влияет.
+# Вам даны логарифмы вероятностей выбранных токенов. Обучается только `new`. Если опорной политики нет, нет и второго слагаемого. В каждом ответе есть учитываемый токен; то, что стоит на остальных местах, будь там хоть бесконечность или NaN, не влияет ни на ошибку, ни на её градиент.
 #
 # {{task:grpo_loss}}
 
@@ -2401,10 +2626,12 @@ def grpo_loss(
     mask: (n, t), 1 for tokens that count, else 0 -> a scalar.
     """
     ### BEGIN SOLUTION
+    hidden = ~mask.bool()
+    new, old = new.masked_fill(hidden, 0), old.masked_fill(hidden, 0)
     ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
     term = torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a)
     if reference is not None:
-        away = reference.detach() - new
+        away = (reference.detach() - new).masked_fill(hidden, 0)
         term = term - beta * (away.exp() - away - 1)
     return -((term * mask).sum(1) / mask.sum(1)).mean()
     ### END SOLUTION
@@ -2475,8 +2702,8 @@ for n, t, spread, options, masked, referred, why in [
         given = [torch.tensor(v, dtype=dtype) for v in (new, old, a)] + [torch.tensor(mask)]
         call = f"grpo_loss of {n} answers of {t} tokens, {options}, {'with' if referred else 'no'} reference, {dtype}"
         got = check.answer(grpo_loss, *given, call=call, **more, **options)
-        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
         check.equal(str(check.array(got, call).dtype), str(dtype)[6:], f"the dtype of {call}", why="keep the dtype")
+        check.close(got, want, call, rtol=rtol, atol=rtol, why=why)
 for side, ratio, a, slope in [
     ("above, with a good answer", 1.5, 1.7, 0.0), ("below, with a good answer", 0.5, 1.7, -0.5 * 1.7),
     ("above, with a bad answer", 1.5, -0.6, 1.5 * 0.6), ("below, with a bad answer", 0.5, -0.6, 0.0),
@@ -2503,6 +2730,20 @@ got = check.answer(grpo_loss, *(torch.tensor(v) for v in changed), torch.tensor(
 check.close(got, slow_grpo(new, old, a, mask), call, rtol=1e-8, why="count what the mask says alone")
 got = check.answer(grpo_loss, *(torch.tensor(v) for v in (new, old, 0 * a)), torch.tensor(mask), call="grpo_loss, advantages 0")
 check.close(got, 0, "grpo_loss where all advantages are 0", atol=0, why="be exactly 0")
+mask[1, 2] = mask[3, 4] = 0
+clean = [torch.tensor(v) for v in (new, old, reference)]
+covered = torch.tensor(mask)
+want = slow_grpo(new, old, a, mask, reference)
+want_slope = check.numerical_gradient(lambda v: slow_grpo(v, old, a, mask, reference), new)
+for place, name in enumerate(("new", "old", "the reference")):
+    for strange in (1000.0, -1000.0, -math.inf, math.nan):
+        call = f"grpo_loss with {strange} in {name} where the mask is 0"
+        one, two, three = (v.where(covered == 1, strange) if i == place else v for i, v in enumerate(clean))
+        with torch.no_grad():
+            got = check.array(grpo_loss(one, two, torch.tensor(a), covered, three), call)
+        check.close(got, want, call, rtol=1e-8, why="be untouched by what does not count")
+        slope = check.gradient_of(lambda v, rest=(two, three): grpo_loss(v, rest[0], torch.tensor(a), covered, rest[1]), one, call=call)[0]
+        check.close(slope, want_slope, f"the gradient of {call}", rtol=1e-4, atol=1e-7, why="be untouched by what does not count")
 ### END HIDDEN TESTS
 
 # %% mutant="grpo_loss" why="the ratio is detached"
@@ -2554,8 +2795,8 @@ check.close(got, 0, "grpo_loss where all advantages are 0", atol=0, why="be exac
 # + return ((term * mask).sum(1) / mask.sum(1)).mean()
 
 # %% mutant="grpo_loss" why="the distance the other way round"
-# - away = reference.detach() - new
-# + away = new - reference.detach()
+# - away = (reference.detach() - new).masked_fill(hidden, 0)
+# + away = (new - reference.detach()).masked_fill(hidden, 0)
 
 # %% mutant="grpo_loss" why="the plain difference for the distance"
 # - term = term - beta * (away.exp() - away - 1)
@@ -2566,12 +2807,26 @@ check.close(got, 0, "grpo_loss where all advantages are 0", atol=0, why="be exac
 # + term = term + beta * (away.exp() - away - 1)
 
 # %% mutant="grpo_loss" why="the reference is trained"
-# - away = reference.detach() - new
-# + away = reference - new
+# - away = (reference.detach() - new).masked_fill(hidden, 0)
+# + away = (reference - new).masked_fill(hidden, 0)
 
 # %% mutant="grpo_loss" why="the answers' draw is trained"
 # - ratio, a = (new - old.detach()).exp(), advantages.detach()[:, None]
 # + ratio, a = (new - old).exp(), advantages.detach()[:, None]
+
+# %% mutant="grpo_loss" why="multiplied by the mask at the end alone: infinity times 0"
+# - new, old = new.masked_fill(hidden, 0), old.masked_fill(hidden, 0)
+# + pass
+
+# %% mutant="grpo_loss" why="the distance at hidden places: NaN times 0"
+# - away = (reference.detach() - new).masked_fill(hidden, 0)
+# + away = reference.detach() - new
+
+# %% mutant="grpo_loss" why="put aside at the end alone: NaN in the gradient"
+# - new, old = new.masked_fill(hidden, 0), old.masked_fill(hidden, 0)
+# + pass
+# - return -((term * mask).sum(1) / mask.sum(1)).mean()
+# + return -(term.masked_fill(hidden, 0).sum(1) / mask.sum(1)).mean()
 
 
 # %% alternative="grpo_loss" why="by cases, answer by answer"
@@ -2593,7 +2848,7 @@ def grpo_loss(new, old, advantages, mask, reference=None, clip=0.2, beta=0.04):
 # A warning about tests, ours too. The GRPO test of a well-known course (CS336, [assignment 5](https://github.com/stanford-cs336/assignment5-alignment)) compares losses with stored ones through a helper whose default tolerance is `atol=1e-2` (`tests/conftest.py`). The stored loss is about 0.0044. What else would pass?
 
 # %% [markdown] lang="ru"
-# Предостережение о проверках, и о наших тоже. Тест GRPO известного курса (CS336, [задание 5](https://github.com/stanford-cs336/assignment5-alignment)) сравнивает ошибки с сохранёнными через функцию, у которой по умолчанию `atol=1e-2` (`tests/conftest.py`). Сохранённая ошибка — около 0,0044. Что ещё прошло бы?
+# Предостережение о проверках, и о наших тоже. Тест GRPO известного курса (CS336, [задание 5](https://github.com/stanford-cs336/assignment5-alignment)) сравнивает значения функции ошибки с сохранёнными через сравнение, у которого по умолчанию `atol=1e-2` (`tests/conftest.py`). Сохранённое значение — около 0,0044. Что ещё прошло бы?
 
 # %%
 stored = 0.0044
@@ -2606,7 +2861,7 @@ for name, answer in {"zero": 0.0, "half of it": stored / 2, "the other sign": -s
 # What one token adds to the objective, drawn with your function: for a good answer the curve is flat above $1 + \varepsilon$, nothing more is to be won there; for a bad one it is flat below $1 - \varepsilon$. On the other sides it goes on: mistakes may be undone at any distance.
 
 # %% [markdown] lang="ru"
-# Сколько добавляет к цели один токен, нарисовано вашей функцией: для хорошего ответа кривая выше $1 + \varepsilon$ плоская — больше там не выиграть; для плохого она плоская ниже $1 - \varepsilon$. С других сторон она продолжается: ошибку можно исправить с любого расстояния.
+# Сколько добавляет к цели один токен, нарисовано вашей функцией: для хорошего ответа кривая выше $1 + \varepsilon$ плоская — больше там не выиграть; для плохого она плоская ниже $1 - \varepsilon$. С других сторон она продолжается: промах можно исправить с любого расстояния.
 
 # %%
 ratios = np.linspace(0.4, 1.6, 121)
@@ -2754,8 +3009,8 @@ plots.show(
 # ## 8. What it costs
 # Training needs memory for four things: the weights, a gradient for each trained number, the optimiser's states (AdamW keeps two moments for each), and the activations that wait for the backward pass. The first three are counted from the model alone, in bytes:
 #
-# - `weights`: all parameters; one that stands in two places (as tied embeddings do) counts once;
-# - `gradients`: those that are trained, in their own dtype;
+# - `weights`: all parameters; one that stands in two places (as tied embeddings do) counts once, two that are merely equal count twice;
+# - `gradients`: those of all that is trained, in its own dtype, whether they are there yet or not;
 # - `states`: `moments` numbers for each trained one, in its dtype.
 #
 # {{task:training_memory}}
@@ -2764,8 +3019,8 @@ plots.show(
 # ## 8. Сколько это стоит
 # Память при обучении нужна для четырёх вещей: весов, градиента каждого обучаемого числа, состояний оптимизатора (AdamW хранит по два момента) и активаций, которые ждут обратного прохода. Первые три считаются по одной модели, в байтах:
 #
-# - `weights`: все параметры; стоящий в двух местах (как общие эмбеддинги) считается один раз;
-# - `gradients`: обучаемые, в их собственном типе;
+# - `weights`: все параметры; стоящий в двух местах (как общие эмбеддинги) считается один раз, два просто равных — дважды;
+# - `gradients`: градиенты всего обучаемого, в его собственном типе, есть они уже или ещё нет;
 # - `states`: по `moments` чисел на каждое обучаемое, в его типе.
 #
 # {{task:training_memory}}
@@ -2850,8 +3105,17 @@ for change, why in [
             "weights": sum(p.nbytes for p in network.parameters()), "gradients": 0, "states": 0}
         call = f"training_memory of a network, {options}"
         got = check.answer(training_memory, network, call=call, **options)
-        check.equal(got, want, call, why=why)
+        check.equal(got, want, call, why="count as many states for each trained number as moments says" if options else why)
+        check.equal({check.kind_of(v) for v in got.values()}, {"int"}, f"the kinds of numbers of {call}", why="be whole numbers")
 check.that(all(p.grad is None for p in network.parameters()), "count, and leave the model as it was")
+alike = nn.Sequential(nn.LayerNorm(5), nn.LayerNorm(5))
+call = "training_memory of two equal layers"
+check.equal(check.answer(training_memory, alike, call=call), {"weights": 80, "gradients": 80, "states": 160}, call,
+            why="count equal parameters apart where they are not one and the same")
+alike[0].weight.grad = torch.ones(5)
+call = "training_memory where one gradient is there already"
+check.equal(check.answer(training_memory, alike, call=call), {"weights": 80, "gradients": 80, "states": 160}, call,
+            why="go by what is trained, not by what is there")
 ### END HIDDEN TESTS
 
 # %% mutant="training_memory" why="always four bytes"
@@ -2897,6 +3161,15 @@ check.that(all(p.grad is None for p in network.parameters()), "count, and leave 
 # + numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
 # + return {"weights": sum(size for size, _ in sizes), "gradients": trained, "states": 4 * moments * numbers}
 
+# %% mutant="training_memory" why="equal ones count once"
+# - sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+# + sizes = [(p.nbytes, p.requires_grad) for p in {tuple(p.flatten().tolist()): p for p in model.parameters()}.values()]
+
+# %% mutant="training_memory" why="gradients that are there"
+# - trained = sum(size for size, trains in sizes if trains)
+# + trained = sum(size for size, trains in sizes if trains)
+# + trained = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None) or trained
+
 
 # %% alternative="training_memory" why="by identity"
 def training_memory(model, moments=2):
@@ -2913,10 +3186,10 @@ def training_memory(model, moments=2):
 # **Activations** can't be read off the weights: what waits for the backward pass depends on the operations. Torch will tell: inside `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` each tensor that is saved goes through `pack`. Count the bytes of their storages:
 #
 # - a storage that is saved several times, by whatever views, counts once and whole (`untyped_storage()` has `data_ptr()` and `nbytes()`);
-# - the storages of the model's parameters do not count: they are there anyway;
-# - hold what you have seen until you have counted, or a freed storage's place is given to the next one.
+# - the storages of the model's parameters, trained or frozen, do not count: they are there anyway; all else that is saved does, indices and buffers too;
+# - all that the function has saved counts, even what it throws away before its end; so hold what you have seen until you have counted, or a freed storage's place is given to the next one.
 #
-# Call the function once, inside; its answer has to stay fit for `backward`.
+# Call the function once, inside; its answer has to stay fit for `backward`, and the model in its mode.
 #
 # {{task:activation_bytes}}
 
@@ -2924,10 +3197,10 @@ def training_memory(model, moments=2):
 # **Активации** по весам не посчитать: что ждёт обратного прохода, зависит от операций. Torch расскажет сам: внутри `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` каждый сохраняемый тензор проходит через `pack`. Посчитайте байты их хранилищ:
 #
 # - хранилище, сохранённое несколько раз, какими бы ни были виды на него, считается один раз и целиком (у `untyped_storage()` есть `data_ptr()` и `nbytes()`);
-# - хранилища параметров модели не считаются: они есть и так;
-# - держите увиденное, пока не посчитали, иначе место освобождённого хранилища достанется следующему.
+# - хранилища параметров модели, обучаемых и замороженных, не считаются: они есть и так; всё остальное сохранённое считается, индексы и буферы тоже;
+# - считается всё, что функция сохранила, даже то, что она успела выбросить; поэтому держите увиденное, пока не посчитали, иначе место освобождённого хранилища достанется следующему.
 #
-# Вызовите функцию один раз, внутри; её ответ должен остаться пригодным для `backward`.
+# Вызовите функцию один раз, внутри; её ответ должен остаться пригодным для `backward`, а модель — в своём режиме.
 #
 # {{task:activation_bytes}}
 
@@ -2973,33 +3246,74 @@ class Held(nn.Module):
         self.w = nn.Parameter(torch.tensor(rng.normal(size=(a, b))))
 
 
-plain, half, doubled, held = chain(), chain(), chain(torch.float64), Held()
+class Moody(nn.Module):
+    """Saves a tensor while it trains, and none at rest; a buffer is saved always."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(a, b)
+        self.register_buffer("scale", torch.rand(b))
+
+    def forward(self, x):
+        h = self.linear(x) * self.scale
+        return h.exp() if self.training else h
+
+
+plain, half, upper, doubled, held = chain(), chain(), chain(), chain(torch.float64), Held()
 half[0].requires_grad_(False)
-x, long = torch.randn(n, a), torch.randn(n + 5, a, dtype=torch.float64)
+upper[2].requires_grad_(False)
+moody, rest, embed = Moody(), Moody().eval(), nn.Embedding(10, c)
+x, long, ids = torch.randn(n, a), torch.randn(n + 5, a, dtype=torch.float64), torch.arange(n) % 10
+
+
+def wasteful():
+    """Twenty forward passes that are dropped, and one that is not."""
+    for _ in range(20):
+        plain[0](torch.ones(64, a)).sin().sum()
+    return plain[0](torch.ones(64, a)).sin().sum()
+
+
 cases = [
-    (lambda: plain(x), plain, 4 * n * (a + b), "count inputs and hidden values, not the weights"),
-    (lambda: doubled(x.double()), doubled, 8 * n * (a + b), "count bytes"),
-    (lambda: half(x), half, 4 * n * b, "count what is saved: a frozen first layer needs no input"),
-    (lambda: (lambda y: y * y)((x.double() @ held.w).exp()), held, 8 * n * (a + b), "count a storage once"),
-    (lambda: (lambda y: y * y.T.T)((x.double() @ held.w).exp()), held, 8 * n * (a + b), "count a storage once, also in another view"),
-    (lambda: long[:2] @ held.w, held, 8 * (n + 5) * a, "count a storage whole, of which a part is used"),
-    (lambda: (held.w.T * 1.0).sum() + (held.w[1:] ** 2).sum() + held.w.exp().sum(), held, 8 * a * b,
+    ("two layers and a ReLU", lambda: plain(x), plain, 4 * n * (a + b), "count inputs and hidden values, not the weights"),
+    ("the same in float64", lambda: doubled(x.double()), doubled, 8 * n * (a + b), "count bytes"),
+    ("a frozen layer, then a trained one", lambda: half(x), half, 4 * n * b,
+     "count what is saved: a frozen first layer needs no input"),
+    ("a trained layer, then a frozen one", lambda: upper(x), upper, 4 * n * (a + b), "leave out frozen parameters, too"),
+    ("h * h for h = exp(x W)", lambda: (lambda y: y * y)((x.double() @ held.w).exp()), held, 8 * n * (a + b),
+     "count a storage once"),
+    ("h * h.T.T for h = exp(x W)", lambda: (lambda y: y * y.T.T)((x.double() @ held.w).exp()), held, 8 * n * (a + b),
+     "count a storage once, also in another view"),
+    ("h[1:] * h[:-1] for h = exp(x W)", lambda: (lambda y: y[1:] * y[:-1])((x.double() @ held.w).exp()), held,
+     8 * n * (a + b), "count a storage once, also in a view that begins elsewhere"),
+    ("the first two rows of a longer tensor, times W", lambda: long[:2] @ held.w, held, 8 * (n + 5) * a,
+     "count a storage whole, of which a part is used"),
+    ("views of W, and exp(W)", lambda: (held.w.T * 1.0).sum() + (held.w[1:] ** 2).sum() + held.w.exp().sum(), held, 8 * a * b,
      "leave out the parameters' storages, also in other views"),
-    (lambda: plain(x) * 0 + plain(2 * x), plain, 4 * (2 * n * (a + b)), "count what all parts of the function save"),
-    (lambda: x.sum(), plain, 0, "count nothing where nothing is trained"),
+    ("two calls of the model", lambda: plain(x) * 0 + plain(2 * x), plain, 4 * (2 * n * (a + b)),
+     "count what all parts of the function save"),
+    ("an embedding", lambda: embed(ids), embed, 8 * n, "count whole numbers that are saved, such as indices"),
+    ("a model in training mode, with a buffer", lambda: moody(x), moody, 4 * (n * (a + b) + b),
+     "leave the model in its mode, and count a buffer that is saved"),
+    ("a model in eval mode, with a buffer", lambda: rest(x), rest, 4 * (n * a + b),
+     "leave the model in its mode, and count a buffer that is saved"),
+    ("twenty passes that are dropped, and one more", wasteful, plain, 21 * 4 * 64 * (a + b),
+     "hold what was saved until all is counted"),
+    ("a function without a trained number", lambda: x.sum(), plain, 0, "count nothing where nothing is trained"),
 ]
-for i, (function, network, want, why) in enumerate(cases):
+for name, function, network, want, why in cases:
     called = []
 
     def once(function=function, called=called):
         called.append(1)
         return function()
 
-    call = f"activation_bytes, case {i + 1}"
+    call = f"activation_bytes of {name}"
     got = check.answer(activation_bytes, once, network, call=call)
     check.equal(got, want, call, why=why)
     check.equal(len(called), 1, f"calls of the function by {call}", why="call the function once")
     check.equal(type(got).__name__, "int", f"the type of {call}", why="be a whole number")
+check.equal((moody.training, rest.training), (True, False), "the modes of two models after activation_bytes",
+            why="leave the model in its mode")
 deep = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Linear(c, c), nn.Tanh())))
 call = "activation_bytes of six layers"
 check.equal(check.answer(activation_bytes, lambda: deep(torch.ones(n, c)), deep, call=call), 4 * n * c * 7, call,
@@ -3055,6 +3369,36 @@ with torch.no_grad():
 # - result = function()
 # + result = function() if function() is not None else None
 
+# %% mutant="activation_bytes" why="frozen parameters count"
+# - own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+# + own = {p.untyped_storage().data_ptr() for p in model.parameters() if p.requires_grad}
+
+# %% mutant="activation_bytes" why="nothing is held"
+# - kept: list[torch.Tensor] = []
+# + kept: list[torch.Tensor] = []
+# + seen = {}
+# - kept.append(x)
+# + seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+# - storages = [x.untyped_storage() for x in kept[:-1]]
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum(size for at, size in seen.items() if at not in own)
+
+# %% mutant="activation_bytes" why="told apart by where a view begins"
+# - return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+# + return sum({x.data_ptr(): s.nbytes() for x, s in zip(kept, storages) if s.data_ptr() not in own}.values())
+
+# %% mutant="activation_bytes" why="in eval mode"
+# - result = function()
+# + result = (model.eval(), function())[1]
+
+# %% mutant="activation_bytes" why="indices do not count"
+# - storages = [x.untyped_storage() for x in kept[:-1]]
+# + storages = [x.untyped_storage() for x in kept[:-1] if x.is_floating_point()]
+
+# %% mutant="activation_bytes" why="buffers do not count"
+# - own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+# + own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+
 
 # %% alternative="activation_bytes" why="storages in a table, as they come"
 def activation_bytes(function, model):
@@ -3093,8 +3437,11 @@ def bill(prompt: torch.Tensor) -> dict[str, int]:
 
 lora_tuned()
 adapters = [module for module in model.modules() if isinstance(module, LoRALinear)]
+model.requires_grad_(False)
 for adapter in adapters:
     adapter.unmerge()
+    adapter.A.requires_grad_(True)
+    adapter.B.requires_grad_(True)
 counted = bill(nothing)
 adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
 answer_loss(*ask(conversations(reviews.x_train, reviews.y_train, 4), nothing)).backward()
