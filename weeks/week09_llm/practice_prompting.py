@@ -1074,7 +1074,7 @@ def evaluate(
     questions: Sequence[tuple[str, object]],
     score: Callable[[object, object], float],
 ) -> dict[str, np.ndarray]:
-    """Each system's scores, float64, in the order of the questions (text, right answer)."""
+    """Each system's scores, an array of float64, in the order of the questions (text, right answer)."""
     ### BEGIN SOLUTION
     scores = {}
     for name, system in systems.items():
@@ -1134,6 +1134,8 @@ found = check.answer(evaluate, systems, asked, far, call=call)
 check.equal(list(found), list("bac"), call, why="keep the order of systems")
 check.equal(seen, [texts], call, why="ask once, for all questions, and give the texts alone")
 for name in want:
+    kind = type(found[name]).__name__
+    check.equal(kind, "ndarray", f"the type of scores in {call}: {name}", why="be arrays of NumPy")
     check.close(found[name], want[name], f"{call}: {name}", why="give score(answer, right) of each")
     check.equal(str(np.asarray(found[name]).dtype), "float64", f"{call}: {name}", why="be float64")
 scored = []
@@ -1198,6 +1200,10 @@ check.equal(len(found["x"]), 0, "evaluate of no questions", why="give no scores"
 # %% mutant="evaluate" why="means alone"
 # - scores[name] = np.array(row, dtype=float)
 # + scores[name] = np.full(len(row), np.mean(row) if row else 0.0)
+
+# %% mutant="evaluate" why="lists"
+# - scores[name] = np.array(row, dtype=float)
+# + scores[name] = [float(one) for one in row]
 
 # %% mutant="evaluate" why="one question a call"
 # - answers = system([text for text, _ in questions])
@@ -2548,6 +2554,12 @@ for n, m, d in ((4, 6, 3), (5, 2, 8), (6, 6, 2), (1, 3, 2), (3, 1, 5), (1, 1, 4)
             check.close(found[i], want, f"{name} of {call}", rtol=1e-3, atol=1e-5, why=why)
 for x, y, want, why in [
     ([[1.0, 0.0]], [[-2.0, 0.0]], [-1, -1, 0], "keep negative cosines, and give F = 0 there"),
+    (
+        [[1.0, 0.0]],
+        [[1.0, 0.0], [-1.0, 0.0], [-0.8, 0.6]],
+        [1, -0.8 / 3, 0],
+        "give F = 0 where one of P and R is negative",
+    ),
     ([[1.0, 0.0], [0.0, 3.0]], [[0.0, 2.0]], [0.5, 1, 2 / 3], "average over tokens"),
     ([[0.0, 0.0], [0.0, 3.0]], [[0.0, 2.0]], [0.5, 1, 2 / 3], "give cosine 0 to zeros"),
     ([[0.0, 0.0]], [[0.0, 2.0]], [0, 0, 0], "give cosine 0 to zeros"),
@@ -2636,6 +2648,10 @@ for n, m in ((0, 3), (2, 0), (0, 0)):
 # %% mutant="bert_score" why="F of negative numbers"
 # - return p, r, 2 * p * r / (p + r) if p > 0 and r > 0 else 0.0
 # + return p, r, 2 * p * r / (p + r) if p + r else 0.0
+
+# %% mutant="bert_score" why="F where the sum is positive"
+# - return p, r, 2 * p * r / (p + r) if p > 0 and r > 0 else 0.0
+# + return p, r, 2 * p * r / (p + r) if p + r > 0 else 0.0
 
 # %% mutant="bert_score" why="each token is matched once"
 # - r = float((v * cosines.amax(0)).sum() / v.sum())
