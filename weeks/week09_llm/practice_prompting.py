@@ -2758,7 +2758,7 @@ print(week09.gains(rows))
 week09.gain_plot(rows)
 plots.show(
     "The gain of each system over asking plainly, with its interval: retrieval with checks lies far to "
-    "the right of zero; voting over few-shot lies on zero."
+    "the right of zero; the gain of voting over few-shot is small, and its interval crosses zero."
 )
 
 # %% [markdown]
