@@ -76,7 +76,7 @@ def generate(
         read = None
         if shared:
             prefix = torch.tensor([ids[0][:shared]], device=device)
-            read = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
+            read = model(prefix, use_cache=True, logits_to_keep=1)[CACHE]
         size = max(1, ROWS // samples)
         for i in range(0, len(ids), size):
             some = ids[i : i + size]
@@ -124,7 +124,7 @@ def _write(
             logits_to_keep=1,
             **({} if cache is None else {CACHE: cache}),
         )
-        logits, cache = out.logits[:, -1].float(), out.past_key_values
+        logits, cache = out.logits[:, -1].float(), out[CACHE]
         if number == 0 and samples > 1:
             cache.batch_repeat_interleave(samples)
             logits, mask, places = (x.repeat_interleave(samples, 0) for x in (logits, mask, places))
