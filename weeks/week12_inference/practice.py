@@ -1832,6 +1832,8 @@ judge_keep(
     rng.integers(-1, 2, size=(6, 8)).astype(float), 5, None, "keep as many where many are equal"
 )
 judge_keep(np.zeros((3, 4)), 2, None, "keep as many where all are zeros")
+near = rng.uniform(0.9, 1.1, size=(8, 8)) * rng.choice([-1.0, 1.0], size=(8, 8))
+judge_keep(near, 3, 4.0 ** rng.permutation(8), "weigh columns by norms, also in a square matrix")
 turned = torch.from_numpy(rng.normal(size=(8, 3))).T
 got = check.answer(keep_2_of_4, turned, call="keep_2_of_4(a transposed matrix)")
 check.equal(
