@@ -1,0 +1,153 @@
+"""Week 11: two heaps whose scores are known, a judge of digits, and drawings that teach nothing.
+
+A drawing makes a new figure; `plots.show` ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from practical_dl.plots import PALETTE
+
+if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
+    import torch
+    from torch import nn
+
+# -- Two heaps on a line -----------------------------------------------------------------------
+
+_HEAPS, _WEIGHTS, _DEVIATION = np.array([-1.5, 1.0]), np.array([0.4, 0.6]), 0.15
+HEAPS_MEAN = float(_HEAPS @ _WEIGHTS)
+
+
+def heaps_score(x: torch.Tensor, scale: float, sigma: float) -> torch.Tensor:
+    """The score at x (n, 1) of scale · heaps + sigma · normal noise."""
+    import torch
+
+    variance = scale**2 * _DEVIATION**2 + sigma**2
+    away = scale * torch.as_tensor(_HEAPS, dtype=x.dtype) - x
+    shares = (torch.as_tensor(np.log(_WEIGHTS), dtype=x.dtype) - away**2 / (2 * variance)).softmax(
+        1
+    )
+    return (shares * away).sum(1, keepdim=True) / variance
+
+
+def heaps_log(x: np.ndarray) -> np.ndarray:
+    """The logarithm of the heaps' density at x (n,)."""
+    logs = np.log(_WEIGHTS) - (x[:, None] - _HEAPS) ** 2 / (2 * _DEVIATION**2)
+    return np.logaddexp(*logs.T) - np.log(2 * np.pi * _DEVIATION**2) / 2
+
+
+# -- A judge of digits -------------------------------------------------------------------------
+
+
+def judge(pictures: torch.Tensor, labels: torch.Tensor, steps: int = 400) -> nn.Module:
+    """A classifier of digits, trained here: (n, 1, 8, 8) -> logits (n, 10), in eval mode."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(32, 10)).to(pictures.device)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(steps):
+        some = torch.randint(len(pictures), (128,), device=pictures.device)
+        loss = nn.functional.cross_entropy(net(pictures[some]), labels[some])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return net.eval().requires_grad_(False)
+
+
+def features(judge: nn.Module, pictures: torch.Tensor) -> np.ndarray:
+    """The judge's last features of pictures, (n, 32)."""
+    return judge[:5](pictures).double().cpu().numpy()
+
+
+def frechet(first: np.ndarray, second: np.ndarray) -> float:
+    """The Fréchet distance of two sets of features (n, d), (m, d); week 10 builds it."""
+    covariances = [np.cov(rows, rowvar=False) for rows in (first, second)]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    inner = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariances[1] @ root), 0)).sum()
+    means = ((first.mean(0) - second.mean(0)) ** 2).sum()
+    return float(means + sum(np.trace(c) for c in covariances) - 2 * inner)
+
+
+# -- Drawings ----------------------------------------------------------------------------------
+
+
+def vanishing(
+    ratios: Mapping[str, tuple[Sequence[float], Sequence[float]]], stages: Mapping[str, np.ndarray]
+) -> None:
+    """Named curves of a ratio on a log axis, and named rows of pictures (n, h, w)."""
+    figure = plt.figure(figsize=(10.5, 3.4))
+    grid = figure.add_gridspec(len(stages), 2, width_ratios=(1, 1.6))
+    ax = figure.add_subplot(grid[:, 0])
+    for name, (x, y) in ratios.items():
+        ax.plot(x, y, label=name)
+    ax.set(yscale="log", xlabel="step", ylabel="signal to noise")
+    ax.legend(frameon=False)
+    for i, (name, row) in enumerate(stages.items()):
+        _row(figure.add_subplot(grid[i, 1]), row, -1, 1).set_title(name, fontsize=10)
+
+
+def _row(ax: plt.Axes, pictures: np.ndarray, low: float, high: float) -> plt.Axes:
+    ax.imshow(np.concatenate(list(pictures), axis=1), cmap="gray", vmin=low, vmax=high)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def rows(pictures: Mapping[str, np.ndarray]) -> None:
+    """Named rows of pictures (n, h, w) with values from -1 to 1."""
+    columns = max(len(row) for row in pictures.values())
+    width = 0.72 * columns + 2.2
+    figure, axes = plt.subplots(
+        len(pictures), 1, figsize=(width, 0.75 * len(pictures)), squeeze=False, layout="none"
+    )
+    figure.subplots_adjust(left=2.2 / width, right=1, bottom=0, top=1, hspace=0.03)
+    for ax, (name, row) in zip(axes[:, 0], pictures.items(), strict=True):
+        _row(ax, row, -1, 1).set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+
+
+def tracks(paths: Mapping[str, np.ndarray], shown: int = 40) -> None:
+    """By road the places (times, particles) of some particles, coloured by where they end."""
+    _, axes = plt.subplots(1, len(paths), figsize=(3.6 * len(paths), 3.3), sharey=True)
+    for ax, (name, path) in zip(axes, paths.items(), strict=True):
+        time = np.linspace(0, 1, len(path))
+        for track in path.T[:shown]:
+            color = PALETTE[0] if track[-1] < 0 else PALETTE[1]
+            ax.plot(time, track, color=color, lw=0.7, alpha=0.7)
+        ax.set(title=name, xlabel="share of the way")
+    axes[0].set_ylabel("x")
+
+
+def quality(found: Mapping[str, Mapping[int, tuple[float, float]]], real: float) -> None:
+    """By road and number of calls (Fréchet distance, share as ordered), with real digits' level."""
+    _, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    for i, (name, values) in enumerate(found.items()):
+        for ax, kind in zip(axes, (0, 1), strict=True):
+            y = [value[kind] for value in values.values()]
+            ax.plot(list(values), y, marker="o", ms=5, color=PALETTE[i], label=name)
+    axes[0].axhline(real, ls=":", color="0.3", label="real digits")
+    axes[0].set(
+        xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance"
+    )
+    axes[1].set(xscale="log", xlabel="calls of the network", ylabel="share as ordered")
+    axes[0].legend(frameon=False)
+
+
+def sweep(found: Mapping[float, tuple[float, float, float]], within: float) -> None:
+    """By guidance (share as ordered, spread within a class, Fréchet distance)."""
+    _, axes = plt.subplots(1, 3, figsize=(11, 3.3))
+    names = ("share as ordered", "spread within a class", "Fréchet distance")
+    for i, (ax, name) in enumerate(zip(axes, names, strict=True)):
+        ax.plot(list(found), [value[i] for value in found.values()], marker="o", color=PALETTE[i])
+        ax.set(xlabel="guidance w", ylabel=name)
+    axes[1].axhline(within, ls=":", color="0.3")

@@ -1,0 +1,60 @@
+"""Week 11's helpers: two heaps whose scores are known, the judge, the drawings."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from kit.pictures import is_drawn
+
+from practical_dl import data
+from practical_dl.weeks import week11
+
+matplotlib.use("agg")
+
+
+def test_the_heaps_score_is_the_slope_of_their_logarithm() -> None:
+    x = np.linspace(-2, 2, 41)
+    step = 1e-5
+    slope = (week11.heaps_log(x + step) - week11.heaps_log(x - step)) / (2 * step)
+    found = week11.heaps_score(torch.from_numpy(x)[:, None], 1.0, 0.0)
+    np.testing.assert_allclose(found[:, 0].numpy(), slope, rtol=1e-4, atol=1e-4)
+    side = np.linspace(-4, 4, 8001)
+    density = np.exp(week11.heaps_log(side)) * (side[1] - side[0])
+    assert density.sum() == pytest.approx(1)
+    assert (density * side).sum() == pytest.approx(week11.HEAPS_MEAN, abs=1e-9)
+
+
+def test_the_score_of_noisy_heaps() -> None:
+    """Far in the noise it is that of one normal distribution."""
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)[:, None]
+    found = week11.heaps_score(x, 1e-4, 1.0)
+    np.testing.assert_allclose(found.numpy(), -x.numpy(), atol=1e-3)
+
+
+def test_the_judge_knows_digits() -> None:
+    digits = data.load("digits", quiet=True)
+    pictures = torch.tensor(digits.x_train[:, None] / 8 - 1, dtype=torch.float32)
+    judge = week11.judge(pictures, torch.tensor(digits.y_train).long(), steps=150)
+    right = judge(pictures).argmax(1).numpy() == digits.y_train
+    assert right.mean() > 0.9
+    features = week11.features(judge, pictures[:200])
+    assert features.shape == (200, 32) and features.dtype == np.float64
+    assert week11.frechet(features, features) == pytest.approx(0, abs=1e-6)
+    assert week11.frechet(features, features + 1) == pytest.approx(32)
+
+
+def test_drawings_draw_something(published: list) -> None:
+    rng = np.random.default_rng(0)
+    row = rng.uniform(-1, 1, size=(3, 8, 8))
+    week11.vanishing({"a": ([0, 1], [9.0, 0.1])}, {"a": row, "b": row})
+    assert is_drawn(published)
+    week11.rows({"a": row, "b": row})
+    assert is_drawn(published)
+    week11.tracks({"a": rng.normal(size=(5, 9)), "b": rng.normal(size=(5, 9))})
+    assert is_drawn(published)
+    week11.quality({"a": {2: (3.0, 0.9), 10: (1.0, 0.95)}, "b": {100: (2.0, 0.9)}}, 0.5)
+    assert is_drawn(published)
+    week11.sweep({0.0: (0.1, 9.0, 3.0), 1.0: (0.9, 7.0, 1.0)}, 8.0)
+    assert is_drawn(published)
