@@ -1573,6 +1573,27 @@ class UNet(nn.Module):
         return self.leave(self.up(torch.cat([fine, coarse], dim=1), e))
 
 
+def road(name: str, n: int, steps: int, marks, w: float = 1.0):
+    """Digits (n, 1, 8, 8) by a road, with as many calls of the network as steps."""
+    torch.manual_seed(1)
+    start = torch.randn(n, 1, 8, 8, device=device)
+    with torch.no_grad():
+        if name == "flow matching":
+            return euler(lambda x, t: guided(lambda a, s, y: nets["velocity"](a, 1000 * s, y), x, t, marks, w, 10), start, steps)
+
+        def guess(x, t):
+            times = torch.full((len(x),), t, device=device)
+            noise = guided(lambda a, s, y: nets["noise"](a, 10 * s, y), x, times, marks, w, 10)
+            kept = float(levels[t])
+            data = guess_x0(x, noise, times, betas.to(device)).clamp(-1, 1)  # no pixel is brighter than white
+            return (x - kept**0.5 * data) / (1 - kept) ** 0.5
+
+        if name == "DDIM":
+            return ddim_sample(guess, start, np.linspace(len(betas) - 1, 0, steps).round().astype(int).tolist(), betas.to(device))
+        return ddpm_sample(guess, start, torch.randn(len(betas), *start.shape, device=device), betas.to(device))
+
+
+# %%
 def train(kind: str) -> nn.Module:
     """A U-Net that has learned the "noise" or the "velocity"; the mean of its last weights."""
     torch.manual_seed(0)
@@ -1602,25 +1623,6 @@ def train(kind: str) -> nn.Module:
 betas = schedule(100)
 levels = torch.cumprod(1 - betas, 0)
 nets = {kind: train(kind) for kind in ("noise", "velocity")}
-
-def road(name: str, n: int, steps: int, marks, w: float = 1.0):
-    """Digits (n, 1, 8, 8) by a road, with as many calls of the network as steps."""
-    torch.manual_seed(1)
-    start = torch.randn(n, 1, 8, 8, device=device)
-    with torch.no_grad():
-        if name == "flow matching":
-            return euler(lambda x, t: guided(lambda a, s, y: nets["velocity"](a, 1000 * s, y), x, t, marks, w, 10), start, steps)
-
-        def guess(x, t):
-            times = torch.full((len(x),), t, device=device)
-            noise = guided(lambda a, s, y: nets["noise"](a, 10 * s, y), x, times, marks, w, 10)
-            kept = float(levels[t])
-            data = guess_x0(x, noise, times, betas.to(device)).clamp(-1, 1)  # no pixel is brighter than white
-            return (x - kept**0.5 * data) / (1 - kept) ** 0.5
-
-        if name == "DDIM":
-            return ddim_sample(guess, start, np.linspace(len(betas) - 1, 0, steps).round().astype(int).tolist(), betas.to(device))
-        return ddpm_sample(guess, start, torch.randn(len(betas), *start.shape, device=device), betas.to(device))
 
 
 # %%
