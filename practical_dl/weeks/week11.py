@@ -151,3 +151,120 @@ def sweep(found: Mapping[float, tuple[float, float, float]], within: float) -> N
         ax.plot(list(found), [value[i] for value in found.values()], marker="o", color=PALETTE[i])
         ax.set(xlabel="guidance w", ylabel=name)
     axes[1].axhline(within, ls=":", color="0.3")
+
+
+# -- Inpainting --------------------------------------------------------------------------------
+
+
+def denoiser(pictures: torch.Tensor, betas: torch.Tensor, steps: int, width: int = 24) -> nn.Module:
+    """A network that guesses the noise in digits, trained here: (n, 1, 8, 8), t (n,) -> noise.
+
+    It is the seminar's U-Net without labels, and the mean of its weights over the last steps.
+    """
+    import copy
+
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.first, self.second = (
+                nn.Sequential(nn.Conv2d(i, outputs, 3, padding=1), nn.GroupNorm(8, outputs))
+                for i in (inputs, outputs)
+            )
+            self.time = nn.Linear(64, outputs)
+            self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+        def forward(self, x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+            h = F.silu(self.first(x)) + self.time(e)[:, :, None, None]
+            return F.silu(self.second(h)) + self.skip(x)
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.time = nn.Sequential(nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 64))
+            self.enter, self.leave = (
+                nn.Conv2d(i, o, 3, padding=1) for i, o in ((1, width), (width, 1))
+            )
+            self.down, self.below = Block(width, width), Block(width, 2 * width)
+            self.up = Block(3 * width, width)
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            waves = 10_000.0 ** (-torch.arange(32, device=x.device) / 32)
+            angles = t[:, None].to(x) * waves * (1000 / len(betas))
+            e = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+            fine = self.down(self.enter(x), e)
+            coarse = self.below(F.avg_pool2d(fine, 2), e)
+            both = [fine, F.interpolate(coarse, scale_factor=2)]
+            return self.leave(self.up(torch.cat(both, dim=1), e))
+
+    torch.manual_seed(0)
+    net = UNet().to(pictures.device)
+    steady = copy.deepcopy(net)
+    kept = torch.cumprod(1 - betas, 0).to(pictures)
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for step in range(steps):
+        x = pictures[torch.randint(len(pictures), (96,), device=pictures.device)]
+        t, noise = torch.randint(len(betas), (96,), device=x.device), torch.randn_like(x)
+        level = kept[t][:, None, None, None]
+        loss = F.mse_loss(net(level.sqrt() * x + (1 - level).sqrt() * noise, t), noise)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            for mean, new in zip(steady.parameters(), net.parameters(), strict=True):
+                mean.lerp_(new, 0.02 if step > 50 else 1.0)
+    return steady.eval().requires_grad_(False)
+
+
+def masks(n: int, rng: np.random.Generator) -> np.ndarray:
+    """n masks (n, 8, 8), True where a pixel is known: a rectangle is missing, or half, or dots."""
+    found = np.ones((n, 8, 8), dtype=bool)
+    for i, mask in enumerate(found):
+        if i % 4 == 0:
+            mask[rng.random((8, 8)) < 0.6] = False
+        elif i % 4 == 1:
+            np.rot90(mask, int(rng.integers(4)))[:4] = False
+        else:
+            height, width = rng.integers(3, 6, size=2)
+            top, left = rng.integers(0, 9 - height), rng.integers(0, 9 - width)
+            mask[top : top + height, left : left + width] = False
+    return found
+
+
+def jumps(times: Sequence[int]) -> None:
+    """The times of a sampler, step by step."""
+    _, ax = plt.subplots(figsize=(8, 2.8))
+    ax.plot(times, color=PALETTE[0], lw=1)
+    ax.set(xlabel="call", ylabel="time")
+
+
+def repaired(columns: Mapping[str, np.ndarray]) -> None:
+    """Named rows of pictures (n, h, w); unknown pixels are NaN and drawn in blue."""
+    wide = max(len(row) for row in columns.values())
+    width = 0.72 * wide + 2.2
+    figure, axes = plt.subplots(
+        len(columns), 1, figsize=(width, 0.75 * len(columns)), squeeze=False, layout="none"
+    )
+    figure.subplots_adjust(left=2.2 / width, right=1, bottom=0, top=1, hspace=0.03)
+    for ax, (name, row) in zip(axes[:, 0], columns.items(), strict=True):
+        _row(ax, row, -1, 1).set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        ax.set_facecolor(PALETTE[5])
+
+
+def errors(by_name: Mapping[str, np.ndarray]) -> None:
+    """Errors (n,) of each way, a dot a picture, with their mean."""
+    _, ax = plt.subplots(figsize=(7.5, 0.7 * len(by_name) + 1.2))
+    rng = np.random.default_rng(0)
+    for i, values in enumerate(by_name.values()):
+        ax.scatter(
+            values, i + rng.uniform(-0.2, 0.2, len(values)), s=8, alpha=0.4, color=PALETTE[i]
+        )
+        ax.plot([values.mean()] * 2, [i - 0.35, i + 0.35], color="k", lw=2)
+        ax.text(
+            values.mean(), i - 0.42, f"{values.mean():.3f}", ha="center", va="bottom", fontsize=9
+        )
+    ax.set_yticks(range(len(by_name)), list(by_name))
+    ax.set(xlabel="squared error of a missing pixel", ylim=(len(by_name) - 0.5, -0.8))

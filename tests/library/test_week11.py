@@ -45,6 +45,26 @@ def test_the_judge_knows_digits() -> None:
     assert week11.frechet(features, features + 1) == pytest.approx(32)
 
 
+def test_the_denoiser_guesses_noise() -> None:
+    digits = data.load("digits", quiet=True)
+    pictures = torch.tensor(digits.x_train[:200, None] / 8 - 1, dtype=torch.float32)
+    betas = torch.linspace(0.1, 20, 40, dtype=torch.float64) / 40
+    network = week11.denoiser(pictures, betas, steps=60, width=8)
+    torch.manual_seed(1)
+    noise, t = torch.randn_like(pictures), torch.full((200,), 30)
+    level = float(torch.prod(1 - betas[:31]))
+    guess = network(level**0.5 * pictures + (1 - level) ** 0.5 * noise, t)
+    assert guess.shape == pictures.shape and not guess.requires_grad
+    assert float(((guess - noise) ** 2).mean()) < 0.6
+
+
+def test_masks_know_something_and_miss_something() -> None:
+    masks = week11.masks(60, np.random.default_rng(0))
+    assert masks.shape == (60, 8, 8) and masks.dtype == bool
+    assert masks.any((1, 2)).all() and not masks.all((1, 2)).any()
+    assert (week11.masks(60, np.random.default_rng(0)) == masks).all()
+
+
 def test_drawings_draw_something(published: list) -> None:
     rng = np.random.default_rng(0)
     row = rng.uniform(-1, 1, size=(3, 8, 8))
@@ -57,4 +77,10 @@ def test_drawings_draw_something(published: list) -> None:
     week11.quality({"a": {2: (3.0, 0.9), 10: (1.0, 0.95)}, "b": {100: (2.0, 0.9)}}, 0.5)
     assert is_drawn(published)
     week11.sweep({0.0: (0.1, 9.0, 3.0), 1.0: (0.9, 7.0, 1.0)}, 8.0)
+    assert is_drawn(published)
+    week11.jumps([3, 2, 1, 2, 1, 0])
+    assert is_drawn(published)
+    week11.repaired({"a": np.where(row > 0, row, np.nan), "b": row})
+    assert is_drawn(published)
+    week11.errors({"a": rng.uniform(size=9), "b": rng.uniform(size=9)})
     assert is_drawn(published)
