@@ -5,12 +5,13 @@ A drawing makes a new figure; `plots.show` ends it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from practical_dl import check
 from practical_dl.plots import PALETTE
 
 if TYPE_CHECKING:  # here, as in the functions: torch is slow to import
@@ -268,3 +269,206 @@ def errors(by_name: Mapping[str, np.ndarray]) -> None:
         )
     ax.set_yticks(range(len(by_name)), list(by_name))
     ax.set(xlabel="squared error of a missing pixel", ylim=(len(by_name) - 0.5, -0.8))
+
+
+# -- A personal subject ------------------------------------------------------------------------
+
+_HEART = (
+    ".##..##.",
+    "########",
+    "########",
+    "########",
+    ".######.",
+    "..####..",
+    "...##...",
+    "........",
+)
+
+
+def subject(n: int, rng: np.random.Generator) -> np.ndarray:
+    """n drawings (n, 1, 8, 8), -1 to 1, of what no digit looks like: a heart, moved and shaded."""
+    shape = np.array([[sign == "#" for sign in row] for row in _HEART], dtype=np.float32)
+    found = np.empty((n, 1, 8, 8), dtype=np.float32)
+    for picture in found:
+        moved = np.roll(shape, tuple(rng.integers(-1, 2, size=2)), axis=(0, 1))
+        shade = rng.uniform(0.7, 1, size=(8, 8))
+        picture[0] = np.clip(2 * moved * shade - 1 + 0.05 * rng.normal(size=(8, 8)), -1, 1)
+    return found
+
+
+def conditional(
+    pictures: torch.Tensor,
+    labels: torch.Tensor,
+    betas: torch.Tensor,
+    steps: int,
+    width: int = 24,
+) -> nn.Module:
+    """A network that guesses the noise in digits to order, trained here.
+
+    net(x (n, 1, 8, 8), t (n,), labels (n,)) -> (n, 1, 8, 8). Its parts have names that say what
+    they are: `net.words` is the table of labels (an Embedding of 10), `net.attention` attends over
+    the sixteen places of the coarse picture by the linear layers query, key, value and out.
+    """
+    import copy
+
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+            self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+            self.norm1, self.norm2 = nn.GroupNorm(8, outputs), nn.GroupNorm(8, outputs)
+            self.time = nn.Linear(64, outputs)
+            self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+        def forward(self, x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+            h = F.silu(self.norm1(self.conv1(x))) + self.time(e)[:, :, None, None]
+            return F.silu(self.norm2(self.conv2(h))) + self.skip(x)
+
+    class Attention(nn.Module):
+        def __init__(self, d: int) -> None:
+            super().__init__()
+            self.query, self.key, self.value, self.out = (nn.Linear(d, d) for _ in range(4))
+            self.norm = nn.GroupNorm(8, d)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            places = self.norm(x).flatten(2).transpose(1, 2)
+            q, k, v = self.query(places), self.key(places), self.value(places)
+            looked = F.scaled_dot_product_attention(q, k, v)
+            return x + self.out(looked).transpose(1, 2).reshape(x.shape)
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(10, 64)
+            self.time = nn.Sequential(nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 64))
+            self.enter = nn.Conv2d(1, width, 3, padding=1)
+            self.leave = nn.Conv2d(width, 1, 3, padding=1)
+            self.down, self.below = Block(width, width), Block(width, 2 * width)
+            self.attention, self.up = Attention(2 * width), Block(3 * width, width)
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            waves = 10_000.0 ** (-torch.arange(32, device=x.device) / 32)
+            angles = t[:, None].to(x) * waves * (1000 / len(betas))
+            e = self.time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.words(labels)
+            fine = self.down(self.enter(x), e)
+            coarse = self.attention(self.below(F.avg_pool2d(fine, 2), e))
+            return self.leave(
+                self.up(torch.cat([fine, F.interpolate(coarse, scale_factor=2)], 1), e)
+            )
+
+    torch.manual_seed(0)
+    net = UNet().to(pictures.device)
+    steady = copy.deepcopy(net)
+    kept = torch.cumprod(1 - betas, 0).to(pictures)
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for step in range(steps):
+        some = torch.randint(len(pictures), (96,), device=pictures.device)
+        x, t = pictures[some], torch.randint(len(betas), (96,), device=pictures.device)
+        noise, level = torch.randn_like(x), kept[t][:, None, None, None]
+        guess = net(level.sqrt() * x + (1 - level).sqrt() * noise, t, labels[some])
+        loss = F.mse_loss(guess, noise)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            for mean, new in zip(steady.parameters(), net.parameters(), strict=True):
+                mean.lerp_(new, 0.02 if step > 50 else 1.0)
+    return steady.eval()
+
+
+def to_order(
+    net: nn.Module, labels: torch.Tensor, betas: torch.Tensor, calls: int = 20, seed: int = 0
+) -> torch.Tensor:
+    """Pictures (n, 1, 8, 8) of labels (n,) by DDIM in some calls, from noise by this seed."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(labels), 1, 8, 8, generator=generator).to(labels.device)
+    levels = torch.cumprod(1 - betas, 0).tolist()
+    times = np.linspace(len(betas) - 1, 0, calls).round().astype(int).tolist()
+    with torch.no_grad():
+        for t, then in zip(times, [*times[1:], -1], strict=True):
+            now, later = levels[t], levels[then] if then >= 0 else 1.0
+            noise = net(x, torch.full((len(x),), t, device=x.device), labels)
+            clean = ((x - (1 - now) ** 0.5 * noise) / now**0.5).clamp(-1, 1)
+            noise = (x - now**0.5 * clean) / (1 - now) ** 0.5
+            x = later**0.5 * clean + (1 - later) ** 0.5 * noise
+    return x
+
+
+def balance(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> None:
+    """Named points (x, y)."""
+    _, ax = plt.subplots(figsize=(7, 4.4))
+    for i, (name, (x, y)) in enumerate(points.items()):
+        ax.scatter(x, y, s=70, color=PALETTE[i % len(PALETTE)])
+        ax.annotate(f"  {name}", (x, y), va="center", fontsize=9)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(0.25)
+
+
+# -- Tests of dreambooth_lora ------------------------------------------------------------------
+
+
+def slopes(
+    made: Callable[[], nn.Module], *inputs: torch.Tensor, call: str
+) -> dict[str, np.ndarray]:
+    """The gradients of the sum of a module's squared answers, by the name of the parameter.
+
+    made: gives the module, which may be a student's. Of the parameters that are trained alone.
+    Raises CheckFailed for what is no module, gives no tensor, or lets no gradient through.
+    """
+    import torch
+
+    module = made()
+    check.parameters_of(module, call)  # or it is no module
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        answer = module(*inputs)
+        if not isinstance(answer, torch.Tensor) or not answer.requires_grad:
+            raise check.CheckFailed(f"{call}: should: give a tensor that hangs on what is trained")
+        found = torch.autograd.grad((answer**2).sum(), list(trained.values()), allow_unused=True)
+    pairs = zip(trained, found, strict=True)
+    return {name: np.zeros(0) if g is None else g.detach().numpy().copy() for name, g in pairs}
+
+
+def after_step(
+    made: Callable[[], nn.Module], x: torch.Tensor, rate: float, *, call: str
+) -> np.ndarray:
+    """A module's answer after a step of SGD on what is trained in it, of `slopes`' loss.
+
+    The module is copied by its state dict first, so that what lies outside of it is seen.
+    """
+    import copy
+
+    import torch
+
+    module = made()
+    check.parameters_of(module, call)
+    moved = copy.deepcopy(module)
+    moved.load_state_dict({name: value.clone() for name, value in module.state_dict().items()})
+    trained = [p for p in moved.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        answer = moved(x)
+        if not trained or not answer.requires_grad:
+            raise check.CheckFailed(f"{call}: should: have something that is trained")
+        (answer**2).sum().backward()
+    torch.optim.SGD(trained, lr=rate).step()
+    return check.array(moved(x), call)
+
+
+def fill(made: Callable[[], nn.Module], values: Mapping[str, np.ndarray], *, call: str) -> None:
+    """Put numbers into parameters of a module, by name. Raises CheckFailed where they are not."""
+    import torch
+
+    module = made()
+    check.parameters_of(module, call)
+    found = dict(module.named_parameters())
+    for name, value in values.items():
+        if name not in found or tuple(found[name].shape) != np.shape(value):
+            raise check.CheckFailed(f"{call}: should: have {name} of shape {np.shape(value)}")
+        with torch.no_grad():
+            found[name].copy_(torch.as_tensor(value))
