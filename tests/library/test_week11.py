@@ -9,6 +9,7 @@ import torch
 from kit.pictures import is_drawn
 
 from practical_dl import data
+from practical_dl.check import CheckFailed
 from practical_dl.weeks import week11
 
 matplotlib.use("agg")
@@ -65,6 +66,46 @@ def test_masks_know_something_and_miss_something() -> None:
     assert (week11.masks(60, np.random.default_rng(0)) == masks).all()
 
 
+def test_a_model_to_order_and_its_subject() -> None:
+    hearts = week11.subject(20, np.random.default_rng(0))
+    assert hearts.shape == (20, 1, 8, 8) and hearts.dtype == np.float32
+    assert hearts.min() >= -1 and hearts.max() <= 1
+    digits = data.load("digits", quiet=True)
+    pictures = torch.tensor(digits.x_train[:200, None] / 8 - 1, dtype=torch.float32)
+    labels = torch.tensor(digits.y_train[:200]).long()
+    betas = torch.linspace(0.1, 20, 40, dtype=torch.float64) / 40
+    net = week11.conditional(pictures, labels, betas, steps=20, width=8)
+    orders = torch.tensor([3, 7])
+    made = week11.to_order(net, orders, betas, calls=4)
+    assert made.shape == (2, 1, 8, 8) and bool(made.isfinite().all())
+    assert torch.equal(week11.to_order(net, orders, betas, calls=4), made)
+    assert not torch.equal(week11.to_order(net, orders, betas, calls=4, seed=1), made)
+    assert not torch.equal(week11.to_order(net, orders.flip(0), betas, calls=4), made)
+
+
+def test_what_the_tests_of_a_module_look_at() -> None:
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(2, 1), torch.tensor([[1.0, 2.0]])
+    layer.bias.requires_grad_(False)
+    found = week11.slopes(lambda: layer, x, call="layer(x)")
+    assert list(found) == ["weight"]
+    answer = float(layer(x).detach())
+    np.testing.assert_allclose(found["weight"], [[2 * answer, 4 * answer]], rtol=1e-5)
+    stepped = week11.after_step(lambda: layer, x, 0.01, call="layer")
+    assert float(stepped[0, 0]) == pytest.approx(answer - 0.01 * 10 * answer, rel=1e-4)
+    assert float(layer(x).detach()) == answer
+    week11.fill(lambda: layer, {"weight": np.array([[3.0, 4.0]])}, call="layer")
+    assert layer.weight.tolist() == [[3.0, 4.0]]
+    for made, values in ((layer, {"weights": np.zeros((1, 2))}), (layer, {"weight": np.zeros(2)})):
+        with pytest.raises(CheckFailed, match="should: have weight"):
+            week11.fill(lambda made=made: made, values, call="layer")
+    layer.requires_grad_(False)
+    with pytest.raises(CheckFailed, match="hangs on what is trained"):
+        week11.slopes(lambda: layer, x, call="layer(x)")
+    with pytest.raises(CheckFailed, match="something that is trained"):
+        week11.after_step(lambda: layer, x, 0.1, call="layer")
+
+
 def test_drawings_draw_something(published: list) -> None:
     rng = np.random.default_rng(0)
     row = rng.uniform(-1, 1, size=(3, 8, 8))
@@ -83,4 +124,6 @@ def test_drawings_draw_something(published: list) -> None:
     week11.repaired({"a": np.where(row > 0, row, np.nan), "b": row})
     assert is_drawn(published)
     week11.errors({"a": rng.uniform(size=9), "b": rng.uniform(size=9)})
+    assert is_drawn(published)
+    week11.balance({"a": (0.1, 0.9), "b": (0.4, 0.2)}, "x", "y")
     assert is_drawn(published)
