@@ -97,7 +97,8 @@ def vanishing(
 
 
 def _row(ax: plt.Axes, pictures: np.ndarray, low: float, high: float) -> plt.Axes:
-    ax.imshow(np.concatenate(list(pictures), axis=1), cmap="gray", vmin=low, vmax=high)
+    apart = np.pad(pictures, ((0, 0), (0, 0), (0, 1)), constant_values=0.5)
+    ax.imshow(np.concatenate(list(apart), axis=1), cmap="gray", vmin=low, vmax=high)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     for spine in ax.spines.values():
@@ -273,7 +274,7 @@ def errors(by_name: Mapping[str, np.ndarray]) -> None:
 
 # -- A personal subject ------------------------------------------------------------------------
 
-_HEART = (
+_HEART = ("........", ".##.##..", "#######.", "#######.", ".#####..", "..###...", "...#....", "........")
     ".##..##.",
     "########",
     "########",
