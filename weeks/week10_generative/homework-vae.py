@@ -1115,6 +1115,8 @@ check.close(check.answer(gumbel_softmax, logits, uniform, temperature=3.0, call=
 call = "gumbel_softmax(logits, uniform, hard=True)"
 check.close(check.answer(gumbel_softmax, logits, uniform, hard=True, call=call), [[0.0, 1.0, 0.0]], call, atol=1e-6, why="be a choice")
 ### BEGIN HIDDEN TESTS
+from scipy import stats
+
 rng = check.rng("gumbel_softmax")
 for n, c in ((4, 3), (1, 5), (6, 2)):
     logits, uniform = torch.from_numpy(rng.normal(size=(n, c))), torch.from_numpy(rng.uniform(0.02, 0.98, size=(n, c)))
@@ -1435,6 +1437,8 @@ def inception_score(p: np.ndarray) -> float:
 call = "inception_score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])"
 check.close(check.answer(inception_score, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), call=call), 1.2028969, call, rtol=1e-5)
 ### BEGIN HIDDEN TESTS
+from scipy import stats
+
 rng = check.rng("inception_score")
 for n, c in ((4, 3), (7, 5), (1, 4)):
     p = rng.dirichlet(np.ones(c), size=n)
