@@ -2979,6 +2979,18 @@ right = solved(puzzles, tells=False)
 check.score(right / 5, f"{right} of 5 puzzles are right.")
 ### END HIDDEN TESTS
 
+# %% mutant="puzzles" why="all five wrong: no point is left, so the grader can see that the checks work"
+# - return counts @ gradients / counts.sum()
+# + return 0 * (counts @ gradients)
+# - return np.maximum(x @ w1[:, mine], 0) @ w2[mine]
+# + return 0 * (np.maximum(x @ w1[:, mine], 0) @ w2[mine])
+# - return steps, (stages - 1) / (parts + stages - 1)
+# + return {}, -1.0
+# - return 12 * states + 2 * gradients + 2 * weights
+# + return 0
+# - return weights - rate * np.concatenate(new), new
+# + return 0 * weights, new
+
 # %% mutant="puzzles" why="the mean of the means"
 # - return counts @ gradients / counts.sum()
 # + return gradients.mean(0)
