@@ -8,6 +8,7 @@ mean of the last layer's vectors). It is all-MiniLM-L6-v2, trained on a billion 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ class MiniLM(nn.Module):
         return out
 
 
+@cache  # asking for its file checks the weights, too
 def _tokenizer() -> tokenizers.Tokenizer:
     import tokenizers
 
