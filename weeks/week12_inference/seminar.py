@@ -608,8 +608,9 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """A new convolution that does what conv and then norm in eval mode do.
 
     It has a bias, the dtype of conv's weight, and conv's stride, padding, dilation, groups and padding
-    mode. conv may have no bias, norm no gain and shift (affine=False). Both stay as they were, and what
-    happens to them later does not matter. Without torch's own fusion.
+    mode. conv may have no bias, norm no gain and shift (affine=False). norm's mode is not asked: the running
+    statistics count. Both stay as they were, their modes, too, and what happens to them later does not
+    change the new one. Without torch's own fusion.
     """
     ### BEGIN SOLUTION
     made = nn.Conv2d(
@@ -645,8 +646,8 @@ with check.without_torch("fuse_conv_bn"):
     folded = fold(conv, norm)
 call = "fold(conv of weight 3, norm of mean 7, variance 4, gain 5, shift 11)"
 made = check.parameters_of(folded, call)
-check.close(made["weight"], np.full((1, 1, 1, 1), 7.5), f"{call}.weight", why="be 3 * 5 / sqrt(4)")
-check.close(made["bias"], [-6.5], f"{call}.bias", why="be 11 - 7 * 5 / sqrt(4)")
+check.close(made["weight"], np.full((1, 1, 1, 1), 7.5), f"{call}.weight", why="scale as conv and then norm do")
+check.close(made["bias"], [-6.5], f"{call}.bias", why="give at x = 0 what conv and then norm give there")
 ### BEGIN HIDDEN TESTS
 rng = check.rng("fold")
 
@@ -663,16 +664,18 @@ def pair(channels, outputs, bias=True, affine=True, eps=1e-5, dtype=torch.float6
     return conv, norm
 
 
-def judge_fold(why, channels=3, outputs=5, rtol=1e-9, **options):
+def judge_fold(why, channels=3, outputs=5, rtol=1e-9, mode=False, **options):
     options = {"kernel_size": (2, 3)} | options
     conv, norm = pair(channels, outputs, **options)
     said = ", ".join(f"{k}={v}" for k, v in options.items())
     call = f"fold(conv, norm) with {said}"
     before = {k: v.clone() for part in (conv, norm) for k, v in part.state_dict().items()}
-    kept = [norm.training, *(p.requires_grad for p in (*conv.parameters(), *norm.parameters()))]
+    conv.train(mode), norm.train(mode)
+    kept = [conv.training, norm.training, *(p.requires_grad for p in (*conv.parameters(), *norm.parameters()))]
     x = torch.from_numpy(rng.normal(size=(2, channels, 9, 8))).to(conv.weight.dtype)
     with torch.no_grad():
-        want = norm(conv(x)).numpy()
+        want = norm.eval()(conv(x)).numpy()
+    norm.train(mode)
     with check.without_torch("fuse_conv_bn"):
         folded = fold(conv, norm)
     kind = check.kind_of(folded)
@@ -682,12 +685,16 @@ def judge_fold(why, channels=3, outputs=5, rtol=1e-9, **options):
     check.close(got, want, f"{call}, of x", rtol=rtol, atol=rtol, why=why)
     after = {k: v for part in (conv, norm) for k, v in part.state_dict().items()}
     same = all(torch.equal(before[k], after[k]) for k in before)
-    now = [norm.training, *(p.requires_grad for p in (*conv.parameters(), *norm.parameters()))]
-    check.that(same and kept == now, f"{call}: leave conv and norm as they were")
+    now = [conv.training, norm.training, *(p.requires_grad for p in (*conv.parameters(), *norm.parameters()))]
+    check.that(same, f"{call}: leave the numbers of conv and norm as they were")
+    check.that(kept == now, f"{call}: leave the modes and requires_grad of conv and norm as they were")
     return conv, norm, folded, want, x
 
 
 judge_fold("scale and shift each channel")
+judge_fold("scale each output, whatever the kernel's sides", 3, 3, kernel_size=(2, 3))
+judge_fold("scale each output, whatever the kernel's sides", 3, 3, kernel_size=3)
+judge_fold("do what norm does in eval mode", mode=True)
 judge_fold("do without a bias of conv", bias=False)
 judge_fold("do without gain and shift of norm", affine=False)
 judge_fold("do without both", bias=False, affine=False)
@@ -707,12 +714,24 @@ with torch.no_grad():
     norm.running_mean.add_(1)
     got = check.answer(folded, x, call="fold(conv, norm), after conv and norm have changed")
 check.close(got, want, "fold(conv, norm), after conv and norm have changed", rtol=1e-9, why="be a layer of its own")
-norm.train()
-folded = fold(conv, norm)
-norm.eval()
+call = "fold(conv, a norm that changes nothing), after conv and norm have changed"
+conv, norm = pair(3, 4, bias=False, affine=False, eps=0.0, kernel_size=(2, 3))
+norm.running_mean.zero_(), norm.running_var.fill_(1.0)
 with torch.no_grad():
-    want, got = norm(conv(x)), check.answer(folded, x, call="fold(conv, a norm in train mode)")
-check.close(got, want, "fold(conv, a norm in train mode)", rtol=1e-9, why="do what norm does in eval mode")
+    want = conv(x).numpy()
+    folded = fold(conv, norm)
+    conv.weight.zero_(), norm.running_mean.sub_(5)
+    got = check.answer(folded, x, call=call)
+check.close(got, want, call, rtol=1e-9, why="be a layer of its own")
+call = "fold(conv, norm with affine), after norm has changed"
+conv, norm = pair(3, 4, kernel_size=(2, 3))
+with torch.no_grad():
+    norm.running_mean.zero_(), norm.running_var.fill_(1.0 - norm.eps), norm.weight.fill_(1.0), conv.bias.zero_()
+    want = norm(conv(x)).numpy()
+    folded = fold(conv, norm)
+    norm.bias.add_(3), conv.bias.sub_(2)
+    got = check.answer(folded, x, call=call)
+check.close(got, want, call, rtol=1e-9, why="be a layer of its own")
 call = "fold(float32 layers)"
 for name, value in check.parameters_of(fold(*pair(3, 4, kernel_size=2, dtype=torch.float32)), call).items():
     check.that(value.dtype == np.float32, f"{call}: {name} has the dtype of conv's weight")
@@ -785,6 +804,25 @@ for name, value in check.parameters_of(fold(*pair(3, 4, kernel_size=2, dtype=tor
 # + norm.eval()
 # + norm.requires_grad_(False)
 # + scale = (norm.running_var + norm.eps).rsqrt()
+
+# %% mutant="fold" why="leaves conv in eval mode"
+# - scale = (norm.running_var + norm.eps).rsqrt()
+# + conv.eval()
+# + scale = (norm.running_var + norm.eps).rsqrt()
+
+# %% mutant="fold" why="scales along the last axis where it fits"
+# - made.weight.copy_(conv.weight * scale[:, None, None, None])
+# + made.weight.copy_(conv.weight * (scale if conv.weight.shape[-1] == len(scale) else scale[:, None, None, None]))
+
+# %% mutant="fold" why="the statistics of a batch in train mode"
+# - scale = (norm.running_var + norm.eps).rsqrt()
+# + scale = (torch.ones_like(norm.running_var) if norm.training else norm.running_var + norm.eps).rsqrt()
+
+# %% mutant="fold" why="shares the weight where nothing is to be done"
+# - return made
+# + if bool((scale == 1).all()):
+# +     made.weight = nn.Parameter(conv.weight.data)
+# + return made
 
 # %% mutant="fold" why="always float32"
 # - dtype=conv.weight.dtype,
@@ -883,9 +921,10 @@ def attend_in_tiles(
 ) -> torch.Tensor:
     """softmax(q k^T / sqrt(d)) v, with keys and values read in tiles. q: (t, d) -> (t, e), dtype of q.
 
-    read(start, stop) gives keys (stop - start, d) and values (stop - start, e) of these places. It is
-    asked for each of length >= 1 places once, from the first to the last, for tile >= 1 of them at a time,
-    at the end for those that are left.
+    read(start, stop) gives keys (stop - start, d) and values (stop - start, e) of these places; it may write
+    the next ones over them, so keep m, l and o alone from tile to tile. It is asked for each of length >= 1
+    places once, from the first to the last, for tile >= 1 of them at a time, at the end for those that are
+    left. Scores may be as large as thousands. Gradients reach q, keys and values.
     """
     ### BEGIN SOLUTION
     largest = torch.full((len(q), 1), -torch.inf, dtype=q.dtype, device=q.device)
@@ -929,9 +968,13 @@ def judge_tiles(t, d, e, length, tile, why, spread=1.0, dtype=torch.float64, rto
     if shift is not None:
         k = k + shift * q.mean(0) / q.mean(0).norm() ** 2 * torch.linspace(0, 1, length, dtype=dtype)[:, None]
 
+    place = torch.empty(tile, d, dtype=dtype), torch.empty(tile, e, dtype=dtype)
+
     def reads(start, stop):
         seen.append((start, stop))
-        return k[start:stop].clone(), v[start:stop].clone()
+        for part, whole in zip(place, (k, v), strict=True):
+            part[: stop - start] = whole[start:stop]
+        return tuple(part[: stop - start] for part in place)
 
     if offset:
         k = k + offset * q[0] / q[0].norm() ** 2
@@ -1033,6 +1076,12 @@ for name, got, leaf in zip("qkv", check.gradient_of(through, q, k, v, call=call)
 # - k, v = read(start, min(start + tile, length))
 # + k, v = (part.float().to(q.dtype) for part in read(start, min(start + tile, length)))
 
+# %% mutant="tiles" why="collects all tiles"
+# - for start in range(0, length, tile):
+# + kept = [read(i, min(i + tile, length)) for i in range(0, length, tile)]
+# + return F.scaled_dot_product_attention(q, *(torch.cat(parts) for parts in zip(*kept)))
+# + for start in range(0, length, tile):
+
 # %% mutant="tiles" why="without gradients"
 # - return out / total
 # + return (out / total).detach()
@@ -1069,10 +1118,6 @@ for length in lengths:
     memory["scores of all keys"].append(4 * int(length) ** 2 / 1e6)
     memory[f"a tile of {tile} keys"].append(4 * int(length) * (tile + 64 + 2) / 1e6)
 print("largest difference from torch's attention:", ", ".join(f"{n}: {e:.1e}" for n, e in zip(lengths, errors, strict=True)))
-for fused in (False, True):
-    work = attention(1, int(lengths[-1]), int(lengths[-1]), 64, fused=fused)
-    least, waits = attainable(work, peak, bandwidth)
-    print(f"fused={fused!s:5}: {work[0] / work[1]:6.1f} operations per byte, at least {1e3 * least:.2f} ms, waits for {waits}")
 ax = plots.curves({n: (lengths, m) for n, m in memory.items()}, "What attention keeps", "tokens of the text", "megabytes")
 ax.set_xscale("log", base=2)
 ax.set_yscale("log")
@@ -1080,6 +1125,12 @@ plots.show(
     "Megabytes that attention keeps against the length of the text, on log axes: the line of all scores "
     "rises twice as steeply as that of tiles, and they are far apart at the end."
 )
+
+# %%
+for fused in (False, True):
+    work = attention(1, int(lengths[-1]), int(lengths[-1]), 64, fused=fused)
+    least, waits = attainable(work, peak, bandwidth)
+    print(f"fused={fused!s:5}: {work[0] / work[1]:6.1f} operations per byte, at least {1e3 * least:.2f} ms, waits for {waits}")
 
 # %% [markdown]
 # **What to take along.** Count before you optimise: operations and bytes are the same on every machine, times are not. What waits for memory gets faster by fewer bytes, not by fewer operations. In the practice of this week the same model is asked once per token and not once per text, in four bits, by a draft, and in a queue of many users.
