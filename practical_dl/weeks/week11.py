@@ -6,10 +6,12 @@ A drawing makes a new figure; `plots.show` ends it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image, ImageOps
 
 from practical_dl import check
 from practical_dl.plots import PALETTE
@@ -473,3 +475,152 @@ def fill(made: Callable[[], nn.Module], values: Mapping[str, np.ndarray], *, cal
             raise check.CheckFailed(f"{call}: should: have {name} of shape {np.shape(value)}")
         with torch.no_grad():
             found[name].copy_(torch.as_tensor(value))
+
+
+# -- The same on a latent diffusion model of diffusers' ------------------------------------------
+
+
+class Latent:
+    """A latent diffusion model in the parts that diffusers and transformers make of it.
+
+    unet: UNet2DConditionModel. vae: AutoencoderKL. encoder: CLIPTextModel, which turns the numbers
+    of `tokenizer` into what the U-Net attends to. scheduler: DDIMScheduler.
+    """
+
+    def __init__(self, unet: Any, vae: Any, encoder: Any, tokenizer: Any, scheduler: Any) -> None:
+        self.unet, self.vae, self.encoder = unet, vae, encoder
+        self.tokenizer, self.scheduler = tokenizer, scheduler
+        for part in (unet, vae, encoder):
+            part.requires_grad_(False)
+
+    @classmethod
+    def load(cls, name: str, device: str) -> Latent:
+        """A published model by its name on the Hugging Face hub, from its cache or from the net.
+
+        Raises ModelError where it can't be had, or where diffusers is not installed.
+        """
+        from practical_dl.models import INSTALL, ModelError
+
+        try:
+            import diffusers
+            import transformers
+        except ImportError:
+            raise ModelError(f"the package diffusers is missing: {INSTALL}") from None
+        kinds = {
+            "unet": diffusers.UNet2DConditionModel,
+            "vae": diffusers.AutoencoderKL,
+            "text_encoder": transformers.CLIPTextModel,
+            "tokenizer": transformers.CLIPTokenizer,
+            "scheduler": diffusers.DDIMScheduler,
+        }
+        try:
+            parts = [kind.from_pretrained(name, subfolder=part) for part, kind in kinds.items()]
+        except OSError as error:
+            raise ModelError(
+                f"{name} is neither in the cache nor to be had from the net: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+        for part in parts[:3]:
+            part.to(device)
+        return cls(*parts)
+
+    @property
+    def betas(self) -> torch.Tensor:
+        """Of the model's own noise (T,)."""
+        return self.scheduler.betas
+
+    def latents(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What the autoencoder makes of pictures (n, 3, h, w), -1 to 1."""
+        import torch
+
+        with torch.no_grad():
+            means = self.vae.encode(pictures.to(self.vae.device)).latent_dist.mean
+        return means * self.vae.config.scaling_factor
+
+    def words(self, texts: Sequence[str]) -> torch.Tensor:
+        """What the U-Net attends to for each text (n, length, d)."""
+        import torch
+
+        numbers = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
+        with torch.no_grad():
+            return self.encoder(numbers.to(self.encoder.device))[0]
+
+    def guess(self, x: torch.Tensor, t: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """The guess of the noise in latents (n, c, h, w) at the times t (n,)."""
+        return self.unet(x, t, encoder_hidden_states=words).sample
+
+    def adapt(self, r: int, seed: int = 0) -> list[nn.Parameter]:
+        """Put peft's LoRA into the attention; its parameters, which alone can be trained."""
+        import torch
+        from peft import LoraConfig
+
+        torch.manual_seed(seed)
+        layers = ["to_q", "to_k", "to_v", "to_out.0"]
+        self.unet.add_adapter(LoraConfig(r=r, lora_alpha=r, target_modules=layers))
+        return [p for p in self.unet.parameters() if p.requires_grad]
+
+    def draw(self, text: str, n: int, side: int, calls: int = 30, seed: int = 0) -> torch.Tensor:
+        """n pictures (n, 3, h, w), 0 to 1, for a text, by DDIM in some calls. side: of latents."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        channels = self.unet.config.in_channels
+        x = torch.randn(n, channels, side, side, generator=generator).to(self.unet.device)
+        words = self.words([text] * n)
+        self.scheduler.set_timesteps(calls)
+        with torch.no_grad():
+            for t in self.scheduler.timesteps:
+                noise = self.guess(x, t.to(x.device).expand(n), words)
+                x = self.scheduler.step(noise, t, x).prev_sample
+            made = self.vae.decode(x / self.vae.config.scaling_factor).sample
+        return (made / 2 + 0.5).clamp(0, 1)
+
+
+def photographs(folder: str, side: int) -> torch.Tensor | None:
+    """The pictures of a folder, their middle squares (n, 3, side, side), -1 to 1; None of none."""
+    import torch
+
+    paths = [p for p in sorted(Path(folder).glob("*")) if p.suffix.lower() in (".jpg", ".png")]
+    if not paths:
+        return None
+    size = (side, side)
+    squares = [ImageOps.fit(Image.open(path).convert("RGB"), size) for path in paths]
+    array = np.stack([np.asarray(square, dtype=np.float32) for square in squares])
+    return torch.from_numpy(array / 127.5 - 1).permute(0, 3, 1, 2)
+
+
+def dreambooth(
+    model: Latent,
+    loss: Callable[..., torch.Tensor],
+    subject: tuple[torch.Tensor, str],
+    prior: tuple[torch.Tensor, str],
+    steps: int,
+    r: int = 4,
+    rate: float = 1e-4,
+    batch: int = 1,
+) -> list[float]:
+    """Teach a latent model a subject by LoRA, with rehearsal; the losses of all steps.
+
+    loss: as `dreambooth_loss` of the notebook. subject, prior: pictures (n, 3, h, w), -1 to 1, and
+    the text that belongs to them.
+    """
+    import torch
+
+    parameters = model.adapt(r)
+    optimizer = torch.optim.AdamW(parameters, rate)
+    sides = [(model.latents(pictures), model.words([text])) for pictures, text in (subject, prior)]
+    told = []
+    for _ in range(steps):
+        halves = []
+        for latents, words in sides:
+            chosen = latents[torch.randint(len(latents), (batch,), device=latents.device)]
+            t = torch.randint(len(model.betas), (batch,), device=latents.device)
+            halves.append((chosen, t, torch.randn_like(chosen), words.expand(batch, -1, -1)))
+        value = loss(model.guess, *halves, model.betas.to(sides[0][0]))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        told.append(float(value.detach()))
+    return told

