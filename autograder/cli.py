@@ -73,19 +73,21 @@ def build(
 ) -> None:
     """Build source/, release/ and the tables of weeks and tasks; record the graded cells."""
     from autograder.authoring import build as build_
-    from autograder.authoring import tasks
+    from autograder.authoring import tasks, topics
 
     course, weeks = _load(root, week)
     if check:
         files, folders = build_.build_weeks(course, weeks), build_.folders_of(course, weeks)
         found = build_.differences(course.root, folders, files)
         found += build_.strays(course) + build_.stale_readmes(course) + tasks.stale(course)
+        found += topics.stale(course)
         if found:
             raise CourseError(found)
         console.print(f"source/ and release/ are what weeks/ builds ({len(files)} files).")
         return
     files = build_.build(course, weeks)
     tasks.write(course)
+    topics.write(course)
     console.print(f"Built {len(files)} files of {len(weeks)} week(s).")
 
 

@@ -5,11 +5,11 @@
 
 # %% [markdown]
 # # Convolutional networks: from a filter by hand to a network of your own
-# You slide a filter over a photograph, see why one small set of weights is enough for the whole picture, stack such filters into a network, and learn what batch normalisation and augmentation do by switching them off. Then comes the project: a network that you design, train and hand in together with its weights. It is graded on pictures that you have never seen.
+# You slide a filter over a photograph, see why one small set of weights is enough for the whole picture, stack such filters into a [network](glossary:cnn), and learn what batch normalisation and augmentation do by switching them off. Then comes the project: a network that you design, train and hand in together with its weights. It is graded on pictures that you have never seen.
 
 # %% [markdown] lang="ru"
 # # Свёрточные сети: от фильтра вручную до собственной сети
-# Вы проведёте фильтр по фотографии, увидите, почему одного маленького набора весов хватает на всю картинку, сложите такие фильтры в сеть и узнаете, что дают батч-нормализация и аугментация, — выключив их. Затем проект: сеть, которую вы сами придумаете, обучите и сдадите вместе с весами. Её оценят на картинках, которых вы никогда не видели.
+# Вы проведёте фильтр по фотографии, увидите, почему одного маленького набора весов хватает на всю картинку, сложите такие фильтры в [сеть](glossary:cnn) (convolutional network, CNN) и узнаете, что дают батч-нормализация и аугментация, — выключив их. Затем проект: сеть, которую вы сами придумаете, обучите и сдадите вместе с весами. Её оценят на картинках, которых вы никогда не видели.
 
 # %% tags=["parameters"]
 profile = "small"

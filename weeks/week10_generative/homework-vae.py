@@ -1622,10 +1622,10 @@ def precision_recall(real, made, k=3):
 
 
 # %% [markdown]
-# Now spoil real clothes on purpose, in two ways, and ask all four numbers: one set lacks half of the kinds, the other has noise on half of its pictures. Which number notices what?
+# Now spoil real clothes on purpose, in two ways, and ask all four numbers: one set lacks half of the kinds, the other has noise on half of its pictures. Which number notices what? (Precision asks for the [coverage of the distribution](glossary:distribution-coverage), recall for that of the modes.)
 
 # %% [markdown] lang="ru"
-# Теперь нарочно испортим настоящую одежду двумя способами и спросим все четыре числа: в одном наборе нет половины видов, в другом половина картинок зашумлена. Какое число что замечает?
+# Теперь нарочно испортим настоящую одежду двумя способами и спросим все четыре числа: в одном наборе нет половины видов, в другом половина картинок зашумлена. Какое число что замечает? (Точность спрашивает о [покрытии распределения](glossary:distribution-coverage) (distribution coverage), полнота — о покрытии мод.)
 
 # %%
 torch.manual_seed(0)

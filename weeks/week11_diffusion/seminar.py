@@ -5,11 +5,11 @@
 
 # %% [markdown]
 # # Three roads out of noise
-# Add a little noise to a picture, again and again, and nothing is left of it. A network that can take back one such step can make pictures out of nothing but noise. You build the idea three times: as a chain of steps (DDPM), as a path without chance (DDIM), and as a velocity field (flow matching); between them stands the score, which all three share. Every formula is tried on a mixture of normal distributions, where the truth is known at every time. At the end all roads lead to the same digits, and you measure which needs the fewest steps. All points here are bonus points.
+# [Add a little noise](glossary:data-noising) to a picture, again and again, and nothing is left of it. A network that can [take back](glossary:denoising) one such step can make pictures out of nothing but noise. You build the idea three times: as a chain of steps (DDPM), as a path without chance (DDIM), and as a velocity field (flow matching); between them stands the score, which all three share. Every formula is tried on a mixture of normal distributions, where the truth is known at every time. At the end all roads lead to the same digits, and you measure which needs the fewest steps. All points here are bonus points.
 
 # %% [markdown] lang="ru"
 # # Три дороги из шума
-# Добавляйте к картинке понемногу шума, снова и снова, и от неё ничего не останется. Сеть, которая умеет взять назад один такой шаг, делает картинки из одного шума. Вы построите эту идею трижды: цепочкой шагов (DDPM), путём без случайности (DDIM) и полем скоростей (согласование потоков, flow matching); между ними стоит общая для всех оценка наклона — score. Каждая формула проверяется на смеси нормальных распределений, где истина известна в любой момент. В конце все дороги приводят к одним и тем же цифрам, и вы измерите, какой из них хватает меньшего числа шагов. Все баллы здесь дополнительные.
+# [Добавляйте к картинке понемногу шума](glossary:data-noising) (data noising), снова и снова, и от неё ничего не останется. Сеть, которая умеет [взять назад](glossary:denoising) (denoising) один такой шаг, делает картинки из одного шума. Вы построите эту идею трижды: цепочкой шагов (DDPM), путём без случайности (DDIM) и полем скоростей (согласование потоков, flow matching); между ними стоит общая для всех оценка наклона — score. Каждая формула проверяется на смеси нормальных распределений, где истина известна в любой момент. В конце все дороги приводят к одним и тем же цифрам, и вы измерите, какой из них хватает меньшего числа шагов. Все баллы здесь дополнительные.
 
 # %% tags=["parameters"]
 profile = "small"
