@@ -1,0 +1,454 @@
+"""Week 13: environments side by side, agents that are handed in, and drawings that teach nothing.
+
+A drawing makes a new figure; `plots.show` ends it. gymnasium and torch are imported where they are
+needed: the grader reads a scale without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from practical_dl.check import CheckFailed
+from practical_dl.milestones import Milestones
+from practical_dl.network import Contract
+from practical_dl.plots import PALETTE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# What a step gives: the observation to act on next, rewards, terminated, truncated, and the
+# observation that was reached, which is another one where an episode has ended.
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+# -- Environments side by side -----------------------------------------------------------------
+
+
+class Pendulums:
+    """n pendulums, gymnasium's Pendulum-v1 in NumPy: to be swung up and held by a weak motor.
+
+    An episode has no natural end: it is truncated after 200 steps, and a new one begins at once.
+    The clocks begin apart, so that not all episodes end together. actions (n, 1) from -2 to 2.
+    """
+
+    observations, actions, limit = 3, 1, 200
+
+    def __init__(self, n: int, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.clock = self._rng.integers(self.limit, size=n)
+        self.angle, self.speed = self._begin(n)
+
+    def _begin(self, n: int) -> np.ndarray:
+        return self._rng.uniform([[-np.pi], [-1.0]], [[np.pi], [1.0]], size=(2, n))
+
+    def reset(self) -> np.ndarray:
+        """The observations (n, 3): cosine and sine of the angle, 0 is up, and the speed."""
+        return np.stack([np.cos(self.angle), np.sin(self.angle), self.speed], 1).astype(np.float32)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One step of all. actions: torques (n, 1)."""
+        torque = np.clip(np.asarray(actions, dtype=np.float64)[:, 0], -2, 2)
+        angle = (self.angle + np.pi) % (2 * np.pi) - np.pi
+        rewards = -(angle**2 + 0.1 * self.speed**2 + 0.001 * torque**2)
+        self.speed = np.clip(self.speed + 0.05 * (15 * np.sin(self.angle) + 3 * torque), -8, 8)
+        self.angle = self.angle + 0.05 * self.speed
+        self.clock = self.clock + 1
+        reached, truncated = self.reset(), self.clock >= self.limit
+        if truncated.any():
+            self.angle[truncated], self.speed[truncated] = self._begin(int(truncated.sum()))
+            self.clock[truncated] = 0
+        return self.reset(), rewards, np.zeros_like(truncated), truncated, reached
+
+
+class Probe:
+    """n copies of the tiniest environment that can show one kind of mistake. Continuous actions.
+
+    1 constant reward, 2 reward by observation, 3 delayed reward: episodes of two steps, 4 reward by
+    action, 5 by both. `truth` holds observations, the value that each has at `gamma` and the best
+    action, where there are such.
+    """
+
+    observations, actions, limit = 1, 1, 2
+    names = ("constant reward", "by observation", "delayed", "by action", "by both")
+
+    def __init__(self, kind: int, n: int, seed: int) -> None:
+        self.kind, self.n = kind, n
+        self._rng = np.random.default_rng(seed)
+        self._seen = self._begin(n)
+
+    def _begin(self, n: int) -> np.ndarray:
+        """Observations (n, 1) at the beginning of an episode."""
+        if self.kind in (2, 5):
+            return self._rng.choice([-1.0, 1.0], size=(n, 1)).astype(np.float32)
+        return np.full((n, 1), -1.0 if self.kind == 3 else 0.0, dtype=np.float32)
+
+    def reset(self) -> np.ndarray:
+        """The observations (n, 1)."""
+        return self._seen.copy()
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One step of all. actions: (n, 1)."""
+        seen, action = self._seen[:, 0].astype(np.float64), np.asarray(actions, np.float64)[:, 0]
+        rewards = {
+            1: np.ones(self.n),
+            2: seen,
+            3: (seen > 0).astype(np.float64),
+            4: -((np.clip(action, -2, 2) - 0.5) ** 2),
+            5: -((np.clip(action, -2, 2) - 0.5 * seen) ** 2),
+        }[self.kind]
+        ended = (seen > 0) if self.kind == 3 else np.ones(self.n, dtype=bool)
+        reached = np.ones((self.n, 1), dtype=np.float32)
+        if self.kind != 3:
+            reached = self._begin(self.n)
+        self._seen = np.where(ended[:, None], self._begin(self.n), reached)
+        return self.reset(), rewards, ended, np.zeros(self.n, dtype=bool), reached
+
+    def truth(self, gamma: float) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Observations (k, 1), and what is right there: values (k,) or best actions (k,)."""
+        both = np.array([[-1.0], [1.0]], dtype=np.float32)
+        zero = np.zeros((1, 1), dtype=np.float32)
+        return {
+            1: (zero, np.array([1.0]), None),
+            2: (both, np.array([-1.0, 1.0]), None),
+            3: (both, np.array([gamma, 1.0]), None),
+            4: (zero, None, np.array([0.5])),
+            5: (both, None, np.array([-0.5, 0.5])),
+        }[self.kind]
+
+
+class Others:
+    """n environments of gymnasium's with the interface of `Pendulums`, such as a lunar lander."""
+
+    def __init__(self, name: str, n: int, seed: int) -> None:
+        import gymnasium
+
+        self._envs = gymnasium.make_vec(
+            name,
+            n,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
+        )
+        self._first, _ = self._envs.reset(seed=seed)
+
+    def reset(self) -> np.ndarray:
+        """The observations (n, d) at the beginning."""
+        return self._first.astype(np.float32)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One step of all."""
+        space = self._envs.single_action_space
+        if hasattr(space, "low"):
+            actions = np.clip(np.asarray(actions, dtype=np.float32), space.low, space.high)
+        seen, rewards, terminated, truncated, info = self._envs.step(actions)
+        reached = seen.astype(np.float32)
+        for i in np.flatnonzero(terminated | truncated):
+            reached[i] = info["final_obs"][i]
+        return seen.astype(np.float32), rewards, terminated, truncated, reached
+
+
+# -- Agents that are handed in -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """An environment of gymnasium's in which an agent is examined.
+
+    observations, actions: how many numbers. limit: steps after which an episode is cut. choices:
+    how many actions there are to choose from, 0 where an action is numbers.
+    """
+
+    name: str
+    observations: int
+    actions: int
+    limit: int
+    choices: int = 0
+    ends: bool = False  # a missing or impossible action ends the episode; else it is nothing done
+
+    def make(self, **options: Any) -> Any:
+        """A new environment of gymnasium's."""
+        import gymnasium
+
+        return gymnasium.make(self.name, **options)
+
+    def several(self, n: int, seed: int) -> Pendulums | Others:
+        """n of them side by side, to train in."""
+        return Pendulums(n, seed) if self.name == "Pendulum-v1" else Others(self.name, n, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentContract(Contract):
+    """A network that turns observations, float32 (n, d), into actions.
+
+    Actions are numbers (n, k), or logits (n, k) of k choices.
+    """
+
+    things = "observations"
+    thing = "an observation"
+
+    world: World
+
+    def examples(self, rng: np.random.Generator) -> np.ndarray:
+        """24 observations by chance, small and large ones."""
+        seen = rng.normal(size=(24, self.world.observations)).astype(np.float32)
+        seen[::3] *= 5
+        return seen
+
+    def ask(self, model: nn.Module, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """What a network gives for observations: (n, k). Raises CheckFailed."""
+        import torch
+
+        x = torch.from_numpy(np.stack(list(inputs)).astype(np.float32))
+        given, k = x.clone(), self.world.choices or self.world.actions
+        made = model(given)
+        if not isinstance(made, torch.Tensor) or made.shape != (len(x), k):
+            got = tuple(made.shape) if isinstance(made, torch.Tensor) else type(made).__name__
+            raise CheckFailed(
+                f"the agent turns observations (n, {self.world.observations}) into (n, {k})",
+                f"of {len(x)} observations it made {got}",
+            )
+        if not bool(made.isfinite().all()):
+            raise CheckFailed("what the agent gives is finite: there is a NaN or an infinity")
+        if not torch.equal(given, x):
+            raise CheckFailed("the agent leaves the observations that it is given as they were")
+        return made.float().numpy()
+
+    def act(self, model: nn.Module, seen: np.ndarray) -> np.ndarray:
+        """The actions for observations (n, d): numbers (n, k), or choices (n,)."""
+        import torch
+
+        with torch.no_grad():
+            made = self.ask(model, seen)
+        return made.argmax(1) if self.world.choices else made
+
+    def play(self, model: nn.Module, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(actions, returns) of an agent in an episode for each seed, as `episodes` gives them."""
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return episodes(self.world, lambda seen: self.act(model, seen), seeds)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def episodes(
+    world: World, act: Callable[[np.ndarray], np.ndarray], seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(actions, returns) of an episode for each seed.
+
+    act: turns observations (m, d) into actions (m, k) or choices (m,). actions: float32 (episodes,
+    limit, k), zeros after the end, or int64 (episodes, limit) of choices, -1 after the end.
+    returns: the sums of rewards (episodes,).
+    """
+    worlds = [world.make() for _ in seeds]
+    seen = np.array([one.reset(seed=int(s))[0] for one, s in zip(worlds, seeds, strict=True)])
+    shape = (len(worlds), world.limit) + (() if world.choices else (world.actions,))
+    actions = np.full(shape, -1, np.int64) if world.choices else np.zeros(shape, np.float32)
+    returns, running = np.zeros(len(worlds)), list(range(len(worlds)))
+    for t in range(world.limit):
+        chosen = np.asarray(act(seen[running].astype(np.float32)))
+        actions[running, t] = chosen
+        for i, action in zip(list(running), chosen, strict=True):
+            seen[i], reward, terminated, truncated, _ = worlds[i].step(_possible(world, action))
+            returns[i] += float(reward)
+            if terminated or truncated:
+                running.remove(i)
+        if not running:
+            break
+    for one in worlds:
+        one.close()
+    return actions, returns
+
+
+def _possible(world: World, action: Any) -> Any:
+    """An action as the environment takes it: numbers are brought into their range."""
+    if world.choices:
+        return int(action)
+    return np.clip(np.asarray(action, dtype=np.float32), *_RANGES.get(world.name, (-1, 1)))
+
+
+_RANGES = {"Pendulum-v1": (-2, 2)}
+
+
+def replayed(world: World, actions: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    """The returns (episodes,) that actions earn in new environments with these seeds.
+
+    actions: numbers (episodes, steps, k) or choices (episodes, steps), of any number of steps.
+    Where one is missing or impossible (not finite, no such choice), nothing is done, or the episode
+    ends there if the world says so. What comes after the end of an episode does not count.
+    """
+    returns = np.zeros(len(seeds))
+    for i, seed in enumerate(seeds):
+        one = world.make()
+        one.reset(seed=int(seed))
+        for t in range(world.limit):
+            action = actions[i, t] if t < actions.shape[1] else None
+            if action is not None and world.choices:
+                right = float(action).is_integer() and 0 <= action < world.choices
+            else:
+                right = action is not None and bool(np.isfinite(action).all())
+            if not right and world.ends:
+                break
+            idle = 0 if world.choices else np.zeros(world.actions, np.float32)
+            _, reward, terminated, truncated, _ = one.step(
+                _possible(world, action if right else idle)
+            )
+            returns[i] += float(reward)
+            if terminated or truncated:
+                break
+        one.close()
+    return returns
+
+
+def reached(returns: float, profile: str, scale: Milestones) -> str:
+    """The milestones of a mean return as a table."""
+    rows = [f"mean return {returns:.1f}, profile {profile}"]
+    for milestone, worth in zip(scale.accuracies[profile], scale.points, strict=True):
+        told = "reached" if returns > milestone else "not yet"
+        rows.append(f"  more than {milestone:6.0f}: {worth:g} points, {told}")
+    return "\n".join(
+        [*rows, f"  in all {scale.earned(returns, profile):g} of {scale.most:g} points"]
+    )
+
+
+# The exam of `ppo`. Means over 40 episodes in small: zero torque -1228, chance -1235, the best
+# linear policy of 400 by chance -1005; PPO as in the notebook, ten seeds, -174 to -201.
+SWING = {
+    "small": World("Pendulum-v1", 3, 1, 200),
+    "full": World("LunarLanderContinuous-v3", 8, 2, 1000),
+}
+SWINGERS = {
+    p: AgentContract(world=w, megabytes=1, file="ppo.safetensors") for p, w in SWING.items()
+}
+SWING_SCALE = Milestones(
+    points=(0.5, 0.75, 0.75), accuracies={"small": (-850, -400, -250), "full": (-100, 50, 150)}
+)
+
+
+# -- Drawings ----------------------------------------------------------------------------------
+
+
+def shuffled(numbers: np.ndarray) -> None:
+    """In which minibatch each step of each environment went. numbers: (environments, steps)."""
+    _, ax = plt.subplots(figsize=(9, 2.6))
+    shown = ax.imshow(numbers, cmap="viridis", aspect="auto", interpolation="nearest")
+    ax.set(xlabel="step", ylabel="environment")
+    ax.grid(False)
+    plt.colorbar(shown, ax=ax, label="minibatch")
+
+
+def bias_and_variance(lambdas: np.ndarray, bias: np.ndarray, variance: np.ndarray) -> None:
+    """Squared bias, variance and their sum over lambda."""
+    _, ax = plt.subplots(figsize=(6.5, 3.8))
+    ax.plot(lambdas, bias, "o-", ms=4, label="bias²", color=PALETTE[0])
+    ax.plot(lambdas, variance, "s-", ms=4, label="variance", color=PALETTE[1])
+    ax.plot(lambdas, bias + variance, "^-", ms=4, label="sum", color=PALETTE[2])
+    best = int((bias + variance).argmin())
+    ax.axvline(lambdas[best], color="0.6", lw=1, ls=":")
+    ax.set(xlabel="λ", ylabel="error² of the advantage")
+    ax.legend(frameon=False)
+
+
+def densities(grid: np.ndarray, density: np.ndarray, draws: np.ndarray) -> None:
+    """The density of a policy over two actions, and draws (n, 2). grid: (g,); density: (g, g)."""
+    _, ax = plt.subplots(figsize=(4.8, 4.2))
+    shown = ax.contourf(grid, grid, density, levels=12, cmap="Blues")
+    ax.plot(*draws.T, ".", ms=3, color=PALETTE[1])
+    ax.set(xlabel="first action", ylabel="second action", aspect="equal")
+    plt.colorbar(shown, ax=ax, label="density")
+
+
+def clipped(ratio: np.ndarray, panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """By panel, the objective and its slope over the ratio."""
+    _, axes = plt.subplots(1, len(panels), figsize=(10, 3.6), sharey=True)
+    for ax, (title, (value, slope)) in zip(axes, panels.items(), strict=True):
+        ax.plot(ratio, value, color=PALETTE[0], label="objective")
+        ax.plot(ratio, slope, color=PALETTE[1], ls="--", label="slope")
+        for edge in (0.8, 1.2):
+            ax.axvline(edge, color="0.7", lw=1, ls=":")
+        ax.set(title=title, xlabel="ratio")
+    axes[0].legend(frameon=False)
+
+
+def running(series: Mapping[str, tuple[np.ndarray, np.ndarray]], true: Mapping[str, float]) -> None:
+    """Running means with a band of a deviation; dotted lines for what they should come to."""
+    _, ax = plt.subplots(figsize=(8, 3.6))
+    for i, (name, (mean, deviation)) in enumerate(series.items()):
+        steps = 1 + np.arange(len(mean))
+        ax.plot(steps, mean, color=PALETTE[i], label=name)
+        ax.fill_between(steps, mean - deviation, mean + deviation, color=PALETTE[i], alpha=0.2)
+        ax.axhline(true[name], color=PALETTE[i], ls=":", lw=1)
+    ax.set(xscale="log", xlabel="samples", ylabel="mean ± deviation")
+    ax.legend(frameon=False)
+
+
+def divergences(series: Mapping[str, Sequence[float]], limit: float) -> None:
+    """The KL before each step of an update, and where the watch stops."""
+    _, ax = plt.subplots(figsize=(8, 3.6))
+    for i, (name, values) in enumerate(series.items()):
+        ax.plot(np.arange(len(values)), values, label=name, color=PALETTE[i], lw=2 - 0.4 * i)
+    ax.axhline(limit, color="0.5", ls=":", lw=1)
+    ax.set(xlabel="step of the update", ylabel="approximate KL")
+    ax.legend(frameon=False)
+
+
+def diagnosis(errors: np.ndarray, bugs: Sequence[str], probes: Sequence[str], limit: float) -> None:
+    """The error of each bug (row) on each probe (column); those above the limit are dark."""
+    _, ax = plt.subplots(figsize=(9, 0.5 * len(bugs) + 1.4))
+    ax.imshow(errors > limit, cmap="Reds", vmin=0, vmax=1.6, aspect="auto")
+    for (i, j), value in np.ndenumerate(errors):
+        text = "∞" if not np.isfinite(value) else f"{min(value, 99):.2f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=9)
+    ax.set_yticks(range(len(bugs)), bugs)
+    ax.set_xticks(range(len(probes)), [f"{j + 1} {name}" for j, name in enumerate(probes)])
+    ax.xaxis.tick_top()
+    ax.grid(False)
+
+
+def learning(
+    series: Mapping[str, Sequence[np.ndarray]], steps: int, lines: Mapping[str, float] | None = None
+) -> None:
+    """Returns over environment steps: the median of each group's runs, and a band of all of them.
+
+    steps: environment steps between two values.
+    """
+    _, ax = plt.subplots(figsize=(8.5, 4.0))
+    for i, (name, runs) in enumerate(series.items()):
+        runs = np.stack(list(runs))
+        x = steps * (1 + np.arange(runs.shape[1])) / 1000
+        color, style = PALETTE[i % len(PALETTE)], ("-", "--", "-.", ":")[i % 4]
+        ax.plot(x, np.median(runs, 0), label=name, color=color, ls=style)
+        if len(runs) > 1:
+            ax.fill_between(x, runs.min(0), runs.max(0), alpha=0.2, color=color)
+    for name, value in (lines or {}).items():
+        ax.axhline(value, color="0.5", lw=1, ls=":")
+        ax.text(0, value, f" {name}", va="bottom", fontsize=8, color="0.4")
+    ax.set(xlabel="thousand steps", ylabel="return of an episode")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def film(
+    world: World,
+    act: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+    frames: int = 10,
+    steps: int = 10_000,
+) -> np.ndarray:
+    """Pictures (frames, h, w, 3) of the first steps of an episode, evenly; act takes (1, d)."""
+    one = world.make(render_mode="rgb_array")
+    seen, _ = one.reset(seed=seed)
+    pictures = [one.render()]
+    for _ in range(min(steps, world.limit)):
+        action = np.asarray(act(np.asarray(seen, np.float32)[None]))[0]
+        seen, _, terminated, truncated, _ = one.step(_possible(world, action))
+        pictures.append(one.render())
+        if terminated or truncated:
+            break
+    one.close()
+    chosen = np.linspace(0, len(pictures) - 1, frames).astype(int)
+    return np.stack([pictures[i] for i in chosen])
