@@ -422,9 +422,9 @@ found = check.answer(gae, seen, 0 * seen, torch.roll(seen, 1, 0), yes, ~yes, 0.9
 check.close(found[1], seen, call, atol=1e-12, why="be the observation's own reward: else steps or environments are mixed up")
 second = torch.arange(6)[:, None].expand(6, 2) % 2 == 1
 rewards = second.double()
-values = torch.where(second, 1.0, 0.7).double()
+values = 0.7 + 0.3 * rewards
 call = "gae in the probe with a delayed reward, gamma 0.7"
-found = check.answer(gae, rewards, values, torch.ones_like(values), second, ~second & second, 0.7, 0.9, call=call)
+found = check.answer(gae, rewards, values, torch.ones_like(values), second, second & ~second, 0.7, 0.9, call=call)
 check.close(found[0], np.zeros((6, 2)), call, atol=1e-12, why="be 0: else the discount is wrong")
 call = "gae of an endless reward of 1 that the clock cuts"
 values = torch.full((5, 2), 1 / (1 - 0.9), dtype=torch.float64)
