@@ -392,9 +392,11 @@ def divergences(series: Mapping[str, Sequence[float]], limit: float) -> None:
     """The KL before each step of an update, and where the watch stops."""
     _, ax = plt.subplots(figsize=(8, 3.6))
     for i, (name, values) in enumerate(series.items()):
-        ax.plot(np.arange(len(values)), values, label=name, color=PALETTE[i], lw=2 - 0.4 * i)
+        shown = np.maximum(values, 1e-9)  # the first one is 0, up to rounding
+        ax.plot(np.arange(len(values)), shown, label=name, color=PALETTE[i], ls=("-", "--", "-")[i])
+        ax.plot(len(values) - 1, shown[-1], "o", color=PALETTE[i], ms=5)
     ax.axhline(limit, color="0.5", ls=":", lw=1)
-    ax.set(xlabel="step of the update", ylabel="approximate KL")
+    ax.set(xlabel="step of the update", ylabel="approximate KL", yscale="log", ylim=(1e-4, None))
     ax.legend(frameon=False)
 
 
@@ -452,7 +454,11 @@ def film(
             break
     one.close()
     chosen = np.linspace(0, len(pictures) - 1, frames).astype(int)
-    return np.stack([pictures[i] for i in chosen])
+    shown = np.stack([pictures[i] for i in chosen])
+    if world.name == "Pendulum-v1":
+        shown = shown[:, 110:390, 110:390]  # the rest is white
+    shown[:, [0, 1, -2, -1]] = shown[:, :, [0, 1, -2, -1]] = 200  # a frame around each
+    return shown
 
 
 # -- Agents that choose ------------------------------------------------------------------------
@@ -537,12 +543,13 @@ def timeline(ends: np.ndarray, cuts: np.ndarray, valid: np.ndarray) -> None:
     ax.grid(False)
 
 
-# The exam of `a2c-optional`.
+# The exam of `a2c-optional`. Means over 40 episodes in small: nothing done and chance -500, the
+# best linear policy of 60 by chance -111; A2C as in the notebook, ten seeds, -79 to -99.
 PLAY = {
     "small": World("Acrobot-v1", 6, 1, 500, choices=3, idle=1),
     "full": World("LunarLander-v3", 8, 1, 1000, choices=4),
 }
 PLAYERS = {p: AgentContract(world=w, megabytes=1, file="a2c.safetensors") for p, w in PLAY.items()}
 PLAY_SCALE = Milestones(
-    points=(0.25, 0.25, 0.5), accuracies={"small": (-400, -200, -110), "full": (-100, 0, 100)}
+    points=(0.25, 0.25, 0.5), accuracies={"small": (-400, -200, -120), "full": (-100, 0, 100)}
 )

@@ -197,7 +197,7 @@ def test_drawings_draw() -> None:
     week13.densities(x, np.ones((5, 5)) + x, np.ones((3, 2)) / 2)
     week13.clipped(x, {"A = 1": (x, x), "A = −1": (-x, -x)})
     week13.running({"a": (x, x / 9)}, {"a": 0.5})
-    week13.divergences({"a": [0.0, 0.1], "b": [0.0]}, 0.03)
+    week13.divergences({"a": [0.0, 0.1], "b": [0.0, 0.02, 0.04]}, 0.03)
     week13.diagnosis(np.array([[0.0, np.inf], [0.3, 0.05]]), ["a", "b"], ["c", "d"], 0.1)
     assert {text.get_text() for text in plt.gca().texts} == {"0.00", "∞", "0.30", "0.05"}
     week13.learning({"a": [x, x + 1], "b": [x]}, 100, {"line": 0.5})

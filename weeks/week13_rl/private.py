@@ -29,7 +29,7 @@ def make(
 ) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """By task: (inputs, answers), both the seeds of the episodes (n,)."""
     made = {}
-    for task in ("agent",):
+    for task in ("agent", "player"):
         seeds = rng.choice(2**31 - 1, size=EPISODES[profile], replace=False).astype(np.int64)
         made[task] = ({"seeds": seeds}, {"seeds": seeds})
     return made
@@ -43,6 +43,13 @@ def mark_agent(
     handed: actions (episodes, steps, k). Nothing here takes points away on suspicion.
     """
     return _mark(week13.SWING[profile], week13.SWING_SCALE, handed, answers, profile, sources)
+
+
+def mark_player(
+    handed: np.ndarray, answers: dict[str, np.ndarray], profile: str, sources: str
+) -> tuple[float, str, str]:
+    """As `mark_agent`. handed: choices (episodes, steps)."""
+    return _mark(week13.PLAY[profile], week13.PLAY_SCALE, handed, answers, profile, sources)
 
 
 def _mark(
