@@ -202,3 +202,58 @@ def test_drawings_draw() -> None:
     assert {text.get_text() for text in plt.gca().texts} == {"0.00", "∞", "0.30", "0.05"}
     week13.learning({"a": [x, x + 1], "b": [x]}, 100, {"line": 0.5})
     assert [text.get_text() for text in plt.gca().get_legend().get_texts()] == ["a", "b"]
+
+
+# -- Agents that choose ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5])
+def test_probes_of_choices_reset_themselves_a_step_later(kind: int) -> None:
+    """Rewards of the best choices are what `truth` says; the step after an end counts nothing."""
+    gamma, envs = 0.7, week13.ProbeChoices(kind, 64, 0)
+    seen, values, actions = envs.truth(gamma)
+    right = dict(zip(seen[:, 0], actions if actions is not None else np.zeros(9), strict=False))
+    looked, _ = envs.reset()
+    ended, total, factor, begun = np.zeros(64, bool), np.zeros(64), np.ones(64), looked
+    found: dict[float, set[float]] = {}
+    for _ in range(12):
+        action = np.array([right[float(s)] for s in looked[:, 0]]).astype(int)
+        reached, rewards, terminated, truncated, _ = envs.step(action)
+        assert not truncated.any() and (rewards[ended] == 0).all() and not terminated[ended].any()
+        begun = np.where(ended[:, None], reached, begun)
+        total, factor = np.where(ended, 0, total + factor * rewards), factor * gamma
+        factor = np.where(ended, 1.0, factor)
+        for i in np.flatnonzero(terminated):
+            found.setdefault(float(begun[i, 0]), set()).add(round(float(total[i]), 9))
+        ended, looked = terminated, reached
+    if values is None:
+        assert all(v == {1.0} for v in found.values())
+    else:
+        first = {-1.0: values[0]} if kind == 3 else dict(zip(seen[:, 0], values, strict=True))
+        assert found == {float(k): {round(float(v), 9)} for k, v in first.items()}
+
+
+def test_vectors_of_gymnasium_give_the_last_observation_and_then_reset() -> None:
+    """What the text says of the step after an end."""
+    envs, seen = week13.vector("CartPole-v1", 4, 0)
+    assert seen.shape == (4, 4) and seen.dtype == np.float32
+    ended, checked = np.zeros(4, bool), 0
+    for _ in range(120):
+        reached, rewards, terminated, truncated, _ = envs.step(np.ones(4, int))
+        assert (rewards[ended] == 0).all() and (rewards[~ended] == 1).all()
+        assert (np.abs(reached[ended]) <= 0.05).all()  # where episodes begin
+        assert (np.abs(reached[terminated]).max(1) > 0.2).all()
+        checked += int(ended.sum())
+        ended = terminated | truncated
+    assert checked > 20
+
+
+def test_a_timeline_has_a_square_for_each_row() -> None:
+    ends, cuts = np.zeros((5, 2), bool), np.zeros((5, 2), bool)
+    ends[1, 0] = cuts[2, 1] = True
+    valid = np.ones((5, 2), bool)
+    valid[2, 0] = valid[3, 1] = False
+    week13.timeline(ends, cuts, valid)
+    assert len(plt.gca().patches) == 10 and len(plt.gca().lines) == 2
+    names = [text.get_text() for text in plt.gca().get_legend().get_texts()]
+    assert names == ["transition", "terminated", "truncated", "no transition"]

@@ -115,3 +115,34 @@ def test_code_that_a_person_should_see(private: ModuleType, answers: dict[str, n
     for code in ("from stable_baselines3 import PPO", "torch.load('x')", "np.arctan2(a, b)"):
         assert private.mark_agent(handed, answers, "small", code)[2]
     assert private.mark_agent(handed, answers, "small", "loss.backward()")[2] == ""
+
+
+# -- Choices -----------------------------------------------------------------------------------
+
+
+def against(seen: np.ndarray) -> np.ndarray:
+    """Pushes with the speed of the upper rod, which swings the feet over the bar."""
+    return np.where(seen[:, 4] > 0, 0, 2)
+
+
+def test_choices_are_replayed(private: ModuleType) -> None:
+    inputs, answers = private.make("small", np.random.default_rng(1))["player"]
+    world = week13.PLAY["small"]
+    actions, returns = week13.episodes(world, against, inputs["seeds"])
+    share, message, flag = private.mark_player(actions, answers, "small", "")
+    assert f"{returns.mean():.1f}" in message and flag == ""
+    assert share > 0 and returns.mean() > -500
+    # What is no choice is replayed as no torque; and so is what is missing.
+    idle = private.mark_player(np.ones_like(actions), answers, "small", "")
+    for wrong in (
+        actions * 0 + 3,
+        actions * 0 - 1,
+        actions + 0.5,
+        actions * np.nan,
+        actions[:, :0],
+    ):
+        assert private.mark_player(wrong, answers, "small", "") == idle
+    assert idle[0] == 0 and "-500.0" in idle[1]
+    for shape in ((40,), (40, 500, 1), (39, 500), (500, 40)):
+        share, message, _ = private.mark_player(np.zeros(shape, int), answers, "small", "")
+        assert share == 0 and "were asked for" in message

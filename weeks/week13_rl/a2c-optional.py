@@ -74,7 +74,6 @@ def play(
     """Steps in n environments: arrays (T, n, ...) by name; observations and ends to go on with."""
     ### BEGIN SOLUTION
     rows = []
-    seen, ended = seen.copy(), ended.copy()
     for _ in range(steps):
         action = act(seen)
         reached, reward, terminated, truncated, _ = envs.step(action)
@@ -176,8 +175,9 @@ for rounds, n, d, share in (((4, 3), 3, 2, 0.3), ((1, 1, 2), 2, 3, 0.5), ((6,), 
 # + row = {"seen": seen, "action": action, "reward": reward, "reached": reached, "terminated": terminated, "truncated": truncated, "valid": ~(terminated | truncated)}
 
 # %% mutant="collected" why="forgets how the round before ended"
-# - seen, ended = seen.copy(), ended.copy()
-# + seen, ended = seen.copy(), np.zeros_like(ended)
+# - rows = []
+# + rows = []
+# + ended = np.zeros_like(ended)
 
 # %% mutant="collected" why="a truncation does not count as an end"
 # - seen, ended = np.array(reached), terminated | truncated
@@ -279,7 +279,6 @@ def n_step_targets(
     for _ in range(k - 1):
         longer = found.clone()
         longer[:-1] = torch.where(ended[:-1], found[:-1], rewards[:-1] + gamma * found[1:])
-        longer[-1] = rewards[-1] + gamma * behind[-1]
         found = longer
     return found.to(reached.dtype)
     ### END SOLUTION
@@ -395,8 +394,9 @@ check.close(check.answer(n_step_targets, torch.ones_like(ten), ten, cut & ~cut, 
 # + found = rewards + behind
 
 # %% mutant="n_step" why="nothing behind the last row"
-# - longer[-1] = rewards[-1] + gamma * behind[-1]
-# + longer[-1] = rewards[-1]
+# - found = rewards + gamma * behind  # one step ahead
+# + found = rewards + gamma * behind
+# + found[-1] = rewards[-1]
 
 # %% mutant="n_step" why="the reward of the end counts twice"
 # - longer[:-1] = torch.where(ended[:-1], found[:-1], rewards[:-1] + gamma * found[1:])
