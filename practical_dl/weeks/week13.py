@@ -515,12 +515,19 @@ class ProbeChoices:
         return seen, None, (actions > 0).astype(int)
 
 
-def vector(name: str, n: int, seed: int) -> tuple[Any, np.ndarray]:
-    """(n environments of gymnasium's side by side, their first observations (n, d))."""
+def vector(
+    name: str, n: int, seed: int, limit: int | None = None
+) -> tuple[Any, np.ndarray]:
+    """(n environments of gymnasium's side by side, their first observations (n, d)).
+
+    limit: after so many steps the clock cuts, if not after the environment's own number.
+    """
     import gymnasium
 
     fast = name == "CartPole-v1"  # which comes with a version that steps all at once
-    envs = gymnasium.make_vec(name, n, vectorization_mode="vector_entry_point" if fast else "sync")
+    mode = "vector_entry_point" if fast else "sync"
+    options = {} if limit is None else {"max_episode_steps": limit}
+    envs = gymnasium.make_vec(name, n, vectorization_mode=mode, **options)
     return envs, envs.reset(seed=seed)[0].astype(np.float32)
 
 

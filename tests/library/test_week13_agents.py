@@ -246,6 +246,9 @@ def test_vectors_of_gymnasium_give_the_last_observation_and_then_reset() -> None
         checked += int(ended.sum())
         ended = terminated | truncated
     assert checked > 20
+    envs, _ = week13.vector("CartPole-v1", 4, 0, limit=5)
+    flags = [envs.step(np.array([t % 2] * 4))[2:4] for t in range(5)]
+    assert not np.array([t for t, _ in flags]).any() and flags[4][1].all() and not flags[3][1].any()
 
 
 def test_a_timeline_has_a_square_for_each_row() -> None:

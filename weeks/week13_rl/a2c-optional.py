@@ -164,6 +164,21 @@ for rounds, n, d, share in (((4, 3), 3, 2, 0.3), ((1, 1, 2), 2, 3, 0.5), ((6,), 
         t += steps
         check.equal(seen, envs.seen[t - 1], f"the observations after {call}", why="be the latest ones")
         check.equal(ended, stopped[t], f"the ends after {call}", why="be those of the last step")
+
+envs = Recorded(6, 3, 2, 0.3)
+
+
+def after_more_steps():
+    """What the first round gave to go on with, after a second one."""
+    first = play(envs, lambda seen: np.zeros(len(seen), int), np.zeros((3, 2), np.float32), np.zeros(3, bool), 2)
+    play(envs, lambda seen: np.zeros(len(seen), int), first[1], first[2], 4)
+    return first[1:]
+
+
+call = "what play gave to go on with, looked at after further steps"
+kept = check.answer(after_more_steps, call=call)
+check.equal(kept[0], envs.seen[1], call, why="be a copy: the environments use their arrays again")
+check.equal(kept[1], envs.terminated[1] | envs.truncated[1], call, why="be a copy")
 ### END HIDDEN TESTS
 
 # %% mutant="collected" why="the step after an end counts"
@@ -190,6 +205,10 @@ for rounds, n, d, share in (((4, 3), 3, 2, 0.3), ((1, 1, 2), 2, 3, 0.5), ((6,), 
 # %% mutant="collected" why="no copies"
 # - rows.append({name: np.array(value) for name, value in row.items()})
 # + rows.append(row)
+
+# %% mutant="collected" why="goes on with an array that the environments use again"
+# - seen, ended = np.array(reached), terminated | truncated
+# + seen, ended = reached, terminated | truncated
 
 # %% mutant="collected" why="the observation does not move on"
 # - seen, ended = np.array(reached), terminated | truncated
@@ -224,18 +243,18 @@ def play(envs, act, seen, ended, steps):
 
 
 # %% [markdown]
-# Eight carts with poles and choices by chance, 60 steps, told by your `play`. A cross is a row that looks like a step.
+# Eight carts with poles and choices by chance, cut after 25 steps; 60 rows, told by your `play`. A cross is a row that looks like a step.
 
 # %% [markdown] lang="ru"
-# Восемь тележек с шестами, случайные действия, 60 шагов — какими их видит ваша `play`. Крестик — строка, которая похожа на шаг.
+# Восемь тележек с шестами, случайные действия, обрыв после 25 шагов; 60 строк — какими их видит ваша `play`. Крестик — строка, которая похожа на шаг.
 
 # %%
-envs, seen = week13.vector("CartPole-v1", 8, seed=0)
+envs, seen = week13.vector("CartPole-v1", 8, seed=0, limit=25)
 chance = np.random.default_rng(0)
 data, _, _ = play(envs, lambda seen: chance.integers(2, size=len(seen)), seen, np.zeros(8, dtype=bool), 60)
 week13.timeline(data["terminated"], data["truncated"], data["valid"])
 print(f"{int((~data['valid']).sum())} of {data['valid'].size} rows are no transitions, with rewards {sorted(set(data['reward'][~data['valid']].tolist()))}")
-plots.show("Eight rows of 60 steps: after each end, a coloured square, comes a white one with a cross, which is no transition.")
+plots.show("Eight rows of 60 steps: after each end, a square of one colour where a pole fell and of another where the clock cut, comes a white one with a cross, which is no transition.")
 
 # %% [markdown]
 # ## 2. How far to look

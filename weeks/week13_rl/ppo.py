@@ -552,7 +552,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides; no gradient goes through a drawn action.
+# It stays finite however far away an action is: add logarithms, do not take the logarithm of a product. Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides; no gradient goes through a drawn action.
 #
 # {{task:gaussian}}
 
@@ -562,7 +562,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`; градиент через вытянутое действие не идёт.
+# Она конечна, как бы далеко ни было действие: складывайте логарифмы, а не берите логарифм произведения. Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`; градиент через вытянутое действие не идёт.
 #
 # {{task:gaussian}}
 
@@ -630,6 +630,9 @@ for n, k in ((4, 3), (1, 2), (5, 1), (3, 3)):
     twice = [check.answer(draw, mean, log_std, generator, call=call) for _ in range(2)]
     check.that((twice[0] != twice[1]).all(), f"{call}: be another one the next time")
     check.equal(check.kind_of(draw(mean, log_std, generator)), "tensor", f"the kind of {call}", why="be a tensor")
+far = torch.tensor([[60.0, -80.0]], dtype=torch.float64)
+call = "log_density of an action 60 and 80 deviations away"
+check.close(check.answer(log_density, torch.zeros_like(far), torch.zeros(2).double(), far, call=call), [-5000 - np.log(2 * np.pi)], call, rtol=1e-9, why="be finite, however far away an action is")
 mean, log_std = torch.tensor([[2.0, -3.0]]).repeat(20_000, 1), torch.tensor([np.log(0.5), np.log(3.0)]).float()
 drawn = check.answer(draw, mean, log_std, torch.Generator().manual_seed(int(rng.integers(1_000_000))), call="draw of 20,000 actions")
 for j, (centre, spread) in enumerate(((2.0, 0.5), (-3.0, 3.0))):
@@ -664,6 +667,10 @@ check.raises(check.CheckFailed, lambda: check.gradient_of(lambda m, s: draw(m, s
 # %% mutant="gaussian" why="forgets the normalising constant"
 # - return (-(distance**2) / 2 - log_std - np.log(2 * np.pi) / 2).sum(1)
 # + return (-(distance**2) / 2 - np.log(2 * np.pi) / 2).sum(1)
+
+# %% mutant="gaussian" why="the logarithm of a product of densities"
+# - return (-(distance**2) / 2 - log_std - np.log(2 * np.pi) / 2).sum(1)
+# + return ((-(distance**2) / 2).exp() / (log_std.exp() * np.sqrt(2 * np.pi))).prod(1).log()
 
 # %% mutant="gaussian" why="the entropy of one number"
 # - return (log_std + np.log(2 * np.pi * np.e) / 2).sum()
