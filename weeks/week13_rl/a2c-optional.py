@@ -170,9 +170,9 @@ envs = Recorded(6, 3, 2, 0.3)
 
 def after_more_steps():
     """What the first round gave to go on with, after a second one."""
-    first = play(envs, lambda seen: np.zeros(len(seen), int), np.zeros((3, 2), np.float32), np.zeros(3, bool), 2)
-    play(envs, lambda seen: np.zeros(len(seen), int), first[1], first[2], 4)
-    return first[1:]
+    _, looked, over = play(envs, lambda seen: np.zeros(len(seen), int), np.zeros((3, 2), np.float32), np.zeros(3, bool), 2)
+    play(envs, lambda seen: np.zeros(len(seen), int), looked, over, 4)
+    return looked, over
 
 
 call = "what play gave to go on with, looked at after further steps"
