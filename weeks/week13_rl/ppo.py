@@ -1504,74 +1504,112 @@ class ActorCritic(nn.Module):
 
 
 # %% [markdown]
-# The round itself. `parts` replaces parts by others: so mistakes can be planted. Rewards are divided by the deviation of the discounted sum of rewards, which a second normaliser counts; dividing leaves their sign, and what is good, as they were.
+# First the playing. `Gatherer` keeps what goes on from one round to the next, and gives a round as tensors, with advantages. Rewards are divided by the deviation of the discounted sum of rewards, which a second normaliser counts; dividing leaves their sign, and what is good, as they were.
 
 # %% [markdown] lang="ru"
-# Сам круг. `parts` заменяет части другими: так можно подложить ошибку. Награды делятся на отклонение дисконтированной суммы наград, которое считает второй нормировщик; деление не меняет ни их знака, ни того, что хорошо.
+# Сначала игра. `Gatherer` хранит то, что переходит из круга в круг, и отдаёт круг тензорами, с преимуществами. Награды делятся на отклонение дисконтированной суммы наград, которое считает второй нормировщик; деление не меняет ни их знака, ни того, что хорошо.
+
+
+# %%
+class Gatherer:
+    """Plays rounds of n environments. use: the parts by name. latest: returns of late episodes."""
+
+    def __init__(self, env, model, use, gamma, seed, scale):
+        self.env, self.model, self.use, self.gamma, self.scale = env, model, use, gamma, scale
+        self.generator, self.seen, self.latest = torch.Generator().manual_seed(seed), env.reset(), []
+        self.stats, self.sums = use["normaliser"](self.seen.shape[1:]), use["normaliser"](())
+        self.played, self.discounted = np.zeros(len(self.seen)), np.zeros(len(self.seen))
+        self.whole = np.zeros(len(self.seen), dtype=bool)
+
+    def look(self, observations):
+        """Observations as the networks see them."""
+        return torch.from_numpy(self.stats(observations)).float()
+
+    def counted(self, rewards, ended):
+        """Notes returns; rewards as the networks learn from them."""
+        self.played, self.discounted = self.played + rewards, self.gamma * self.discounted + rewards
+        self.sums.update(self.discounted)
+        late = self.played[ended & self.whole]  # of episodes seen from their beginning
+        self.latest = [*self.latest, *late][-2 * len(self.seen) :]
+        self.whole |= ended
+        self.played, self.discounted = self.played * ~ended, self.discounted * ~ended
+        return torch.from_numpy(rewards / np.sqrt(self.sums.var + 1e-8) if self.scale else rewards).float()
+
+    @torch.no_grad()
+    def round(self, steps, lam):
+        """Tensors (T, n, ...) of T steps."""
+        rollout, model = self.use["rollout"](), self.model
+        for _ in range(steps):
+            self.stats.update(self.seen)
+            x = self.look(self.seen)
+            mean = model.policy(x)
+            action = draw(mean, model.log_std, self.generator)
+            following, rewards, terminated, truncated, reached = self.env.step(action.numpy())
+            row = {"seen": x, "action": action, "log_prob": log_density(mean, model.log_std, action)}
+            row |= {"value": model.value(x)[:, 0], "reached": model.value(self.look(reached))[:, 0]}
+            row |= {"reward": self.counted(rewards, terminated | truncated)}
+            rollout.add(**row, terminated=terminated, truncated=truncated)
+            self.seen = following
+        data = rollout.stacked()
+        given = (data.pop(name) for name in ("reward", "value", "reached", "terminated", "truncated"))
+        data["advantage"], data["goal"] = self.use["gae"](*given, self.gamma, lam)
+        return data
+
+
+# %% [markdown]
+# Then the learning. `parts` replaces parts by others: so mistakes can be planted.
+
+# %% [markdown] lang="ru"
+# Затем учёба. `parts` заменяет части другими: так можно подложить ошибку.
+
 
 # %%
 def ppo(env, model, iterations, steps=128, epochs=10, size=512, gamma=0.9, lam=0.95, rate=3e-3, target=None, seed=0, scale=True, watch=None, **parts):
     """Train a model; the mean return of the latest episodes after each iteration (iterations,)."""
     use = {"rollout": Rollout, "minibatches": minibatches, "gae": gae, "loss": ppo_loss, "standardised": standardised, "normaliser": RunningNormaliser} | parts
-    generator = torch.Generator().manual_seed(seed)
+    gatherer, curve = Gatherer(env, model, use, gamma, seed, scale), []
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, eps=1e-5)
-    seen, curve, latest = env.reset(), [], []
-    stats, size_of_return = use["normaliser"](seen.shape[1:]), use["normaliser"](())
-    played, discounted, whole = np.zeros(len(seen)), np.zeros(len(seen)), np.zeros(len(seen), bool)
 
-    def look(observations):
-        """Observations as the networks see them."""
-        return torch.from_numpy(stats(observations)).float()
+    def now(batch):
+        """The logarithms of the present policy."""
+        return log_density(model.policy(batch["seen"]), model.log_std, batch["action"])
+
+    @torch.no_grad()
+    def measure(batch):
+        return approx_kl(now(batch), batch["log_prob"])
+
+    def learn(batch):
+        values, advantages = model.value(batch["seen"])[:, 0], use["standardised"](batch["advantage"])
+        loss = use["loss"](now(batch), batch["log_prob"], advantages, values, batch["goal"], entropy_of(model.log_std))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimiser.step()
 
     for iteration in range(iterations):
         optimiser.param_groups[0]["lr"] = rate * (1 - iteration / iterations)
-        rollout = use["rollout"]()
-        for _ in range(steps):
-            stats.update(seen)
-            x = look(seen)
-            with torch.no_grad():
-                mean = model.policy(x)
-                action = draw(mean, model.log_std, generator)
-                log_prob, value = log_density(mean, model.log_std, action), model.value(x)[:, 0]
-                following, rewards, terminated, truncated, reached = env.step(action.numpy())
-                behind = model.value(look(reached))[:, 0]
-            ended = terminated | truncated
-            played, discounted = played + rewards, gamma * discounted + rewards
-            size_of_return.update(discounted)
-            latest = [*latest, *played[ended & whole]][-2 * len(seen) :]  # of episodes seen from their beginning
-            whole |= ended
-            played, discounted = played * ~ended, discounted * ~ended
-            measured = rewards / np.sqrt(size_of_return.var + 1e-8) if scale else rewards
-            rollout.add(seen=x, action=action, log_prob=log_prob, value=value, reached=behind, reward=torch.from_numpy(measured).float(), terminated=terminated, truncated=truncated)
-            seen = following
-        data = rollout.stacked()
-        data["advantage"], data["goal"] = use["gae"](data["reward"], data["value"], data["reached"], data["terminated"], data["truncated"], gamma, lam)
-        data = {name: data[name] for name in ("seen", "action", "log_prob", "advantage", "goal")}
+        data = gatherer.round(steps, lam)
 
-        def now(batch):
-            """The logarithms of the present policy."""
-            return log_density(model.policy(batch["seen"]), model.log_std, batch["action"])
+        def batches(data=data):
+            return use["minibatches"](data, size, gatherer.generator)
 
-        def measure(batch):
-            with torch.no_grad():
-                return approx_kl(now(batch), batch["log_prob"])
-
-        def learn(batch):
-            loss = use["loss"](now(batch), batch["log_prob"], use["standardised"](batch["advantage"]), model.value(batch["seen"])[:, 0], batch["goal"], entropy_of(model.log_std))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-            optimiser.step()
-
-        measured = watched_update(lambda: use["minibatches"](data, size, generator), measure, learn, epochs, target)  # noqa: B023
+        measured = watched_update(batches, measure, learn, epochs, target)
         if watch is not None:
             watch.append(measured)
-        model.mean.copy_(torch.as_tensor(stats.mean))
-        model.var.copy_(torch.as_tensor(stats.var))
-        curve.append(float(np.mean(latest)) if latest else np.nan)
+        model.mean.copy_(torch.as_tensor(gatherer.stats.mean))
+        model.var.copy_(torch.as_tensor(gatherer.stats.var))
+        curve.append(float(np.mean(gatherer.latest)) if gatherer.latest else np.nan)
     return np.array(curve)
 
 
+# %% [markdown]
+# One training of the pendulum, or of whatever the profile's world is, from a seed:
+
+# %% [markdown] lang="ru"
+# Одно обучение маятника (или того, каков мир профиля) от начального числа:
+
+
+# %%
 chosen = {"steps": settings["steps"], "gamma": settings["gamma"], "rate": settings["rate"], "target": 0.02}
 
 
