@@ -166,7 +166,8 @@ class World:
     actions: int
     limit: int
     choices: int = 0
-    ends: bool = False  # a missing or impossible action ends the episode; else it is nothing done
+    ends: bool = False  # a missing or impossible action ends the episode; else nothing is done
+    idle: int = 0  # the choice that does nothing
 
     def make(self, **options: Any) -> Any:
         """A new environment of gymnasium's."""
@@ -294,7 +295,7 @@ def replayed(world: World, actions: np.ndarray, seeds: Sequence[int]) -> np.ndar
                 right = action is not None and bool(np.isfinite(action).all())
             if not right and world.ends:
                 break
-            idle = 0 if world.choices else np.zeros(world.actions, np.float32)
+            idle = world.idle if world.choices else np.zeros(world.actions, np.float32)
             _, reward, terminated, truncated, _ = one.step(
                 _possible(world, action if right else idle)
             )
@@ -391,9 +392,11 @@ def divergences(series: Mapping[str, Sequence[float]], limit: float) -> None:
     """The KL before each step of an update, and where the watch stops."""
     _, ax = plt.subplots(figsize=(8, 3.6))
     for i, (name, values) in enumerate(series.items()):
-        ax.plot(np.arange(len(values)), values, label=name, color=PALETTE[i], lw=2 - 0.4 * i)
+        shown = np.maximum(values, 1e-9)  # the first one is 0, up to rounding
+        ax.plot(np.arange(len(values)), shown, label=name, color=PALETTE[i], ls=("-", "--", "-")[i])
+        ax.plot(len(values) - 1, shown[-1], "o", color=PALETTE[i], ms=5)
     ax.axhline(limit, color="0.5", ls=":", lw=1)
-    ax.set(xlabel="step of the update", ylabel="approximate KL")
+    ax.set(xlabel="step of the update", ylabel="approximate KL", yscale="log", ylim=(1e-4, None))
     ax.legend(frameon=False)
 
 
@@ -451,7 +454,110 @@ def film(
             break
     one.close()
     chosen = np.linspace(0, len(pictures) - 1, frames).astype(int)
-    return np.stack([pictures[i] for i in chosen])
+    shown = np.stack([pictures[i] for i in chosen])
+    if world.name == "Pendulum-v1":
+        shown = shown[:, 110:390, 110:390]  # the rest is white
+    shown[:, [0, 1, -2, -1]] = shown[:, :, [0, 1, -2, -1]] = 200  # a frame around each
+    return shown
+
+
+# -- Agents that choose ------------------------------------------------------------------------
+
+
+class ProbeChoices:
+    """`Probe` for two choices, with the interface of gymnasium's vector environments.
+
+    The step after the end of an episode only resets it: its action does not count, its reward is 0.
+    """
+
+    observations, choices = 1, 2
+    names = Probe.names
+
+    def __init__(self, kind: int, n: int, seed: int) -> None:
+        self.kind, self.num_envs = kind, n
+        self._rng = np.random.default_rng(seed)
+        self._ended = np.zeros(n, dtype=bool)
+
+    def _begin(self) -> np.ndarray:
+        if self.kind in (2, 5):
+            return self._rng.choice([-1.0, 1.0], size=(self.num_envs, 1)).astype(np.float32)
+        return np.full((self.num_envs, 1), -1.0 if self.kind == 3 else 0.0, dtype=np.float32)
+
+    def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """The observations (n, 1) at the beginning."""
+        self._seen, self._ended[:] = self._begin(), False
+        return self._seen.copy(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step of all: observations, rewards, terminated, truncated, info."""
+        seen, right = self._seen[:, 0], np.asarray(actions) == 1
+        rewards = {
+            1: np.ones(self.num_envs),
+            2: seen.astype(np.float64),
+            3: (seen > 0).astype(np.float64),
+            4: np.where(right, 1.0, -1.0),
+            5: np.where(right == (seen > 0), 1.0, -1.0),
+        }[self.kind]
+        ends = (seen > 0) if self.kind == 3 else np.ones(self.num_envs, dtype=bool)
+        ends, rewards = ends & ~self._ended, np.where(self._ended, 0.0, rewards)
+        reached = np.ones_like(self._seen) if self.kind == 3 else self._seen
+        self._seen = np.where(self._ended[:, None], self._begin(), reached)
+        self._ended = ends
+        return self._seen.copy(), rewards, ends.copy(), np.zeros_like(ends), {}
+
+    def truth(self, gamma: float) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Observations (k, 1), and what is right there: values (k,) or best choices (k,)."""
+        seen, values, actions = Probe(self.kind, 1, 0).truth(gamma)
+        if actions is None:
+            return seen, values, None
+        return seen, None, (actions > 0).astype(int)
+
+
+def vector(name: str, n: int, seed: int, limit: int | None = None) -> tuple[Any, np.ndarray]:
+    """(n environments of gymnasium's side by side, their first observations (n, d)).
+
+    limit: after so many steps the clock cuts, if not after the environment's own number.
+    """
+    import gymnasium
+
+    fast = name == "CartPole-v1"  # which comes with a version that steps all at once
+    mode = "vector_entry_point" if fast else "sync"
+    options = {} if limit is None else {"max_episode_steps": limit}
+    envs = gymnasium.make_vec(name, n, vectorization_mode=mode, **options)
+    return envs, envs.reset(seed=seed)[0].astype(np.float32)
+
+
+def timeline(ends: np.ndarray, cuts: np.ndarray, valid: np.ndarray) -> None:
+    """Rows of environments over steps: what is a transition, where episodes end. (T, n) bool."""
+    _, ax = plt.subplots(figsize=(10, 0.35 * ends.shape[1] + 1.2))
+    kinds = np.where(valid, 0, 3) + np.where(ends, 1, 0) + np.where(cuts & ~ends, 2, 0)
+    colours = np.array(["#dbe7f3", PALETTE[1], PALETTE[2], "white"])
+    for t, i in np.ndindex(*kinds.shape):
+        square = {"facecolor": colours[kinds[t, i]], "edgecolor": "white"}
+        ax.add_patch(plt.Rectangle((t - 0.5, i - 0.5), 1, 1, **square))
+        if not valid[t, i]:
+            ax.plot(t, i, "x", color="0.5", ms=4)
+    names = ("transition", "terminated", "truncated")
+    handles = [plt.Rectangle((0, 0), 1, 1, facecolor=c) for c in colours[:3]]
+    handles.append(plt.Line2D([], [], marker="x", ls="", color="0.5"))
+    ax.legend(handles, (*names, "no transition"), ncol=4, loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set(xlabel="step", ylabel="environment")
+    ax.set(xlim=(-0.6, len(kinds) - 0.4), ylim=(-0.6, kinds.shape[1] - 0.4))
+    ax.grid(False)
+
+
+# The exam of `a2c-optional`. Means over 40 episodes in small: nothing done and chance -500, the
+# best linear policy of 60 by chance -111; A2C as in the notebook, ten seeds, -79 to -99.
+PLAY = {
+    "small": World("Acrobot-v1", 6, 1, 500, choices=3, idle=1),
+    "full": World("LunarLander-v3", 8, 1, 1000, choices=4),
+}
+PLAYERS = {p: AgentContract(world=w, megabytes=1, file="a2c.safetensors") for p, w in PLAY.items()}
+PLAY_SCALE = Milestones(
+    points=(0.25, 0.25, 0.5), accuracies={"small": (-400, -200, -120), "full": (-100, 0, 100)}
+)
 
 
 # -- Worlds of tables --------------------------------------------------------------------------

@@ -79,11 +79,11 @@ def private() -> ModuleType:
 
 
 def test_actions_earn_what_they_do(private: ModuleType) -> None:
-    _, answers = private.make("small", np.random.default_rng(0))["agent"]
+    _, answers = private.make("small", np.random.default_rng(0))["balancer"]
     n = len(answers["seeds"])
 
     def points(actions: np.ndarray) -> float:
-        share, message, flag = private.mark_agent(actions, answers, "small", "")
+        share, message, flag = private.mark_balancer(actions, answers, "small", "")
         assert message.endswith(".") and flag == ""
         return share * week13.BALANCE_SCALE.most
 
@@ -110,8 +110,8 @@ def test_actions_earn_what_they_do(private: ModuleType) -> None:
         spoilt[:, 60:] = impossible
         assert steps(spoilt) == 60
     assert points(good[::-1]) < 0.5  # other seeds' actions
-    for shape in (good[1:], good[0], good.astype(float), good[..., None], np.zeros((n, 0))):
-        share, message, _ = private.mark_agent(np.asarray(shape), answers, "small", "")
+    for shape in (good[1:], good[0], good[..., None], good.astype(complex)):
+        share, message, _ = private.mark_balancer(np.asarray(shape), answers, "small", "")
         assert share == 0 and "asked for" in message
 
 
@@ -119,7 +119,7 @@ def test_a_world_that_is_patched_earns_nothing_more(
     private: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The student's process says nothing of rewards: only actions are handed in."""
-    inputs, answers = private.make("small", np.random.default_rng(1))["agent"]
+    inputs, answers = private.make("small", np.random.default_rng(1))["balancer"]
     assert inputs.keys() == {"seeds"} and answers.keys() == {"seeds"}
     from gymnasium.envs.classic_control import CartPoleEnv
 
@@ -132,7 +132,7 @@ def test_a_world_that_is_patched_earns_nothing_more(
         world.reset(seed=int(answers["seeds"][0]))
         assert sum(world.step(1)[1] for _ in range(5)) == 5e6  # what such a process believes
     lazy = np.ones((len(answers["seeds"]), 500), np.int64)
-    assert private.mark_agent(lazy, answers, "small", "")[0] == 0
+    assert private.mark_balancer(lazy, answers, "small", "")[0] == 0
 
 
 def test_drawings_are_made() -> None:

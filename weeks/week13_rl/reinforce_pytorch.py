@@ -9,7 +9,7 @@
 
 # %% [markdown] lang="ru"
 # # Сеть, которая решает
-# На семинаре пробами нашли четыре числа. Теперь стратегия — сеть, в которой их тысячи, и одна формула 1992 года говорит, как менять их все: делай вероятнее то, что обернулось хорошо. В среднем формула верна, а в каждом отдельном случае — необузданна; половина ноутбука о том, как её укротить и как по кривым увидеть, что не так, когда ничего не учится. В конце ваш агент удержит шест, а экзамен повторит его действия в мире, до которого вам не дотянуться.
+# На семинаре пробами нашли четыре числа. Теперь политика — сеть, в которой их тысячи, и одна формула 1992 года говорит, как менять их все: делай вероятнее то, что обернулось хорошо. В среднем формула верна, а в каждом отдельном случае — необузданна; половина ноутбука о том, как её укротить и как по кривым увидеть, что не так, когда ничего не учится. В конце ваш агент удержит шест, а экзамен повторит его действия в мире, до которого вам не дотянуться.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -53,10 +53,10 @@ BALANCER = week13.BALANCER
 
 # %% [markdown] lang="ru"
 # ## 1. Решать случайно
-# [Стратегия](glossary:policy) (policy), заданная сетью: сеть видит состояние и выдаёт логит для каждого действия; вероятности — их softmax. Действует она случайно, потому что кто никогда не пробует другого, ничему не учится, и потому, что у вероятности есть градиент, а у выбора нет. Три маленькие функции:
+# [Политика](glossary:policy) (policy), заданная сетью: сеть видит состояние и выдаёт логит для каждого действия; вероятности — их softmax. Действует она случайно, потому что кто никогда не пробует другого, ничему не учится, и потому, что у вероятности есть градиент, а у выбора нет. Три маленькие функции:
 # - `sample_actions` берёт случайное действие для каждой строки — переданным генератором, а без него генератором самого torch.
 # - `log_probs`: логарифм вероятности совершённых действий, с градиентом по логитам.
-# - `entropies`: $-\sum_a p_a \ln p_a$ для каждой строки, с градиентом, — насколько стратегия не уверена, от 0 до $\ln A$.
+# - `entropies`: $-\sum_a p_a \ln p_a$ для каждой строки, с градиентом, — насколько политика не уверена, от 0 до $\ln A$.
 #
 # Логит $-\infty$ запрещает действие: его вероятность 0, и к энтропии оно ничего не добавляет. Логиты бывают и порядка тысяч.
 #
@@ -242,7 +242,7 @@ def entropies(logits):
 # The entropy over the logit of one of two actions: undecided in the middle, decided at both ends. And a cart with a stick, driven by an untrained policy: it falls within a second.
 
 # %% [markdown] lang="ru"
-# Энтропия в зависимости от логита одного из двух действий: в середине — нерешительность, по краям — уверенность. И тележка с шестом, которой правит необученная стратегия: шест падает меньше чем за секунду.
+# Энтропия в зависимости от логита одного из двух действий: в середине — нерешительность, по краям — уверенность. И тележка с шестом, которой правит необученная политика: шест падает меньше чем за секунду.
 
 # %%
 line = torch.linspace(-6, 6, 121)
@@ -412,7 +412,7 @@ plots.show("Returns over 200 steps of three episodes: without a discount they fa
 #
 # $$L = -\frac1n \sum_t \bigl(G_t - V(s_t)\bigr) \log \pi(a_t \mid s_t)\; -\; w \cdot \frac1n \sum_t H_t .$$
 #
-# Энтропии $H_t$ в последнем слагаемом не дают стратегии решить всё слишком рано. Осторожно с градиентами: **эта** ошибка учит только стратегию, поэтому ни $G$, ни $V$ градиента не получают. Догадку учит `value_loss`: средний квадрат её промаха, без градиента к отдачам.
+# Энтропии $H_t$ в последнем слагаемом не дают политики решить всё слишком рано. Осторожно с градиентами: **эта** ошибка учит только политику, поэтому ни $G$, ни $V$ градиента не получают. Догадку учит `value_loss`: средний квадрат её промаха, без градиента к отдачам.
 #
 # {{task:losses}}
 
@@ -629,9 +629,9 @@ for name, found in estimates.items():
 
 # %% [markdown] lang="ru"
 # ## 4. Один шаг — и как он прошёл
-# Стратегия, которая не учится, сообщений об ошибках не выдаёт. Поэтому обновление обеих сетей ещё и рассказывает, как оно прошло. `update` вычисляет ошибку $L + \tfrac12 L_V$, делает один шаг оптимизатора, у которого есть параметры обеих сетей, и возвращает числа, какими они были **до** шага:
-# - `"entropy"`: средняя энтропия стратегии;
-# - `"gradient"`: норма градиента по всем параметрам стратегии вместе;
+# Политика, которая не учится, сообщений об ошибках не выдаёт. Поэтому обновление обеих сетей ещё и рассказывает, как оно прошло. `update` вычисляет ошибку $L + \tfrac12 L_V$, делает один шаг оптимизатора, у которого есть параметры обеих сетей, и возвращает числа, какими они были **до** шага:
+# - `"entropy"`: средняя энтропия политики;
+# - `"gradient"`: норма градиента по всем параметрам политики вместе;
 # - `"explained"`: $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$ — какую долю отдач критик знал заранее: 1 — всё, 0 — не больше, чем константа, меньше 0 — хуже константы. Если все отдачи равны, это 0.
 #
 # {{task:update}}
@@ -922,29 +922,29 @@ for name, story in sheet.items():
 
 # %% [markdown]
 # ## 5. The exam: hold the stick
-# Train an agent that holds it, and hand in its weights. `agent()` gives a new, untrained network: observations $(n, 4)$ to logits $(n, 2)$; the larger logit is the action, without chance. The next cell trains it and saves `reinforce.safetensors`, at most 1 MB.
+# Train an agent that holds it, and hand in its weights. `balancer()` gives a new, untrained network: observations $(n, 4)$ to logits $(n, 2)$; the larger logit is the action, without chance. The next cell trains it and saves `reinforce.safetensors`, at most 1 MB.
 #
 # The exam starts from private places. Your network says its actions there, step after step; **only the actions are handed in**, and the examiner plays them again in a world of its own. An episode goes on until the stick falls, the cart leaves, an action is missing or no action at all (neither 0 nor 1), or 500 steps are over. The mean number of steps counts: more than 50 gives 0.5 points, more than 100 and more than 195 each 0.5 more (`full`: 100, 195, 450). For comparison: one and the same action for ever 9 steps, chance 22, four numbers by chance as weights, the best of ten such tries, 66, 383 and 402 in three runs (luck is a method, too, for four numbers); REINFORCE as above, 40 updates, three seeds: 410, 500 and 500.
 #
 # - How many updates are worth their time, and which network of yours is kept, is up to you: returns of the last updates jump.
-# - In the exam there are your imports, functions, classes and constants, the cell of `agent` and the file; no files are opened.
+# - In the exam there are your imports, functions, classes and constants, the cell of `balancer` and the file; no files are opened.
 #
-# {{task:agent}}
+# {{task:balancer}}
 
 # %% [markdown] lang="ru"
 # ## 5. Экзамен: удержать шест
-# Обучите агента, который его держит, и сдайте его веса. `agent()` даёт новую, необученную сеть: наблюдения $(n, 4)$ в логиты $(n, 2)$; действие — больший логит, без случайности. Следующая ячейка обучает её и сохраняет `reinforce.safetensors`, не больше 1 МБ.
+# Обучите агента, который его держит, и сдайте его веса. `balancer()` даёт новую, необученную сеть: наблюдения $(n, 4)$ в логиты $(n, 2)$; действие — больший логит, без случайности. Следующая ячейка обучает её и сохраняет `reinforce.safetensors`, не больше 1 МБ.
 #
 # Экзамен начинается с закрытых положений. Ваша сеть говорит там, шаг за шагом, свои действия; **сдаются только действия**, и экзаменатор повторяет их в собственном мире. Эпизод длится, пока не упал шест, не уехала тележка, есть следующее действие и это действие (0 или 1) и пока не прошло 500 шагов. Считается среднее число шагов: больше 50 — 0,5 балла, больше 100 и больше 195 — ещё по 0,5 (`full`: 100, 195, 450). Для сравнения: всё время одно и то же действие — 9 шагов, случай — 22, четыре случайных числа в роли весов, лучшие из десяти попыток, — 66, 383 и 402 в трёх сериях (для четырёх чисел везение — тоже метод); REINFORCE, как выше, 40 обновлений, три запуска: 410, 500 и 500.
 #
 # - Сколько обновлений стоят своего времени и какую из сетей оставить, решаете вы: отдачи последних обновлений скачут.
-# - На экзамене есть ваши импорты, функции, классы и константы, ячейка `agent` и файл; никаких открытых файлов.
+# - На экзамене есть ваши импорты, функции, классы и константы, ячейка `balancer` и файл; никаких открытых файлов.
 #
-# {{task:agent}}
+# {{task:balancer}}
 
 
-# %% solution="agent"
-def agent() -> nn.Module:
+# %% solution="balancer"
+def balancer() -> nn.Module:
     """A new, untrained network: observations (n, 4) -> logits (n, 2)."""
     ### BEGIN SOLUTION
     return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
@@ -953,13 +953,13 @@ def agent() -> nn.Module:
 
 # %% tags=["training"]
 seed_everything(0)
-trained = BALANCER.build(agent).train()
+trained = BALANCER.build(balancer).train()
 story = train(trained, 0, settings["updates"])
 print(f"steps in the last ten updates: {np.mean(story['steps'][-10:]):.0f}")
 print(f"saved: {BALANCER.save(trained).name}")
 
-# %% test="agent" points=1.5 difficulty=3 minutes=40 exam=true
-BALANCER.check(BALANCER.build(agent), check.rng("agent"))
+# %% test="balancer" points=1.5 difficulty=3 minutes=40 exam=true
+BALANCER.check(BALANCER.build(balancer), check.rng("balancer"))
 
 
 def undecided(make):
@@ -970,19 +970,19 @@ def undecided(make):
         return model(torch.arange(12.0).reshape(3, 4))
 
 
-check.stands_alone(agent, "agent", undecided)
-loaded = BALANCER.load(BALANCER.build(agent))
-BALANCER.check(loaded, check.rng("agent"))
+check.stands_alone(balancer, "balancer", undecided)
+loaded = BALANCER.load(BALANCER.build(balancer))
+BALANCER.check(loaded, check.rng("balancer"))
 ### BEGIN HIDDEN TESTS
-actions, _ = BALANCER.play(loaded, check.private("agent")["seeds"])
-check.hand_in("agent", actions)
+actions, _ = BALANCER.play(loaded, check.private("balancer")["seeds"])
+check.hand_in("balancer", actions)
 ### END HIDDEN TESTS
 
-# %% mutant="agent" why="another width than it was trained with"
+# %% mutant="balancer" why="another width than it was trained with"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + return nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 2))
 
-# %% mutant="agent" why="the actions changed round"
+# %% mutant="balancer" why="the actions changed round"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + class Turned(nn.Sequential):
 # +     def forward(self, x):
@@ -990,7 +990,7 @@ check.hand_in("agent", actions)
 # +
 # + return Turned(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 
-# %% mutant="agent" why="does not see the angle's speed"
+# %% mutant="balancer" why="does not see the angle's speed"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + class Half(nn.Sequential):
 # +     def forward(self, x):
@@ -998,11 +998,11 @@ check.hand_in("agent", actions)
 # +
 # + return Half(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 
-# %% mutant="agent" why="three actions"
+# %% mutant="balancer" why="three actions"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 3))
 
-# %% mutant="agent" why="chance in eval mode, too"
+# %% mutant="balancer" why="chance in eval mode, too"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + class Wavering(nn.Sequential):
 # +     def forward(self, x):
@@ -1010,7 +1010,7 @@ check.hand_in("agent", actions)
 # +
 # + return Wavering(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 
-# %% mutant="agent" why="normalised by the batch"
+# %% mutant="balancer" why="normalised by the batch"
 # - return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 # + class Relative(nn.Sequential):
 # +     def forward(self, x):
@@ -1019,7 +1019,7 @@ check.hand_in("agent", actions)
 # + return Relative(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
 
 
-# %% alternative="agent" why="a class of its own"
+# %% alternative="balancer" why="a class of its own"
 class Balances(nn.Module):
     def __init__(self):
         super().__init__()
@@ -1030,12 +1030,12 @@ class Balances(nn.Module):
         return getattr(self, "2")(torch.tanh(getattr(self, "0")(x)))
 
 
-def agent():
+def balancer():
     return Balances()
 
 
 # %% tags=["training"]
-trained = BALANCER.load(agent())
+trained = BALANCER.load(balancer())
 _, public = BALANCER.play(trained, range(40))
 print(week13.reached(float(public.mean()), profile, week13.BALANCE_SCALE), "\n(from public places)")
 
@@ -1048,7 +1048,7 @@ print(week13.reached(float(public.mean()), profile, week13.BALANCE_SCALE), "\n(f
 # %% tags=["training"]
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures without a screen
 film = {}
-for name, model in (("untrained", BALANCER.build(agent)), ("trained", BALANCER.load(agent()))):
+for name, model in (("untrained", BALANCER.build(balancer)), ("trained", BALANCER.load(balancer()))):
     world = gymnasium.make("CartPole-v1", render_mode="rgb_array")
     seen, _ = world.reset(seed=5)
     frames, over = [], False
