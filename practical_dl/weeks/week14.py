@@ -249,7 +249,7 @@ def path_map(shares: np.ndarray, names: Sequence[str], level: np.ndarray, title:
 
 
 def retrieval(similarity: np.ndarray, names: Sequence[str], known: Sequence[bool]) -> None:
-    """Mean similarity (texts, texts) of sounds (rows) to texts; unseen pairs have coloured names."""
+    """Mean similarity (texts, texts) of sounds (rows) to texts; names of unseen ones in colour."""
     _, ax = plt.subplots(figsize=(9, 7.6))
     drawn = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     for set_ticks, labels in (

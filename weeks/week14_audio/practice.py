@@ -1267,7 +1267,7 @@ def ctc_loss(log_probs, labels, blank=0):
 # %% tags=["training"]
 mels = [week14.decibels(sound) for sound in digits.x_train]
 test_mels = [week14.decibels(sound) for sound in digits.x_test]
-symbols = "-" + week14.LETTERS
+alphabet = "-" + week14.LETTERS
 
 
 def convolution(before: int, after: int, pool: int) -> nn.Module:
@@ -1290,14 +1290,14 @@ def spelled(speller: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 seed_everything(0)
 rng = np.random.default_rng(0)
-speller = nn.Sequential(convolution(40, 64, 2), convolution(64, 96, 2), convolution(96, 96, 1), nn.Conv1d(96, len(symbols), 5, padding=2))
+speller = nn.Sequential(convolution(40, 64, 2), convolution(64, 96, 2), convolution(96, 96, 1), nn.Conv1d(96, len(alphabet), 5, padding=2))
 optimizer = torch.optim.Adam(speller.parameters(), lr=3e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, settings["ctc_steps"])
 losses = []
 for step in range(settings["ctc_steps"]):
     strings, texts = week14.spoken_strings(mels, digits.y_train, 16, rng)
     x, lengths = batch_of(strings)
-    labels = [[symbols.index(letter) for letter in text] for text in texts]
+    labels = [[alphabet.index(letter) for letter in text] for text in texts]
     log_probs = spelled(speller, x)
     loss = F.ctc_loss(log_probs, torch.tensor([k for one in labels for k in one]), lengths, torch.tensor([len(one) for one in labels]))
     if step == 0:
@@ -1325,14 +1325,14 @@ number = int(np.flatnonzero((digits.y_test[:, :2] == [7, 3]).all(1))[0])
 x, lengths = batch_of([test_mels[number]])
 with torch.no_grad():
     log_probs = spelled(speller, x)[: lengths[0], 0].double()
-    labels = [symbols.index(letter) for letter in word]
+    labels = [alphabet.index(letter) for letter in word]
     states = [0, *(symbol for label in labels for symbol in (label, 0))]
     forward = ctc_alpha(log_probs, labels)
     backward = ctc_alpha(log_probs.flip(0), labels[::-1]).flip(0, 1)
     paths = forward + backward - log_probs[:, states]
     totals = paths.logsumexp(1)
 print(f"ln p of all paths, frame by frame: from {totals.min():.6f} to {totals.max():.6f}, minus the loss {-ctc_loss(log_probs, labels):.6f}")
-week14.path_map((paths - totals[:, None]).exp().numpy(), [symbols[z] for z in states], x[0].numpy(), "'seven', said by theo")
+week14.path_map((paths - totals[:, None]).exp().numpy(), [alphabet[z] for z in states], x[0].numpy(), "'seven', said by theo")
 plots.show("Below a spectrogram of the word seven a bright staircase goes down from the first blank to the last: each letter lights up for a frame or two, blanks fill the time between.")
 week14.play({"the same seven": digits.x_test[number]})
 
@@ -1692,12 +1692,12 @@ reader = week14.LetterModel([" ".join(np.random.default_rng(i).choice(week14.WOR
 
 def trigram(prefix: tuple[int, ...], letter: int) -> float:
     """ln p(letter | prefix) of the letter model, by numbers of symbols."""
-    return reader("".join(symbols[k] for k in prefix[-2:]), symbols[letter])
+    return reader("".join(alphabet[k] for k in prefix[-2:]), alphabet[letter])
 
 
 def written(text: Sequence[int]) -> str:
     """Symbols as a text."""
-    return "".join(symbols[k] for k in text)
+    return "".join(alphabet[k] for k in text)
 
 
 answers = {"greedy": [written(greedy(one)) for one in heard_as]}
