@@ -188,8 +188,8 @@ for size in (64, 256, 2048):
     panels[f"{size} samples, {1000 * size / 11025:.0f} ms"] = stft(clip, torch.hann_window(size), size // 4).abs().numpy(), 3.0
 week14.spectrograms(panels, 11025)
 plots.show(
-    "Three spectrograms of the same three seconds of speech. The short window shows each beat of the voice as an upright line and no tones; the long one "
-    "shows thin level lines, the harmonics, and smears syllables; the middle one shows something of both."
+    "Three spectrograms of the same three seconds of speech. The short window shows sharply when a syllable begins, and no single tones; the middle one shows "
+    "the harmonics of the voice as stripes that rise and fall; in the long one they are thin level lines, and the syllables run into each other."
 )
 
 # %% [markdown]
@@ -605,7 +605,7 @@ for name, rows in (("log-mel", levels), ("MFCC", numbers)):
 shares = numbers.var(axis=1) / numbers.var(axis=1).sum()
 print(f"the first 13 MFCC hold {shares[:13].sum():.1%} of the variance of all 40")
 week14.correlations({"log-mel bands": levels, "MFCC": numbers})
-plots.show("Correlations of 40 log-mel bands, nearly all strongly positive, and of 40 MFCC, near zero but on the diagonal and in the first rows.")
+plots.show("Correlations of 40 log-mel bands, nearly all strongly positive, and of 40 MFCC, near zero but on the diagonal and in a few weak patches.")
 
 # %% [markdown]
 # For fifty years recognisers with Gaussians needed numbers that are not correlated. Networks don't mind, and a convolution *wants* neighbours that are alike; so today's networks take the log-mel spectrogram itself.
@@ -808,7 +808,7 @@ as_input = torch.tensor(sounds[..., 0] / 255, dtype=torch.float32)
 picture = as_input[int(np.flatnonzero((heard[:, :2] == [7, 3]).all(1))[0])]
 copies = spec_augment(picture.repeat(4, 1, 1), np.random.default_rng(1))
 week14.masked(picture.numpy(), list(copies.numpy()))
-plots.show("A spoken seven as a spectrogram, and four copies with a black stripe across and one down, each at another place and of another width.")
+plots.show("A spoken seven as a spectrogram, and four copies with a black stripe across and one down, each at another place and of another width; one that falls into the silence is not seen.")
 
 # %% [markdown]
 # **Your network.** {{task:network}}
@@ -1311,7 +1311,7 @@ for step in range(settings["ctc_steps"]):
     losses.append(loss.item())
 speller.eval()
 plots.curves({"loss": losses}, "A network learns to spell", "step", "CTC loss, nats a letter")
-plots.show("The loss falls steeply, stays on a plateau where the network says blank everywhere, and then falls again.")
+plots.show("The loss falls steeply for a hundred steps, then ever more slowly, close to zero.")
 
 # %% [markdown]
 # Where does the network believe each letter to be? The forward pass knows the beginnings of paths. Run it from the end, and you have the rest, $\beta$; together the share of all paths that pass through a state: $\alpha_t(s)\,\beta_t(s) / p_t(z_s)$, divided by the sum over $s$. That is the alignment that nobody has given.
@@ -1333,11 +1333,11 @@ with torch.no_grad():
     totals = paths.logsumexp(1)
 print(f"ln p of all paths, frame by frame: from {totals.min():.6f} to {totals.max():.6f}, minus the loss {-ctc_loss(log_probs, labels):.6f}")
 week14.path_map((paths - totals[:, None]).exp().numpy(), [alphabet[z] for z in states], x[0].numpy(), "'seven', said by theo")
-plots.show("Below a spectrogram of the word seven a bright staircase goes down from the first blank to the last: each letter lights up for a frame or two, blanks fill the time between.")
+plots.show("Below a spectrogram of the word seven a bright staircase goes down from the first blank to the last: each letter lights up for a frame or two, blanks before the word and after it; between the letters the paths hardly stop.")
 week14.play({"the same seven": digits.x_test[number]})
 
 # %% [markdown]
-# All frames agree on the sum: every path passes through every frame. And the picture shows how CTC speaks: a spike a letter, and silence in between.
+# All frames agree on the sum: every path passes through every frame. And the picture shows how CTC speaks: each letter for a frame or two, in the order of the word, blank where nothing new is heard. Where two frames share a letter's first step, the network itself is not sure.
 #
 # ## 5. From probabilities to a text
 # The simplest decoder takes the best symbol of each frame and collapses that path.
@@ -1345,7 +1345,7 @@ week14.play({"the same seven": digits.x_test[number]})
 # {{task:greedy}}
 
 # %% [markdown] lang="ru"
-# Все кадры сходятся в сумме: каждый путь проходит через каждый кадр. И видно, как говорит CTC: всплеск на букву, между ними тишина.
+# Все кадры сходятся в сумме: каждый путь проходит через каждый кадр. И видно, как говорит CTC: каждая буква — на кадр-другой, в порядке слова, пустой символ — там, где не слышно ничего нового. Где начало буквы делят два кадра, сеть и сама не уверена.
 #
 # ## 5. От вероятностей к тексту
 # Простейший декодер берёт в каждом кадре лучший символ и читает этот путь.
@@ -1712,10 +1712,10 @@ for i in rows:
     print(f"{texts[i]:22}{answers['greedy'][i]:22}{answers['beam, letter model × 0.6'][i]}")
 
 # %% [markdown]
-# The beam alone changes little: this network is nearly always sure of its path. What helps is knowledge that the sound does not hold: how words are written.
+# Adding up the paths repairs some words. Most of the rest is repaired by knowledge that the sound does not hold: how words are written.
 #
 # ## 6. One space for sounds and texts
-# A classifier's answers are fixed. [CLIP](glossary:contrastive-pretraining) ([Radford et al., 2021](https://arxiv.org/abs/2103.00020), figure 3) learns from *pairs*, there of pictures and texts, here of sounds and texts such as "theo says seven". Two encoders put both into one space, as vectors of length 1. In a batch of $n$ pairs, every sound has one right text and $n - 1$ wrong ones, and the other way round: two classifications, whose cross-entropies are averaged,
+# A classifier's answers are fixed. [CLIP](glossary:contrastive-pretraining) ([Radford et al., 2021](https://arxiv.org/abs/2103.00020), figure 3) learns from *pairs*, there of pictures and texts, here of sounds and texts such as "theo says two". Two encoders put both into one space, as vectors of length 1. In a batch of $n$ pairs, every sound has one right text and $n - 1$ wrong ones, and the other way round: two classifications, whose cross-entropies are averaged,
 #
 # $$S_{ij} = e^{\tau} \frac{a_i \cdot b_j}{\lVert a_i \rVert \lVert b_j \rVert}, \qquad L = \frac12 \bigl(\operatorname{CE}(S, \text{diagonal}) + \operatorname{CE}(S^\top, \text{diagonal})\bigr),$$
 #
@@ -1724,10 +1724,10 @@ for i in rows:
 # {{task:clip_loss}}
 
 # %% [markdown] lang="ru"
-# Сам по себе луч меняет мало: эта сеть почти всегда уверена в своём пути. Помогает знание, которого в звуке нет: как пишутся слова.
+# Сложение путей исправляет некоторые слова. Большую часть остального исправляет знание, которого в звуке нет: как пишутся слова.
 #
 # ## 6. Одно пространство для звуков и текстов
-# У классификатора ответы заданы раз и навсегда. [CLIP](glossary:contrastive-pretraining) ([Radford и др., 2021](https://arxiv.org/abs/2103.00020), рисунок 3) учится на *парах* — там картинок и текстов, здесь звуков и текстов вроде «theo says seven». Два кодировщика помещают тех и других в одно пространство, векторами длины 1. В батче из $n$ пар у каждого звука один верный текст и $n - 1$ неверных, и наоборот: две классификации, кросс-энтропии которых усредняются,
+# У классификатора ответы заданы раз и навсегда. [CLIP](glossary:contrastive-pretraining) ([Radford и др., 2021](https://arxiv.org/abs/2103.00020), рисунок 3) учится на *парах* — там картинок и текстов, здесь звуков и текстов вроде «theo says two». Два кодировщика помещают тех и других в одно пространство, векторами длины 1. В батче из $n$ пар у каждого звука один верный текст и $n - 1$ неверных, и наоборот: две классификации, кросс-энтропии которых усредняются,
 #
 # $$S_{ij} = e^{\tau} \frac{a_i \cdot b_j}{\lVert a_i \rVert \lVert b_j \rVert}, \qquad L = \frac12 \bigl(\operatorname{CE}(S, \text{диагональ}) + \operatorname{CE}(S^\top, \text{диагональ})\bigr),$$
 #
@@ -1968,7 +1968,7 @@ week14.retrieval(means.numpy(), captions, ~unseen)
 plots.show("A map of fifty texts against the sounds of fifty texts: the diagonal is dark red, also where names are coloured, the pairs that were never shown. Blocks along it show the voices, lighter parallels the digits.")
 
 # %% [markdown]
-# Nobody has said "theo says five" to this network, and it mostly finds that text: it has taken the texts apart into who and what. Larger models of the kind serve as classifiers without training: one writes the classes as texts.
+# Nobody has shown "theo says seven" to this network, and it mostly finds that text: it has taken the texts apart into who and what. Larger models of the kind serve as classifiers without training: one writes the classes as texts.
 #
 # ## 7. A codec of your own
 # At last, back to sound: how few bits does it take? Cut it into pieces of 16 samples, 2 ms. A codebook of 64 pieces costs 6 bits a piece, and the quality of 64. A book of $64^8$ would be fine, and cannot be stored. [Residual vector quantisation](glossary:residual-vector-quantisation), in every neural codec since [SoundStream, 2021](https://arxiv.org/abs/2107.03312), gets near it with eight small books: each one codes the **error that those before it have left**.
@@ -1980,7 +1980,7 @@ plots.show("A map of fifty texts against the sounds of fifty texts: the diagonal
 # {{task:rvq}}
 
 # %% [markdown] lang="ru"
-# Никто не говорил этой сети «theo says five», а она этот текст по большей части находит: она разобрала тексты на «кто» и «что». Большие модели такого рода служат классификаторами без обучения: классы просто записывают текстами.
+# Никто не показывал этой сети «theo says seven», а она этот текст по большей части находит: она разобрала тексты на «кто» и «что». Большие модели такого рода служат классификаторами без обучения: классы просто записывают текстами.
 #
 # ## 7. Собственный кодек
 # Наконец, обратно к звуку: сколько битов ему нужно? Разрежем его на куски по 16 отсчётов, 2 мс. Кодовая книга из 64 кусков стоит 6 битов на кусок и звучит на 64 куска. Книга из $64^8$ была бы хороша, но её негде хранить. [Остаточное векторное квантование](glossary:residual-vector-quantisation) (residual vector quantisation), которое стоит во всех нейронных кодеках начиная с [SoundStream, 2021](https://arxiv.org/abs/2107.03312), подходит к ней близко с восемью маленькими: каждая кодирует **ошибку, оставшуюся после предыдущих**.
@@ -2247,7 +2247,7 @@ ax = plots.curves({"residual, books of 64": (rates, ratios), "one book of 1,024"
 for line in ax.lines:
     line.set_marker("o")
 ax.legend(frameon=False)
-plots.show("Signal to noise against bit rate: eight points that rise, steeply first and then by a little more than a decibel each; the point of the single large book lies above their line.")
+plots.show("Signal to noise against bit rate: eight points that rise, steeply at first, by more than a decibel each; the point of the single large book lies close to their line.")
 
 # %%
 sample = digits.x_test[number := int(np.flatnonzero((digits.y_test[:, :2] == [7, 3]).all(1))[0])]
@@ -2260,7 +2260,7 @@ panels = {
     for name, sound in heard_at.items()
 }
 week14.spectrograms(panels)
-plots.show("Five spectrograms of a spoken seven. With one codebook the strong low tones stand in a fog; with two, four and eight the fog thins and the high hiss of the s appears; the last is the recording.")
+plots.show("Five spectrograms of a spoken seven. With one codebook the hiss of the s is missing, and above the low tones of the vowel there is only fog; with two, four and eight books the hiss appears, then the higher tones stand out; the last is the recording.")
 
 # %% [markdown]
 # ## What you now hold
