@@ -816,7 +816,7 @@ plots.show("A spoken seven as a spectrogram, and four copies with a black stripe
 # A network that slides over **time** with all bands as channels is small and fast: `nn.Conv1d` over the 64 frames, three or four layers, batch norm, pooling; at the end the mean and the maximum over time, so that it does not matter when a word begins. Let it bring each picture to mean 0 and deviation 1 itself: microphones differ. A two-dimensional network is also right, and ten times as slow here.
 #
 # - You hand in this notebook **and** `model.safetensors` (at most 5 MB). In the exam there are your imports, functions, classes, constants, the cell of `network`, and your weights; no data, no other cell's results.
-# - The private sounds are a sixth speaker's, each shifted in time, a little faster or slower, with a little noise, mixed with some public ones. What counts is the accuracy on the sixth voice: above 30 % gives 0.4 points, above 60 and 75 % 0.3 more each. Nothing pretrained; no recordings beside those of `data.load("fsdd").x_train`.
+# - The private sounds are a sixth speaker's, each shifted in time, a little faster or slower, with a little noise, mixed with some public ones. What counts is the accuracy on the sixth voice: above 30 % gives 0.4 points, above 65 and 75 % 0.3 more each. Nothing pretrained; no recordings beside those of `data.load("fsdd").x_train`.
 
 # %% [markdown] lang="ru"
 # **Ваша сеть.** {{task:network}}
@@ -824,7 +824,7 @@ plots.show("A spoken seven as a spectrogram, and four copies with a black stripe
 # Сеть, которая скользит по **времени**, а полосы считает каналами, мала и быстра: `nn.Conv1d` по 64 кадрам, три-четыре слоя, батч-нормализация, пулинг; в конце — среднее и максимум по времени, чтобы не было важно, когда слово начинается. Пусть она сама приводит каждую картинку к среднему 0 и отклонению 1: микрофоны разные. Двумерная сеть тоже годится, но здесь она в десять раз медленнее.
 #
 # - Сдаются этот ноутбук **и** `model.safetensors` (не больше 5 МБ). На экзамене есть ваши импорты, функции, классы, константы, ячейка `network` и веса; ни данных, ни результатов других ячеек.
-# - Закрытые звуки — шестого диктора: каждый сдвинут во времени, чуть ускорен или замедлен, чуть зашумлён; они перемешаны с несколькими открытыми. Засчитывается точность на шестом голосе: больше 30 % — 0,4 балла, больше 60 и 75 % — ещё по 0,3. Ничего предобученного; никаких записей, кроме `data.load("fsdd").x_train`.
+# - Закрытые звуки — шестого диктора: каждый сдвинут во времени, чуть ускорен или замедлен, чуть зашумлён; они перемешаны с несколькими открытыми. Засчитывается точность на шестом голосе: больше 30 % — 0,4 балла, больше 65 и 75 % — ещё по 0,3. Ничего предобученного; никаких записей, кроме `data.load("fsdd").x_train`.
 
 
 # %% solution="network"
@@ -891,10 +891,10 @@ for stranger, name in ((1, "jackson"), (2, "nicolas")):
         print(f"{'masks' if masks else 'no masks':9} new takes of known voices {known:.1%}, of {name}, a stranger, {unknown:.1%}")
 
 # %% [markdown]
-# Two things to see. New *takes* of known voices say nothing about new *voices*: who splits by takes believes the task is solved. And whether masks help is an empirical question: the paper trains for weeks on a thousand voices; read what they do here, in a few epochs with four, and choose by it.
+# Two things to see. New *takes* of known voices say nothing about new *voices*: who splits by takes believes the task is solved. And whether masks help is an empirical question: the paper trains for weeks on a thousand voices; read what they do here, in a few epochs with four, and choose by it. The number of epochs is such a choice, too: judge it by a stranger.
 
 # %% [markdown] lang="ru"
-# Видно вот что. Новые *записи* знакомых голосов ничего не говорят о новых *голосах*: кто делит данные по записям, думает, что задача решена. А помогают ли маски — вопрос опыта: в статье неделями учат на тысяче голосов; прочтите, что они дают здесь, за несколько эпох на четырёх, и выбирайте по этому.
+# Видно вот что. Новые *записи* знакомых голосов ничего не говорят о новых *голосах*: кто делит данные по записям, думает, что задача решена. А помогают ли маски — вопрос опыта: в статье неделями учат на тысяче голосов; прочтите, что они дают здесь, за несколько эпох на четырёх, и выбирайте по этому. Число эпох — такой же выбор: судите о нём по незнакомцу.
 
 # %% tags=["training"]
 model = train(as_input, targets, settings["epochs"], masks=False)
