@@ -177,6 +177,43 @@ def kmeans(x: np.ndarray, k: int, rng: np.random.Generator, rounds: int = 8) -> 
     return centres.astype(x.dtype)
 
 
+# -- Numbers in words, for the optional notebook -------------------------------------------------
+
+NUMBERS: dict[str, dict[str, list[str]]] = {
+    "en": {
+        "ones": [
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen"),
+        ],
+        "feminine": ["one", "two"],
+        "tens": [
+            *("", "", "twenty", "thirty", "forty", "fifty"),
+            *("sixty", "seventy", "eighty", "ninety"),
+        ],
+        "hundreds": ["", *(f"{word} hundred" for word in WORDS[1:])],
+        "thousand": ["thousand", "thousand", "thousand"],
+    },
+    "ru": {
+        "ones": [
+            *("ноль", "один", "два", "три", "четыре", "пять", "шесть", "семь", "восемь"),
+            *("девять", "десять", "одиннадцать", "двенадцать", "тринадцать", "четырнадцать"),
+            *("пятнадцать", "шестнадцать", "семнадцать", "восемнадцать", "девятнадцать"),
+        ],
+        "feminine": ["одна", "две"],
+        "tens": [
+            *("", "", "двадцать", "тридцать", "сорок", "пятьдесят"),
+            *("шестьдесят", "семьдесят", "восемьдесят", "девяносто"),
+        ],
+        "hundreds": [
+            *("", "сто", "двести", "триста", "четыреста", "пятьсот"),
+            *("шестьсот", "семьсот", "восемьсот", "девятьсот"),
+        ],
+        "thousand": ["тысяча", "тысячи", "тысяч"],  # after 1, after 2 to 4, after others
+    },
+}
+
+
 # -- Drawings ----------------------------------------------------------------------------------
 
 
@@ -264,3 +301,31 @@ def retrieval(similarity: np.ndarray, names: Sequence[str], known: Sequence[bool
     ax.set(xlabel="text", ylabel="sounds of")
     ax.grid(False)
     ax.figure.colorbar(drawn, ax=ax, label="mean cosine", shrink=0.7)
+
+
+def segments(log_magnitude: np.ndarray, lengths: Sequence[int], letters: str) -> None:
+    """Log magnitudes (bins, frames) cut into pieces of these lengths, a letter each."""
+    _, ax = plt.subplots(figsize=(7, 3.2))
+    extent = (-0.5, log_magnitude.shape[1] - 0.5, 0, RATE / 2000)
+    ax.imshow(log_magnitude, origin="lower", aspect="auto", cmap="magma", extent=extent)
+    end = -0.5
+    for letter, length in zip(letters, lengths, strict=True):
+        ax.text(end + length / 2, RATE / 2000 * 1.02, letter, ha="center", fontsize=12)
+        end += length
+        ax.axvline(end, color="white", lw=1)
+    ax.set(xlabel="frame", ylabel="kHz")
+    ax.grid(False)
+
+
+def distortions(tables: Mapping[str, np.ndarray], words: Sequence[str]) -> None:
+    """By who speaks a table of distortions, decibels: spoken words (rows) against recordings."""
+    _, axes = plt.subplots(1, len(tables), figsize=(5 * len(tables), 4.4), squeeze=False)
+    least = min(float(table.min()) for table in tables.values())
+    most = max(float(table.max()) for table in tables.values())
+    for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
+        drawn = ax.imshow(table, cmap="viridis", vmin=least, vmax=most)
+        ax.set_xticks(range(len(words)), words, rotation=60)
+        ax.set_yticks(range(len(words)), words)
+        ax.set(title=name, xlabel="recording")
+        ax.grid(False)
+    axes[0, 0].figure.colorbar(drawn, ax=axes[0].tolist(), shrink=0.8, label="dB")
