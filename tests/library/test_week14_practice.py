@@ -141,6 +141,29 @@ def test_words_are_counted() -> None:
     assert week14.word_errors(["", "six"], ["one", "six"]) == 0.5
 
 
+def test_the_words_of_numbers_are_all_there() -> None:
+    for table in week14.NUMBERS.values():
+        lengths = {name: len(words) for name, words in table.items()}
+        assert lengths == {"ones": 20, "feminine": 2, "tens": 10, "hundreds": 10, "thousand": 3}
+        words = [*table["ones"], *table["tens"][2:], *table["hundreds"][1:]]
+        assert all(words) and len({*words}) == len(words)
+
+
+def test_what_a_block_hands_back() -> None:
+    class Block(torch.nn.Module):
+        def __init__(self, channels: int, skips: int, dilation: int) -> None:
+            super().__init__()
+            self.skip = torch.nn.Conv1d(channels, skips, dilation)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return 3 * x, self.skip(x)
+
+    x = torch.ones(2, 1, 4)
+    weights, slopes = week14.block_gradient(Block, x, 5, 1)
+    assert [*weights] == ["skip.weight", "skip.bias"] and weights["skip.weight"].shape == (5, 1, 1)
+    assert slopes == pytest.approx(np.full((2, 1, 4), 3 + weights["skip.weight"].sum()), rel=1e-5)
+
+
 # -- Codebooks ------------------------------------------------------------------------------------
 
 
@@ -222,6 +245,8 @@ def test_drawings_draw_something(published: list) -> None:
         lambda: week14.correlations({"a": shares, "b": shares.T}),
         lambda: week14.masked(shares, [shares, 0 * shares]),
         lambda: week14.path_map(shares, [*"-a-b-"], shares, "title"),
+        lambda: week14.segments(shares, [2, 3], "ab"),
+        lambda: week14.distortions({"a": shares[:5], "b": 2 * shares[:5]}, [*"abcde"]),
         lambda: week14.retrieval(shares[:5], [*"abcde"], [True, False] * 2 + [True]),
     ):
         draw()

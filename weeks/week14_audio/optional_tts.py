@@ -17,6 +17,7 @@ profile = "small"
 # %%
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ def russian(n: int) -> str:
     return " ".join([*count, form]) + (f" {russian(n % 1000)}" if n % 1000 else "")
 
 
-numbers = [*range(0, 131), 200, 319, 500, 612, 999, 1000, 1001, 2000, 3040, 4000, 5000, 10000, 11000, 11012, 12000, 14002, 20000, 21001, 22022, 100000, 111000, 112113, 201000, 300_003, 512_512, 999_999, *rng.integers(0, 10**6, size=80).tolist(), *rng.integers(0, 1000, size=30).tolist()]
+numbers = [*range(0, 131), 200, 319, 500, 612, 999, 1000, 1001, 2000, 3040, 4000, 5000, 10000, 11000, 11012, 12000, 13000, 14002, 113_013, 20000, 21001, 22022, 100000, 111000, 112113, 201000, 300_003, 512_512, 999_999, *rng.integers(0, 10**6, size=80).tolist(), *rng.integers(0, 1000, size=30).tolist()]
 for language, oracle in (("en", english), ("ru", russian)):
     for n in numbers:
         call = f"number_words({n}, {language!r})"
@@ -624,10 +625,10 @@ def regulate(x, durations, pace=1.0):
 
 
 # %% [markdown]
-# Now both on a voice. Of theo's recordings of each word we learn, for each third of a letter, a mean spectrum: begin with equal parts; then align, average, and align again, as k-means does. No network yet, but the very chain of one.
+# Now both on a voice. Of theo's recordings of each word we learn, for each third of a letter, a mean spectrum: begin with equal parts; then align, average, and align again, as k-means does. No network yet, but the very chain of one. (Letters are not sounds, and nobody has told it where a vowel begins: a piece settles where frames are alike.)
 
 # %% [markdown] lang="ru"
-# Теперь то и другое — на голосе. По записям, где theo говорит каждое слово, найдём для каждой трети буквы средний спектр: начнём с равных частей, затем выравнивание, усреднение и снова выравнивание — как в k-средних. Сети ещё нет, но цепочка ровно та же.
+# Теперь то и другое — на голосе. По записям, где theo говорит каждое слово, найдём для каждой трети буквы средний спектр: начнём с равных частей, затем выравнивание, усреднение и снова выравнивание — как в k-средних. Сети ещё нет, но цепочка ровно та же. (Буквы — не звуки, и никто не сказал, где начинается гласная: кусок оседает там, где кадры похожи.)
 
 # %%
 HOP, SIZE = 64, 256
@@ -651,29 +652,27 @@ def log_spectra(sound: np.ndarray) -> np.ndarray:
 
 
 # %%
-def learn_word(recordings: Sequence[np.ndarray], states: int, rounds: int) -> tuple[np.ndarray, np.ndarray, list]:
-    """Mean spectra (states, 129), mean durations (states,), and the alignment of each recording."""
-    spectra = [log_spectra(one) for one in recordings]
+@cache
+def learn_word(word: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[float]]:
+    """Theo's mean spectra of a word (states, 129), mean durations (states,), alignments, and errors by round."""
+    number, states = week14.WORDS.index(word), 3 * len(word)
+    takes = np.flatnonzero((digits.y_train[:, :2] == [number, 3]).all(1))
+    spectra = [log_spectra(digits.x_train[i]) for i in takes]
     lengths = [np.diff(np.round(np.linspace(0, one.shape[1], states + 1))).astype(int) for one in spectra]
-    for _ in range(rounds):
+    frames, errors = np.concatenate(spectra, axis=1), []
+    for _ in range(settings["rounds"]):
         owner = np.concatenate([np.repeat(np.arange(states), one) for one in lengths])
-        frames = np.concatenate(spectra, axis=1)
         means = np.stack([frames[:, owner == k].mean(1) for k in range(states)])
         errors.append(float(((frames - means[owner].T) ** 2).sum(0).mean()))
         lengths = [align(-((means[:, :, None] - one) ** 2).sum(1)) for one in spectra]
-    return means, np.mean(lengths, axis=0), lengths
+    return means, np.mean(lengths, axis=0), lengths, errors
 
 
-voice, aligned, errors = {}, {}, []
-for number, word in enumerate(week14.WORDS):
-    takes = np.flatnonzero((digits.y_train[:, :2] == [number, 3]).all(1))
-    means, lasting, lengths = learn_word([digits.x_train[i] for i in takes], 3 * len(word), settings["rounds"])
-    voice[word], aligned[word] = (means, lasting), lengths
-by_round = np.array(errors).reshape(10, -1).mean(0)
+by_round = np.mean([learn_word(word)[3] for word in week14.WORDS], axis=0)
 print("mean squared distance of a frame to its state, round by round:", " ".join(f"{value:.1f}" for value in by_round))
 take = digits.x_train[int(np.flatnonzero((digits.y_train[:, :2] == [7, 3]).all(1))[0])]
-week14.segments(log_spectra(take), aligned["seven"][0].reshape(-1, 3).sum(1), "seven")
-plots.show("A spectrogram of the word seven, cut by white lines into five pieces of different lengths, one a letter: s covers the hiss, e the loud tones, n the low end.")
+week14.segments(log_spectra(take), learn_word("seven")[2][0].reshape(-1, 3).sum(1), "seven")
+plots.show("A spectrogram of the word seven, cut by white lines into five pieces of different lengths, one a letter: s covers the hiss, e and v share the loud tones of the first vowel, e and n the fainter rest.")
 
 # %% [markdown]
 # ## 3. A sound from magnitudes
@@ -905,20 +904,20 @@ for steps in (1, 5, settings["iterations"]):
 week14.play(heard, 11025)
 print(f"from {noted[0]:.3f} to {noted[-1]:.3f}; largest rise in a step {max(np.diff(noted)):.1e}")
 plots.curves({"inconsistency": (range(1, len(noted) + 1), noted)}, "Griffin–Lim never rises", "step", "inconsistency", log_y=True)
-plots.show("The inconsistency against the step, both falling: steeply in the first ten steps, then ever more slowly, and it never rises.")
+plots.show("The inconsistency against the step, on a log axis: it falls steeply in the first steps, then ever more slowly, and never rises.")
 
 # %% [markdown]
-# After one step the words are there, as in a tin; after sixty the voice sounds nearly as it was. Now the whole chain: a number, its digits, the spectra of each letter's thirds, lengthened, smoothed over time, and Griffin–Lim.
+# After one step the words are there, as if out of a tin; listen to what the further steps change. Now the whole chain: a number, its digits, the spectra of each letter's thirds, lengthened, smoothed over time, and Griffin–Lim.
 
 # %% [markdown] lang="ru"
-# После одного шага слова уже есть, но как из жестянки; после шестидесяти голос почти прежний. Теперь вся цепочка: число, его цифры, спектры третей каждой буквы, растянутые во времени, сглаженные, и Гриффин — Лим.
+# После одного шага слова уже есть, но как из жестянки; послушайте, что меняют следующие. Теперь вся цепочка: число, его цифры, спектры третей каждой буквы, растянутые во времени, сглаженные, и Гриффин — Лим.
 
 # %%
 def speak(words: Sequence[str], pace: float = 1.0) -> np.ndarray:
     """A sound of digits' words, said by mean spectra."""
     parts = []
     for word in words:
-        means, lasting = (torch.from_numpy(part) for part in voice[word])
+        means, lasting = (torch.from_numpy(part) for part in learn_word(word)[:2])
         frames = regulate(means, lasting, pace)
         smooth = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0]).double()[None, None] / 9
         frames = F.conv1d(F.pad(frames.T[:, None], (2, 2), mode="replicate"), smooth)[:, 0]
@@ -938,7 +937,7 @@ week14.spectrograms({"2026, a machine": (analyse(torch.from_numpy(first_said), W
 plots.show("A spectrogram of four synthetic words, two zero two six: bright stripes of vowels, pale hiss of t, z and s, dark pauses between the words.")
 
 # %% [markdown]
-# It is understood, and it buzzes: a mean over 25 recordings has lost what differs between them. That is why networks learn to draw from a distribution instead.
+# Compare with the spectrogram of a recording above: a mean over 25 recordings has lost what differs between them, and the stripes of the harmonics are smeared; hear how hoarse that is. That is why networks learn to draw from a distribution instead.
 #
 # ## 4. Sample by sample
 # [WaveNet](glossary:wavenet) ([van den Oord et al., 2016](https://arxiv.org/abs/1609.03499)) predicts each sample from those before it. Its convolution is **causal**: the output at $t$ sees inputs up to $t$ only; and **dilated**: it skips, so that few layers see far,
@@ -948,7 +947,7 @@ plots.show("A spectrogram of four synthetic words, two zero two six: bright stri
 # {{task:causal_conv}}
 
 # %% [markdown] lang="ru"
-# Понять можно, и оно гудит: среднее по 25 записям потеряло всё, чем они различаются. Поэтому сети учатся не среднему, а распределению.
+# Сравните со спектрограммой записи выше: среднее по 25 записям потеряло всё, чем они различаются, и полосы гармоник смазаны; слышно, как это хрипит. Поэтому сети учатся не среднему, а распределению.
 #
 # ## 4. Отсчёт за отсчётом
 # [WaveNet](glossary:wavenet) ([van den Oord и др., 2016](https://arxiv.org/abs/1609.03499)) предсказывает каждый отсчёт по предыдущим. Свёртка у него **причинная** (causal): выход в момент $t$ видит входы только до $t$; и **разреженная** (dilated): она шагает через несколько отсчётов, и немногие слои видят далеко,
@@ -1177,6 +1176,14 @@ for channels, skips, options in ((3, 4, {}), (2, 6, {"dilation": 3}), (4, 2, {"k
     parts = check.answer(block, later, call=f"{call} of x with another future")
     for name, old, new in zip(("residual", "skip"), (after, skip), parts, strict=True):
         check.close(new[:, :, :6], old[:, :, :6], f"the {name} of {call} before the inputs change", rtol=1e-5, atol=1e-6, why="not hear the future")
+w, slopes = week14.block_gradient(WaveNetBlock, x, 3, 2)
+leaf, w = x.clone().requires_grad_(), {name: torch.from_numpy(value) for name, value in w.items()}
+past = F.pad(leaf, (2, 0))
+parts = [F.conv1d(past, w[f"{name}.weight"], w[f"{name}.bias"], dilation=2) for name in ("filter", "gate")]
+z = parts[0].tanh() * parts[1].sigmoid()
+total = leaf.sum() + F.conv1d(z, w["residual.weight"]).sum() + F.conv1d(z, w["skip.weight"]).sum()
+call = "the gradient of WaveNetBlock(1, 3, dilation=2)(x)"
+check.close(slopes, torch.autograd.grad(total, leaf)[0], call, rtol=1e-3, atol=1e-5, why="pass through filter and gate to the input")
 ### END HIDDEN TESTS
 
 # %% mutant="wavenet_block" why="no gate"
@@ -1411,23 +1418,30 @@ class WaveNet(nn.Module):
         return self.head(total)
 
 
-seed_everything(0)
 sounds = [np.pad(s / np.abs(s).max(), (300, 0)) for s, y in zip(digits.x_train, digits.y_train, strict=True) if y[1] == 3]
 levels = to_levels(np.concatenate(sounds))
-wavenet = WaveNet(settings["channels"])
-optimizer = torch.optim.Adam(wavenet.parameters(), lr=5e-3)
-losses = []
-for _ in range(settings["wave_steps"]):
-    starts = torch.randint(len(levels) - 1025, (8,))
-    batch = torch.stack([levels[a : a + 1025] for a in starts])
-    loss = F.cross_entropy(wavenet(batch[:, :-1]), batch[:, 1:])
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    losses.append(loss.item())
+
+
+@cache
+def trained() -> tuple[WaveNet, list[float]]:
+    """A WaveNet of theo's voice, and its loss step by step."""
+    seed_everything(0)
+    model, losses = WaveNet(settings["channels"]), []
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(settings["wave_steps"]):
+        starts = torch.randint(len(levels) - 1025, (8,))
+        batch = torch.stack([levels[a : a + 1025] for a in starts])
+        loss = F.cross_entropy(model(batch[:, :-1]), batch[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return model, losses
+
+
 share = torch.bincount(levels, minlength=LEVELS) / len(levels)
 blind = float(torch.special.entr(share).sum())
-print(f"nats a sample: without context {blind:.2f}, the last 20 steps {np.mean(losses[-20:]):.2f}")
+print(f"nats a sample: without context {blind:.2f}, the last 20 steps {np.mean(trained()[1][-20:]):.2f}")
 
 # %% tags=["training"]
 class Speaker:
@@ -1450,6 +1464,7 @@ class Speaker:
         return self.model.head(total)[:, :, 0]
 
 
+wavenet = trained()[0]
 with torch.no_grad():
     sample = levels[5000:5120][None]
     full = wavenet(sample)
@@ -1466,13 +1481,18 @@ with torch.no_grad():
             line.append(int(torch.multinomial(logits.softmax(1), 1, generator=generator)))
         seconds[name] = time.process_time() - start
     print(", ".join(f"{name} {1000 * value / 200:.1f} ms a sample" for name, value in seconds.items()))
-    speaker, line, generator = Speaker(wavenet), [LEVELS // 2], torch.Generator().manual_seed(1)
+    begun = to_levels(take / np.abs(take).max())[1200:1900].tolist()  # out of a vowel
+    speaker, line, generator = Speaker(wavenet), list(begun), torch.Generator().manual_seed(0)
+    for level in begun:
+        logits = speaker.step(torch.tensor([level]))
     for _ in range(int(settings["seconds"] * week14.RATE)):
+        line.append(int(torch.multinomial(logits.softmax(1), 1, generator=generator)))
         logits = speaker.step(torch.tensor(line[-1:]))
-        line.append(int(torch.multinomial((logits / 0.8).softmax(1), 1, generator=generator)))
-week14.play({"a small WaveNet, talking to itself": from_levels(torch.tensor(line))})
-plots.curves({"a WaveNet": from_levels(torch.tensor(line))}, "Sampled one by one", "sample", "amplitude")
-plots.show("A wave that a small network has drawn sample by sample: stretches of noise and of bursts that rise and fall.")
+wave = from_levels(torch.tensor(line))
+week14.play({"700 samples of a vowel, then a small WaveNet that talks on": wave})
+ax = plots.curves({"a recording": wave[:700], "a WaveNet": (range(700, len(wave)), wave[700:])}, "Sampled one by one", "sample", "amplitude")
+ax.lines[1].set_linewidth(0.7)
+plots.show("Seven hundred samples of a voice, a regular wave, and what a small network has drawn after them sample by sample: a ragged wave of about that size.")
 
 # %% [markdown]
 # ## 5. How good is it?
@@ -1706,11 +1726,11 @@ from scipy.fft import dct
 
 
 def cepstra(sound: np.ndarray) -> np.ndarray:
-    """13 MFCC (frames, 13) of a sound at full loudness, without silence at its ends."""
+    """13 mel cepstra (frames, 13) of a sound, without silence at its ends: ln |H| = c_0 + 2 sum c_k cos."""
     x = sound / np.abs(sound).max()
     loud = np.flatnonzero(np.abs(x) > 0.05)
-    level = week14.decibels(x[loud[0] : loud[-1] + 1]) * week14.FLOOR * np.log(10) / 10
-    return dct(level, norm="ortho", axis=0)[:13].T
+    log_magnitude = week14.decibels(x[loud[0] : loud[-1] + 1]) * week14.FLOOR * np.log(10) / 20
+    return (dct(log_magnitude, norm="ortho", axis=0)[:13] / np.sqrt(2 * week14.BANDS)).T
 
 
 new = {word: cepstra(digits.x_test[int(np.flatnonzero((digits.y_test == [i, 3, 0]).all(1))[0])]) for i, word in enumerate(week14.WORDS)}
@@ -1726,11 +1746,11 @@ week14.distortions(tables, week14.WORDS)
 plots.show("Two tables of distortions, ten words against ten: of another recording and of the machine. In both the diagonal is darker than the rest.")
 
 # %% [markdown]
-# The distance knows words, a recogniser of the 1970s: the least distortion is nearly always to the same word. And it says in decibels how far your voice is from one that breathes. What it does not say is whether it is pleasant: ask a listener.
+# The distance knows words, a recogniser of the 1970s: count how often the least distortion is to the same word. But compare the two distortions of the same word: a mean spectrum is near to everything, so a hoarse machine can come out nearer than a second recording by the very same person. A small distortion is not a pleasant voice: ask a listener.
 #
 # Modern systems have the same links, each a network: a frontend, an encoder with a length regulator (FastSpeech) or attention (Tacotron), a vocoder (HiFi-GAN in place of Griffin–Lim), or codes of a neural codec in place of the spectrogram.
 
 # %% [markdown] lang="ru"
-# Расстояние знает слова — это распознаватель 1970-х: наименьшее искажение почти всегда у того же слова. И оно говорит в децибелах, как далёк ваш голос от того, который дышит. Приятен ли он, оно не скажет: спросите слушателя.
+# Расстояние знает слова — это распознаватель 1970-х: посчитайте, как часто наименьшее искажение у того же слова. Но сравните оба искажения для одного и того же слова: средний спектр близок ко всему, и хриплая машина может оказаться ближе, чем вторая запись того же человека. Малое искажение — ещё не приятный голос: спросите слушателя.
 #
 # В современных системах те же звенья, но каждое — сеть: текстовая часть, кодировщик с регулятором длины (FastSpeech) или вниманием (Tacotron), вокодер (HiFi-GAN вместо Гриффина — Лима) или коды нейронного кодека вместо спектрограммы.
