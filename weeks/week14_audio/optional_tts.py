@@ -1492,7 +1492,7 @@ wave = from_levels(torch.tensor(line))
 week14.play({"700 samples of a vowel, then a small WaveNet that talks on": wave})
 ax = plots.curves({"a recording": wave[:700], "a WaveNet": (range(700, len(wave)), wave[700:])}, "Sampled one by one", "sample", "amplitude")
 ax.lines[1].set_linewidth(0.7)
-plots.show("Seven hundred samples of a voice, a regular wave, and what a small network has drawn after them sample by sample: a ragged wave of about that size.")
+plots.show("Seven hundred samples of a voice, a regular wave, and what a small network has drawn after them sample by sample: ragged bursts, smaller than the vowel, and silence between them.")
 
 # %% [markdown]
 # ## 5. How good is it?

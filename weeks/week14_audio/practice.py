@@ -608,10 +608,10 @@ week14.correlations({"log-mel bands": levels, "MFCC": numbers})
 plots.show("Correlations of 40 log-mel bands, nearly all strongly positive, and of 40 MFCC, near zero but on the diagonal and in a few weak patches.")
 
 # %% [markdown]
-# For fifty years recognisers with Gaussians needed numbers that are not correlated. Networks don't mind, and a convolution *wants* neighbours that are alike; so today's networks take the log-mel spectrogram itself.
+# For decades recognisers with Gaussians needed numbers that are not correlated. Networks don't mind, and a convolution *wants* neighbours that are alike; so today's networks take the log-mel spectrogram itself.
 
 # %% [markdown] lang="ru"
-# Полвека распознаватели на гауссианах нуждались в некоррелированных числах. Сетям всё равно, а свёртка даже *хочет*, чтобы соседи были похожи; поэтому нынешние сети берут саму лог-мел-спектрограмму.
+# Десятилетиями распознаватели на гауссианах нуждались в некоррелированных числах. Сетям всё равно, а свёртка даже *хочет*, чтобы соседи были похожи; поэтому нынешние сети берут саму лог-мел-спектрограмму.
 
 # %% [markdown]
 # ## 3. Ten words from a stranger
@@ -891,10 +891,10 @@ for stranger, name in ((1, "jackson"), (2, "nicolas")):
         print(f"{'masks' if masks else 'no masks':9} new takes of known voices {known:.1%}, of {name}, a stranger, {unknown:.1%}")
 
 # %% [markdown]
-# Two things to see. New *takes* of known voices say nothing about new *voices*: who splits by takes believes the task is solved. And whether masks help is an empirical question: the paper trains for weeks on a thousand voices; read what they do here, in a few epochs with four, and choose by it. The number of epochs is such a choice, too: judge it by a stranger.
+# Two things to see. New *takes* of known voices say nothing about new *voices*: who splits by takes believes the task is solved. And whether masks help is an empirical question: the paper trains for long on hundreds of hours of speech; read what they do here, in a few epochs with four, and choose by it. The number of epochs is such a choice, too: judge it by a stranger.
 
 # %% [markdown] lang="ru"
-# Видно вот что. Новые *записи* знакомых голосов ничего не говорят о новых *голосах*: кто делит данные по записям, думает, что задача решена. А помогают ли маски — вопрос опыта: в статье неделями учат на тысяче голосов; прочтите, что они дают здесь, за несколько эпох на четырёх, и выбирайте по этому. Число эпох — такой же выбор: судите о нём по незнакомцу.
+# Видно вот что. Новые *записи* знакомых голосов ничего не говорят о новых *голосах*: кто делит данные по записям, думает, что задача решена. А помогают ли маски — вопрос опыта: в статье долго учат на сотнях часов речи; прочтите, что они дают здесь, за несколько эпох на четырёх, и выбирайте по этому. Число эпох — такой же выбор: судите о нём по незнакомцу.
 
 # %% tags=["training"]
 model = train(as_input, targets, settings["epochs"], masks=False)
@@ -1971,7 +1971,7 @@ plots.show("A map of fifty texts against the sounds of fifty texts: the diagonal
 # Nobody has shown "theo says seven" to this network, and it mostly finds that text: it has taken the texts apart into who and what. Larger models of the kind serve as classifiers without training: one writes the classes as texts.
 #
 # ## 7. A codec of your own
-# At last, back to sound: how few bits does it take? Cut it into pieces of 16 samples, 2 ms. A codebook of 64 pieces costs 6 bits a piece, and the quality of 64. A book of $64^8$ would be fine, and cannot be stored. [Residual vector quantisation](glossary:residual-vector-quantisation), in every neural codec since [SoundStream, 2021](https://arxiv.org/abs/2107.03312), gets near it with eight small books: each one codes the **error that those before it have left**.
+# At last, back to sound: how few bits does it take? Cut it into pieces of 16 samples, 2 ms. A codebook of 64 pieces costs 6 bits a piece, and the quality of 64. A book of $64^8$ would be fine, and cannot be stored. [Residual vector quantisation](glossary:residual-vector-quantisation), in most neural codecs since [SoundStream, 2021](https://arxiv.org/abs/2107.03312), gets near it with eight small books: each one codes the **error that those before it have left**.
 #
 # $$r_0 = x, \qquad q_i = \arg\min_k \lVert r_{i-1} - C^{(i)}_k \rVert, \qquad r_i = r_{i-1} - C^{(i)}_{q_i}, \qquad \hat x = \sum_i C^{(i)}_{q_i}.$$
 #
@@ -1983,7 +1983,7 @@ plots.show("A map of fifty texts against the sounds of fifty texts: the diagonal
 # Никто не показывал этой сети «theo says seven», а она этот текст по большей части находит: она разобрала тексты на «кто» и «что». Большие модели такого рода служат классификаторами без обучения: классы просто записывают текстами.
 #
 # ## 7. Собственный кодек
-# Наконец, обратно к звуку: сколько битов ему нужно? Разрежем его на куски по 16 отсчётов, 2 мс. Кодовая книга из 64 кусков стоит 6 битов на кусок и звучит на 64 куска. Книга из $64^8$ была бы хороша, но её негде хранить. [Остаточное векторное квантование](glossary:residual-vector-quantisation) (residual vector quantisation), которое стоит во всех нейронных кодеках начиная с [SoundStream, 2021](https://arxiv.org/abs/2107.03312), подходит к ней близко с восемью маленькими: каждая кодирует **ошибку, оставшуюся после предыдущих**.
+# Наконец, обратно к звуку: сколько битов ему нужно? Разрежем его на куски по 16 отсчётов, 2 мс. Кодовая книга из 64 кусков стоит 6 битов на кусок и звучит на 64 куска. Книга из $64^8$ была бы хороша, но её негде хранить. [Остаточное векторное квантование](glossary:residual-vector-quantisation) (residual vector quantisation), которое стоит в большинстве нейронных кодеков начиная с [SoundStream, 2021](https://arxiv.org/abs/2107.03312), подходит к ней близко с восемью маленькими: каждая кодирует **ошибку, оставшуюся после предыдущих**.
 #
 # $$r_0 = x, \qquad q_i = \arg\min_k \lVert r_{i-1} - C^{(i)}_k \rVert, \qquad r_i = r_{i-1} - C^{(i)}_{q_i}, \qquad \hat x = \sum_i C^{(i)}_{q_i}.$$
 #
