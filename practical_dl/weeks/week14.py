@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from practical_dl import check
 from practical_dl.milestones import Milestones
 from practical_dl.network import PictureContract
 from practical_dl.plots import PALETTE
@@ -212,6 +213,24 @@ NUMBERS: dict[str, dict[str, list[str]]] = {
         "thousand": ["тысяча", "тысячи", "тысяч"],  # after 1, after 2 to 4, after others
     },
 }
+
+
+def block_gradient(
+    block: Callable[..., Any], x: Any, skips: int, dilation: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The weights of a new block(c, skips, dilation=...), and what it hands back to x (n, c, t).
+
+    That is the gradient of the sum of all that it gives. Raises CheckFailed where none passes.
+    """
+    import torch
+
+    made = block(x.shape[1], skips, dilation=dilation)
+
+    def joined(values: torch.Tensor) -> torch.Tensor:
+        return torch.cat(tuple(made(values)), dim=1)
+
+    (slopes,) = check.gradient_of(joined, x, call="block(x)")
+    return check.parameters_of(made, "block"), slopes
 
 
 # -- Drawings ----------------------------------------------------------------------------------

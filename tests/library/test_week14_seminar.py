@@ -25,7 +25,7 @@ FILE = Path(__file__).parents[2] / "weeks" / "week14_audio" / "seminar.py"
 def references() -> dict[str, Callable]:
     text, _ = parse(FILE.read_text("utf-8"), "week14_audio", "seminar")
     names = {"np": np, "math": math, "Sequence": Sequence}
-    for task in ("frames", "mu_law", "align", "error_rate"):
+    for task in ("frames", "mu_law", "align_texts", "error_rate"):
         exec(text.solutions[task].source, names)
     return names
 
@@ -41,7 +41,7 @@ def test_error_rates_are_jiwers(references: dict[str, Callable]) -> None:
         ours = references["error_rate"](said, heard), references["error_rate"](said, heard, True)
         assert ours == pytest.approx((jiwer.wer(said, heard), jiwer.cer(said, heard)))
         for one, other in zip(said, heard, strict=True):
-            pairs = references["align"](one.split(), other.split())
+            pairs = references["align_texts"](one.split(), other.split())
             found = jiwer.process_words(one, other)
             mistakes = found.substitutions + found.deletions + found.insertions
             assert sum(a != b for a, b in pairs) == mistakes

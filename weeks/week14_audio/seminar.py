@@ -509,21 +509,21 @@ week14.play({"four bits, even steps": even(unit, 15), "four bits, µ-law": expan
 # ## 4. What was heard, word by word
 # A recogniser heard something else than was said. To count its mistakes, both texts are laid side by side: each word of one stands against a word of the other (right, or a **substitution**) or against nothing (a **deletion** if it was said and not heard, an **insertion** if it was heard and not said). Of all ways to do that the one with the fewest mistakes counts, and among those the one with the most words right; where even these are several, any of them.
 #
-# `align` gives pairs (said, heard), with `None` for nothing. Words are compared as they are.
+# `align_texts` gives pairs (said, heard), with `None` for nothing. Words are compared as they are.
 #
-# {{task:align}}
+# {{task:align_texts}}
 
 # %% [markdown] lang="ru"
 # ## 4. Что расслышано, слово за словом
 # Распознаватель расслышал не то, что сказали. Чтобы сосчитать его ошибки, тексты кладут рядом: каждое слово одного стоит против слова другого (верно или **замена**, substitution) или против пустоты (**пропуск**, deletion, если слово сказано, но не услышано; **вставка**, insertion, если услышано, но не сказано). Из всех способов засчитывается тот, где ошибок меньше всего, а среди таких — тот, где больше всего верных слов; если и таких несколько, годится любой.
 #
-# `align` выдаёт пары (сказано, услышано), на месте пустоты — `None`. Слова сравниваются как есть.
+# `align_texts` выдаёт пары (сказано, услышано), на месте пустоты — `None`. Слова сравниваются как есть.
 #
-# {{task:align}}
+# {{task:align_texts}}
 
 
-# %% solution="align"
-def align(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
+# %% solution="align_texts"
+def align_texts(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
     """Pairs (word said or None, word heard or None), in order. Both may be empty."""
     ### BEGIN SOLUTION
     rows, columns = len(said) + 1, len(heard) + 1
@@ -551,16 +551,16 @@ def align(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, s
     ### END SOLUTION
 
 
-# %% test="align" points=0.5 difficulty=3 minutes=30
-call = 'align("ask not what you can do", "ask what you you could do")'
+# %% test="align_texts" points=0.5 difficulty=3 minutes=30
+call = 'align_texts("ask not what you can do", "ask what you you could do")'
 words = ["ask", "not", "what", "you", "can", "do"], ["ask", "what", "you", "you", "could", "do"]
-found = check.plain(align(*words), call)
+found = check.plain(align_texts(*words), call)
 check.equal([said for said, _ in found if said is not None], words[0], f"the words said in {call}")
 check.equal([heard for _, heard in found if heard is not None], words[1], f"the words heard in {call}")
 check.equal(sum(said != heard for said, heard in found), 3, f"the mistakes of {call}")
 check.equal(found[:3], [("ask", "ask"), ("not", None), ("what", "what")], f"the first pairs of {call}")
 ### BEGIN HIDDEN TESTS
-rng = check.rng("align")
+rng = check.rng("align_texts")
 
 
 def fewest(a, b):
@@ -575,8 +575,8 @@ def fewest(a, b):
 
 
 def judge_align(said, heard, why):
-    call = f"align({' '.join(said)!r}, {' '.join(heard)!r})"
-    pairs = check.answer(align, list(said), list(heard), call=call)
+    call = f"align_texts({' '.join(said)!r}, {' '.join(heard)!r})"
+    pairs = check.answer(align_texts, list(said), list(heard), call=call)
     check.that(all(len(pair) == 2 for pair in pairs), f"{call}: be pairs")
     check.equal([a for a, _ in pairs if a is not None], list(said), f"the words said in {call}", why="be all of them, in order")
     check.equal([b for _, b in pairs if b is not None], list(heard), f"the words heard in {call}", why="be all of them, in order")
@@ -608,46 +608,46 @@ for trial in range(40):
     judge_align(said, heard, "be as few as can be")
 ### END HIDDEN TESTS
 
-# %% mutant="align" why="place against place"
+# %% mutant="align_texts" why="place against place"
 # - pairs, i, j = [], len(said), len(heard)
 # + from itertools import zip_longest
 # +
 # + return list(zip_longest(said, heard))
 # + pairs, i, j = [], len(said), len(heard)
 
-# %% mutant="align" why="a substitution counts twice"
+# %% mutant="align_texts" why="a substitution counts twice"
 # - wrong = said[i - 1] != heard[j - 1]
 # + wrong = 2 * (said[i - 1] != heard[j - 1])
 
-# %% mutant="align" why="a substitution costs nothing"
+# %% mutant="align_texts" why="a substitution costs nothing"
 # - wrong = said[i - 1] != heard[j - 1]
 # + wrong = 0
 
-# %% mutant="align" why="substitutions rather than deletions and insertions"
+# %% mutant="align_texts" why="substitutions rather than deletions and insertions"
 # - ways.append((cost[i - 1][j - 1][0] + wrong, cost[i - 1][j - 1][1] + wrong, (1, 1)))
 # + ways.append((cost[i - 1][j - 1][0] + wrong, cost[i - 1][j - 1][1] - wrong, (1, 1)))
 
-# %% mutant="align" why="upper and lower case are the same"
+# %% mutant="align_texts" why="upper and lower case are the same"
 # - wrong = said[i - 1] != heard[j - 1]
 # + wrong = said[i - 1].lower() != heard[j - 1].lower()
 
-# %% mutant="align" why="back to front"
+# %% mutant="align_texts" why="back to front"
 # - return pairs[::-1]
 # + return pairs
 
-# %% mutant="align" why="heard before said"
+# %% mutant="align_texts" why="heard before said"
 # - return pairs[::-1]
 # + return [(b, a) for a, b in pairs[::-1]]
 
-# %% mutant="align" why="forgets what is left at the start"
+# %% mutant="align_texts" why="forgets what is left at the start"
 # - while i or j:
 # + while i and j:
 
-# %% mutant="align" why="an empty text in place of None"
+# %% mutant="align_texts" why="an empty text in place of None"
 # - pairs.append((said[i - 1] if down else None, heard[j - 1] if right else None))
 # + pairs.append((said[i - 1] if down else "", heard[j - 1] if right else ""))
 
-# %% mutant="align" why="takes the first word that fits"
+# %% mutant="align_texts" why="takes the first word that fits"
 # - rows, columns = len(said) + 1, len(heard) + 1
 # + pairs, rest = [], list(heard)
 # + for word in said:
@@ -660,13 +660,13 @@ for trial in range(40):
 # + return pairs + [(None, other) for other in rest]
 # + rows, columns = len(said) + 1, len(heard) + 1
 
-# %% mutant="align" why="mistakes alone decide"
+# %% mutant="align_texts" why="mistakes alone decide"
 # - *best, back[i][j] = min(ways)
 # + *best, back[i][j] = min(ways, key=lambda way: (way[0], -way[2][0] - way[2][1]))
 
 
-# %% alternative="align" why="a search with memory, forwards"
-def align(said, heard):
+# %% alternative="align_texts" why="a search with memory, forwards"
+def align_texts(said, heard):
     from functools import cache
 
     @cache
@@ -708,7 +708,7 @@ HEARD = {
     "5 dB": "and my home i can buy one for five a know what to that",
 }
 SAID = "".join(letter for letter in speech.text.lower() if letter.isalpha() or letter == " ")
-week14.aligned({name: align(SAID.split(), heard.split()) for name, heard in HEARD.items()})
+week14.aligned({name: align_texts(SAID.split(), heard.split()) for name, heard in HEARD.items()})
 plots.show("Four blocks of words, what was said above and what was heard below, right ones in black and wrong ones in orange; the more noise, the more orange.")
 
 # %% [markdown]
