@@ -57,7 +57,7 @@ def test_nothing_of_the_plans_is_left_out() -> None:
         assert all(len(topic) == 3 and all(topic) for topic in part["topics"])
     topics_of_all = [topic for part in table["part"] for topic in part["topics"]]
     places = [place.split() for topic in topics_of_all for place in topic[2].split("; ")]
-    used = {name for kind, name, *_ in places if kind == "read"}
+    used = {place[1] for place in places if place[0] == "read"}
     assert used == set(table["reading"])
 
 
