@@ -5,11 +5,11 @@
 
 # %% [markdown]
 # # Actor and critic, side by side
-# An actor chooses, a critic says what to expect, and many environments play at once: that is A2C, the plain form of [Mnih et al., 2016](https://arxiv.org/abs/1602.01783). You write the four functions of which it consists, each of them short and each with a trap, find planted mistakes with five tiny environments, and train an acrobat that swings its feet over a bar.
+# An actor chooses, a critic says what to expect, and many environments play at once: that is A2C, the plain form of [Mnih et al., 2016](https://arxiv.org/abs/1602.01783). You write the four functions of which it consists, each of them short and each with a trap, find planted mistakes with five tiny environments, and train an acrobot that swings its feet over a bar.
 
 # %% [markdown] lang="ru"
 # # Актёр и критик плечом к плечу
-# Актёр выбирает, критик говорит, чего ждать, а играют сразу во многих средах: это A2C, простой вид метода из статьи [Mnih и др., 2016](https://arxiv.org/abs/1602.01783). Вы напишете четыре функции, из которых он состоит, — все короткие, и в каждой ловушка, — найдёте подложенные ошибки с помощью пяти крошечных сред и обучите акробата, который забрасывает ноги выше перекладины.
+# Актёр выбирает, критик говорит, чего ждать, а играют сразу во многих средах: это A2C, простой вид метода из статьи [Mnih и др., 2016](https://arxiv.org/abs/1602.01783). Вы напишете четыре функции, из которых он состоит, — все короткие, и в каждой ловушка, — найдёте подложенные ошибки с помощью пяти крошечных сред и обучите акробота, который забрасывает ноги выше перекладины.
 
 # %% tags=["parameters"]
 profile = "small"
@@ -28,7 +28,7 @@ seed_everything(0)
 torch.set_num_threads(1)  # networks this small are slower on several cores
 settings = {
     "small": {"envs": 16, "steps": 16, "updates": 350, "trial": 350, "rate": 5e-3, "size": 0.1},
-    "full": {"envs": 32, "steps": 32, "updates": 3000, "trial": 1000, "rate": 2e-3, "size": 0.02},
+    "full": {"envs": 32, "steps": 16, "updates": 1000, "trial": 1000, "rate": 3e-3, "size": 0.1},
 }[profile]
 world = week13.PLAY[profile]
 
@@ -457,7 +457,9 @@ plots.show("Targets over the states of a corridor: with k 1 only the last state 
 # ## 3. All distances at once
 # Which $k$ is right? [GAE](glossary:gae) ([Schulman et al., 2016](https://arxiv.org/abs/1506.02438), eq. 16) takes a mean of all, the further the less: the [advantage](glossary:advantage) of an action, how much better it went than the critic thought, is
 #
-# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l}, \qquad \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
+# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l},$$
+#
+# $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
 # The second form is a loop from the end. As before, $V(s_{t+1})$ is that of what was reached, 0 after a termination, and the sum stops with the episode and with the rows. At $\lambda = 0$ one believes the critic, at $\lambda = 1$ the rewards.
 #
@@ -469,7 +471,9 @@ plots.show("Targets over the states of a corridor: with k 1 only the last state 
 # ## 3. Все расстояния сразу
 # Какое $k$ верно? [GAE](glossary:gae) ([Schulman и др., 2016](https://arxiv.org/abs/1506.02438), формула 16) берёт среднее всех, чем дальше, тем меньше: [преимущество](glossary:advantage) (advantage) действия — насколько вышло лучше, чем думал критик, —
 #
-# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l}, \qquad \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
+# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l},$$
+#
+# $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
 # Вторая запись — цикл от конца. Как и раньше, $V(s_{t+1})$ — ценность достигнутого, после завершения 0, а сумма кончается вместе с эпизодом и со строками. При $\lambda = 0$ верят критику, при $\lambda = 1$ — наградам.
 #
@@ -665,7 +669,9 @@ plots.show("Errors over lambda: for the critic that knows nothing the curve fall
 # ## 4. What the two learn
 # The actor makes actions with an advantage more probable; the critic moves towards its targets; and the entropy keeps the actor from being sure too early. With logits $(m, k)$ of a softmax policy $\pi$, over $m$ transitions:
 #
-# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi), \qquad \mathcal H = -\sum_a \pi(a) \log \pi(a).$$
+# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi),$$
+#
+# $$\mathcal H(\pi) = -\sum_a \pi(a) \log \pi(a).$$
 #
 # Advantages and targets are **numbers** here: no gradient goes through them, else the critic could please the actor. $c_v$ is `value_weight`, $c_e$ is `entropy_weight`. Logits may be as large as $\pm 1000$: the loss and its gradient stay finite.
 #
@@ -675,7 +681,9 @@ plots.show("Errors over lambda: for the critic that knows nothing the curve fall
 # ## 4. Чему учатся оба
 # Актёр делает действия с преимуществом вероятнее; критик движется к своим целям; энтропия не даёт актёру слишком рано стать уверенным. С логитами $(m, k)$ политики $\pi$ (softmax), по $m$ переходам:
 #
-# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi), \qquad \mathcal H = -\sum_a \pi(a) \log \pi(a).$$
+# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi),$$
+#
+# $$\mathcal H(\pi) = -\sum_a \pi(a) \log \pi(a).$$
 #
 # Преимущества и цели здесь — **числа**: градиент через них не идёт, иначе критик начнёт угождать актёру. $c_v$ — `value_weight`, $c_e$ — `entropy_weight`. Логиты бывают и $\pm 1000$: функция и её градиент остаются конечными.
 #
@@ -1031,7 +1039,7 @@ plots.show("Curves of the returns of carts with poles over environment steps, fo
 # Two seeds are few, and CartPole is moody: look which differences are larger than those between two runs of the same row, and trust only these.
 #
 # ## 7. The exam: feet over the bar
-# An acrobot is two rods in a row; only the joint between them has a motor, and the lower end has to get as far above the bar as one rod is long. Each step costs 1, and after 500 the clock cuts. The next cell trains three agents, takes the one whose returns were highest at the end of its **training**, and saves it as `a2c.safetensors`. Build the network in `player()`: raw observations $(n, d)$ to logits $(n, k)$; in eval mode, the action with the largest one is taken. In `small` the world is `Acrobot-v1`, $d = 6$, $k = 3$; in `full` it is `LunarLander-v3`, $d = 8$, $k = 4$.
+# An acrobot is two rods in a row; only the joint between them has a motor, and the lower end has to get as far above the bar as one rod is long. Each step costs 1, and after 500 the clock cuts. The next cell trains three agents, takes the one whose returns were highest at the end of its **training**, and saves it as `a2c.safetensors`. Build the network in `player()`: raw observations $(n, d)$ to logits $(n, k)$; in eval mode, the action with the largest one is taken. The world is `Acrobot-v1`, $d = 6$, $k = 3$; `full` only trains for longer.
 #
 # In the exam your agent plays 40 episodes with seeds that nobody has seen and hands in its **actions**. They are replayed elsewhere, in an environment of gymnasium's own: what your process says about rewards does not count. An action that does not exist is replayed as doing nothing.
 
@@ -1039,12 +1047,12 @@ plots.show("Curves of the returns of carts with poles over environment steps, fo
 # Два запуска — это мало, и CartPole капризна: посмотрите, какие различия больше, чем между двумя запусками одной строки, и верьте только им.
 #
 # ## 7. Экзамен: ноги выше перекладины
-# Акробот — два стержня один за другим; мотор есть только в суставе между ними, а нижний конец должен подняться над перекладиной на длину стержня. Каждый шаг стоит 1, после 500 часы обрывают эпизод. Следующая ячейка обучит трёх агентов, возьмёт того, у кого к концу **обучения** награды были выше всех, и сохранит его как `a2c.safetensors`. Сеть постройте в `player()`: сырые наблюдения $(n, d)$ в логиты $(n, k)$; в режиме eval берётся действие с наибольшим. В `small` мир — `Acrobot-v1`, $d = 6$, $k = 3$; в `full` — `LunarLander-v3`, $d = 8$, $k = 4$.
+# Акробот — два стержня один за другим; мотор есть только в суставе между ними, а нижний конец должен подняться над перекладиной на длину стержня. Каждый шаг стоит 1, после 500 часы обрывают эпизод. Следующая ячейка обучит трёх агентов, возьмёт того, у кого к концу **обучения** награды были выше всех, и сохранит его как `a2c.safetensors`. Сеть постройте в `player()`: сырые наблюдения $(n, d)$ в логиты $(n, k)$; в режиме eval берётся действие с наибольшим. Мир — `Acrobot-v1`, $d = 6$, $k = 3$; `full` лишь учит дольше.
 #
 # На экзамене ваш агент играет 40 эпизодов с начальными числами, которых никто не видел, и сдаёт свои **действия**. Их повторяют в другом месте, в собственной среде gymnasium: что говорит о наградах ваш процесс, не важно. Несуществующее действие повторяют как «ничего не делать».
 
 # %% [markdown]
-# Milestones in `small`: a mean return of more than −400 and more than −200 gives 0.25 points each, of more than −120 it gives 0.5 more. For comparison: nothing done and choices by chance −500, the best of 60 linear policies by chance about −110, this notebook's training, ten seeds, −79 to −99. In `full` the milestones are −100, 0 and 100.
+# Milestones in `small`: a mean return of more than −400 and more than −200 gives 0.25 points each, of more than −120 it gives 0.5 more. For comparison: nothing done and choices by chance −500, the best of 60 linear policies by chance about −110, this notebook's training, ten seeds, −79 to −99. In `full` the last milestone is −100.
 #
 # - `ActorCritic` is a start; it can stay as it is. Settings and the way of training are yours, as long as the agent is a network with its weights in the file (at most 1 MB).
 # - What it does for an observation depends on nothing else: no noise, no memory, no neighbours in the batch.
@@ -1053,7 +1061,7 @@ plots.show("Curves of the returns of carts with poles over environment steps, fo
 # {{task:player}}
 
 # %% [markdown] lang="ru"
-# Рубежи в `small`: средняя награда больше −400 и больше −200 даёт по 0,25 балла, больше −120 — ещё 0,5. Для сравнения: ничего не делать и действовать случайно — −500, лучшая из 60 случайных линейных политик — около −110, обучение из этого ноутбука, десять запусков, — от −79 до −99. В `full` рубежи −100, 0 и 100.
+# Рубежи в `small`: средняя награда больше −400 и больше −200 даёт по 0,25 балла, больше −120 — ещё 0,5. Для сравнения: ничего не делать и действовать случайно — −500, лучшая из 60 случайных линейных политик — около −110, обучение из этого ноутбука, десять запусков, — от −79 до −99. В `full` последний рубеж — −100.
 #
 # - `ActorCritic` — начало; можно его таким и оставить. Настройки и способ обучения выбираете вы — лишь бы агент был сетью, веса которой лежат в файле (не больше 1 МБ).
 # - Действие зависит только от наблюдения: ни шума, ни памяти, ни соседей по батчу.
@@ -1182,7 +1190,7 @@ actions, returns = week13.PLAYERS[profile].play(loaded, range(20))
 print(week13.reached(float(returns.mean()), profile, week13.PLAY_SCALE), "\n(on public seeds)")
 again = week13.replayed(world, actions, range(20))
 print(f"its actions, replayed in new environments, earn the same: {bool(np.allclose(returns, again))}")
-lines = {"nothing done": -500, "every milestone": -120} if profile == "small" else {}
+lines = {"nothing done": -500, "every milestone": week13.PLAY_SCALE.accuracies[profile][-1]}
 week13.learning({"three seeds": [curve for _, curve in runs]}, settings["steps"] * settings["envs"], lines)
 plots.show("Returns over environment steps, the median of three seeds with a band: they rise steeply from the bottom and flatten out near the top.")
 

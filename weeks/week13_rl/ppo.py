@@ -1921,7 +1921,7 @@ def agent():
 loaded = week13.SWINGERS[profile].load(week13.SWINGERS[profile].build(agent))
 lines = {"nothing done": -1228, "every milestone": -250} if profile == "small" else {}
 week13.learning({"three seeds": [curve for _, curve in runs]}, settings["steps"] * settings["envs"], lines)
-plots.show("Returns over environment steps, the median of three seeds with a narrow band: they dip at first, then rise and flatten out near the top.")
+plots.show("Returns over environment steps, the median of three seeds with a narrow band: they stay near the bottom at first, then rise and flatten out near the top.")
 actions, returns = week13.SWINGERS[profile].play(loaded, range(20))
 print(week13.reached(float(returns.mean()), profile, week13.SWING_SCALE), "\n(on public seeds)")
 again = week13.replayed(world, actions, range(20))
