@@ -457,7 +457,9 @@ plots.show("Targets over the states of a corridor: with k 1 only the last state 
 # ## 3. All distances at once
 # Which $k$ is right? [GAE](glossary:gae) ([Schulman et al., 2016](https://arxiv.org/abs/1506.02438), eq. 16) takes a mean of all, the further the less: the [advantage](glossary:advantage) of an action, how much better it went than the critic thought, is
 #
-# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l}, \qquad \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
+# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l},$$
+#
+# $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
 # The second form is a loop from the end. As before, $V(s_{t+1})$ is that of what was reached, 0 after a termination, and the sum stops with the episode and with the rows. At $\lambda = 0$ one believes the critic, at $\lambda = 1$ the rewards.
 #
@@ -469,7 +471,9 @@ plots.show("Targets over the states of a corridor: with k 1 only the last state 
 # ## 3. Все расстояния сразу
 # Какое $k$ верно? [GAE](glossary:gae) ([Schulman и др., 2016](https://arxiv.org/abs/1506.02438), формула 16) берёт среднее всех, чем дальше, тем меньше: [преимущество](glossary:advantage) (advantage) действия — насколько вышло лучше, чем думал критик, —
 #
-# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l}, \qquad \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
+# $$A_t = (1 - \lambda) \sum_{k \ge 1} \lambda^{k-1} \bigl( G_t^{(k)} - V(s_t) \bigr) = \sum_{l \ge 0} (\gamma \lambda)^l\, \delta_{t+l},$$
+#
+# $$\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
 # Вторая запись — цикл от конца. Как и раньше, $V(s_{t+1})$ — ценность достигнутого, после завершения 0, а сумма кончается вместе с эпизодом и со строками. При $\lambda = 0$ верят критику, при $\lambda = 1$ — наградам.
 #
@@ -665,7 +669,9 @@ plots.show("Errors over lambda: for the critic that knows nothing the curve fall
 # ## 4. What the two learn
 # The actor makes actions with an advantage more probable; the critic moves towards its targets; and the entropy keeps the actor from being sure too early. With logits $(m, k)$ of a softmax policy $\pi$, over $m$ transitions:
 #
-# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi), \qquad \mathcal H = -\sum_a \pi(a) \log \pi(a).$$
+# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi),$$
+#
+# $$\mathcal H(\pi) = -\sum_a \pi(a) \log \pi(a).$$
 #
 # Advantages and targets are **numbers** here: no gradient goes through them, else the critic could please the actor. $c_v$ is `value_weight`, $c_e$ is `entropy_weight`. Logits may be as large as $\pm 1000$: the loss and its gradient stay finite.
 #
@@ -675,7 +681,9 @@ plots.show("Errors over lambda: for the critic that knows nothing the curve fall
 # ## 4. Чему учатся оба
 # Актёр делает действия с преимуществом вероятнее; критик движется к своим целям; энтропия не даёт актёру слишком рано стать уверенным. С логитами $(m, k)$ политики $\pi$ (softmax), по $m$ переходам:
 #
-# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi), \qquad \mathcal H = -\sum_a \pi(a) \log \pi(a).$$
+# $$L = -\operatorname{mean}\bigl( \log \pi(a)\, A \bigr) + c_v \operatorname{mean} (V - G)^2 - c_e \operatorname{mean} \mathcal H(\pi),$$
+#
+# $$\mathcal H(\pi) = -\sum_a \pi(a) \log \pi(a).$$
 #
 # Преимущества и цели здесь — **числа**: градиент через них не идёт, иначе критик начнёт угождать актёру. $c_v$ — `value_weight`, $c_e$ — `entropy_weight`. Логиты бывают и $\pm 1000$: функция и её градиент остаются конечными.
 #
