@@ -5,11 +5,11 @@
 
 # %% [markdown]
 # # Actor and critic, side by side
-# An actor chooses, a critic says what to expect, and many environments play at once: that is A2C, the plain form of [Mnih et al., 2016](https://arxiv.org/abs/1602.01783). You write the four functions of which it consists, each of them short and each with a trap, find planted mistakes with five tiny environments, and train an acrobat that swings its feet over a bar.
+# An actor chooses, a critic says what to expect, and many environments play at once: that is A2C, the plain form of [Mnih et al., 2016](https://arxiv.org/abs/1602.01783). You write the four functions of which it consists, each of them short and each with a trap, find planted mistakes with five tiny environments, and train an acrobot that swings its feet over a bar.
 
 # %% [markdown] lang="ru"
 # # Актёр и критик плечом к плечу
-# Актёр выбирает, критик говорит, чего ждать, а играют сразу во многих средах: это A2C, простой вид метода из статьи [Mnih и др., 2016](https://arxiv.org/abs/1602.01783). Вы напишете четыре функции, из которых он состоит, — все короткие, и в каждой ловушка, — найдёте подложенные ошибки с помощью пяти крошечных сред и обучите акробата, который забрасывает ноги выше перекладины.
+# Актёр выбирает, критик говорит, чего ждать, а играют сразу во многих средах: это A2C, простой вид метода из статьи [Mnih и др., 2016](https://arxiv.org/abs/1602.01783). Вы напишете четыре функции, из которых он состоит, — все короткие, и в каждой ловушка, — найдёте подложенные ошибки с помощью пяти крошечных сред и обучите акробота, который забрасывает ноги выше перекладины.
 
 # %% tags=["parameters"]
 profile = "small"
