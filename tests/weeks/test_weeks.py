@@ -36,8 +36,34 @@ def autograder(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+# What the course's plan asks for, with its points; without bonus points.
+PLAN = {
+    "week01_backprop": {"seminar": 0, "backprop": 5, "adaptive_sgd": 5},
+    "week02_autodiff": {"seminar_pytorch": 2, "homework_pytorch": 8},
+    "week03_convnets": {"seminar_pytorch": 20, "homework": 0},
+    "week04_finetuning": {"seminar_pytorch": 10, "advanced_homework": 0},
+    "week05_interpretability": {"seminar": 2, "practice": 8},
+    "week06_nlp": {"seminar": 4, "homework": 6},
+    "week07_lm": {"seminar": 3, "homework": 7},
+    "week08_transformer": {"seminar": 4, "homework": 6},
+    "week09_llm": {"practice_prompting": 5, "practice_peft": 5},
+    "week10_generative": {"seminar": 2, "homework-vae": 8, "flows_and_gans": 0},
+    "week11_diffusion": {"seminar": 0, "inpainting": 2, "dreambooth_lora": 3},
+    "week12_inference": {"seminar": 2, "practice": 8},
+    "week13_rl": {"seminar": 0, "reinforce_pytorch": 5, "a2c-optional": 5, "ppo": 10},
+    "week14_audio": {"seminar": 2, "practice": 8, "optional_tts": 0},
+}
+
+
+def test_the_term_is_what_the_plan_asks_for() -> None:
+    found = {w.folder: {n.name: n.points for n in w.notebooks} for w in COURSE.weeks}
+    assert found == PLAN
+    agents = COURSE.select(["week13"])[0].groups
+    assert [[n.name for n in group] for group in agents.values()] == [["a2c-optional", "ppo"]]
+
+
 def test_the_built_trees_are_what_the_weeks_build() -> None:
-    """Also the READMEs' table of weeks, and docs/tasks.md."""
+    """Also the READMEs' table of weeks, docs/tasks.md and docs/topics.md."""
     autograder("build", "--check")
 
 
