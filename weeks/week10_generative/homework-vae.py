@@ -1820,6 +1820,12 @@ for small, within in ((0.04, 1e-7), (3e-4, 1e-6), (2e-5, 1e-4)):
     quarter = (np.pi - small) / 4
     want = np.cos(quarter) * a + np.sin(quarter) * across
     check.close(check.answer(slerp, a, b, 0.25, call=call), want, call, rtol=within, atol=within, why="go round on the arc as long as the sine is not below 1e-6")
+for _ in range(60):  # a cosine may be a little beyond 1 by rounding
+    a, factor = rng.normal(size=5), float(rng.uniform(0.5, 3))
+    found = check.answer(slerp, a, factor * a, 0.3, call="slerp(a, c a, 0.3) of many a and c")
+    check.close(found, (0.7 + 0.3 * factor) * a, "slerp(a, c a, 0.3) of many a and c", rtol=1e-6, why="walk straight where the directions are the same")
+    found = check.answer(slerp, a, -factor * a, 0.3, call="slerp(a, -c a, 0.3) of many a and c")
+    check.close(found, (0.7 - 0.3 * factor) * a, "slerp(a, -c a, 0.3) of many a and c", rtol=1e-6, atol=1e-9, why="walk straight where the directions are opposite")
 ### END HIDDEN TESTS
 
 # %% mutant="walk" why="without less with"
@@ -1870,6 +1876,10 @@ for small, within in ((0.04, 1e-7), (3e-4, 1e-6), (2e-5, 1e-4)):
 # %% mutant="walk" why="straight for a wide range"
 # - if np.sin(angle) < 1e-6:
 # + if np.sin(angle) < 0.05:
+
+# %% mutant="walk" why="a cosine beyond 1 by rounding is not a number"
+# - angle = np.arccos(np.clip(cosine, -1, 1))
+# + angle = np.arccos(cosine)
 
 
 # %% alternative="walk" why="weights and a rotation"
