@@ -356,6 +356,9 @@ left = torch.cumprod(1 - heavy, 0)[[3, 2]][:, None]
 call = "guess_x0 where next to nothing is left of the examples"
 found = check.answer(guess_x0, left.sqrt() * x0 + (1 - left).sqrt() * x, x, torch.tensor([3, 2]), heavy, call=call)
 check.close(found, x0, call, rtol=1e-5, atol=1e-7, why="take the noise off all the same")
+check.that(found.dtype == np.float64, "guess_x0: keep examples of float64")
+found = check.answer(ddpm_loss, lambda y, s: 0.5 * y, x0, torch.tensor([1, 4]), x, betas, call="ddpm_loss in float64")
+check.that(found.dtype == np.float64, "ddpm_loss: keep examples of float64")
 ### END HIDDEN TESTS
 
 # %% mutant="posterior" why="the two weights exchanged"
