@@ -106,6 +106,8 @@ call = "made_masks without a hidden layer"
 found = check.answer(made_masks, np.array([3, 1, 2]), [], call=call)
 check.equal(len(found), 1, f"len of {call}", why="be the mask of the outputs alone")
 check.equal(found[0], [[False, True, True], [False, False, False], [False, True, False]], call, why="let an output see the inputs before its own")
+found = check.answer(made_masks, np.array([2, 1, 3]), [np.array([1, 2])], call="made_masks([2, 1, 3], [[1, 2]])")
+check.that(all(mask.dtype == np.bool_ for mask in found), "made_masks: give masks of bool")
 ### END HIDDEN TESTS
 
 # %% mutant="made_masks" why="outputs see their own input"
@@ -139,6 +141,10 @@ check.equal(found[0], [[False, True, True], [False, False, False], [False, True,
 # %% mutant="made_masks" why="places count from 0"
 # - degrees = [inputs, *hidden]
 # + degrees = [inputs - 1, *hidden]
+
+# %% mutant="made_masks" why="numbers, not bool"
+# - return [*masks, inputs[:, None] > degrees[-1]]
+# + return [mask.astype(np.float32) for mask in [*masks, inputs[:, None] > degrees[-1]]]
 
 
 # %% alternative="made_masks" why="loops over units"
@@ -247,7 +253,7 @@ def allowed(kind, out, seen, size, outputs, inputs, colours):
 
 
 for kind in "AB":
-    for outputs, inputs, size, colours in ((1, 1, 5, 1), (2, 3, 3, 1), (3, 3, 3, 3), (6, 3, 5, 3), (4, 8, 1, 2), (9, 6, 3, 3), (2, 4, 7, 2)):
+    for outputs, inputs, size, colours in ((1, 1, 5, 1), (2, 3, 3, 1), (3, 3, 3, 3), (6, 3, 5, 3), (4, 8, 1, 2), (9, 6, 3, 3), (2, 4, 7, 2), (5, 7, 3, 3), (7, 4, 1, 3), (3, 5, 3, 2)):
         call = f'pixelcnn_mask("{kind}", {outputs}, {inputs}, {size}, colours={colours})'
         found = check.answer(pixelcnn_mask, kind, outputs, inputs, size, colours=colours, call=call)
         check.equal(np.shape(found), (outputs, inputs, size, size), f"the shape of {call}", why="be that of a filter")
@@ -275,6 +281,7 @@ for colour in range(2):
                 check.that(slope[0, 0, row, column] != 0, f"colour 1 at row {row}, column {column} see colour 0 of its pixel")
             if column:
                 check.that((slope[0, :, row, column - 1] != 0).all(), f"row {row}, column {column} see all of the pixel to its left")
+check.that(first.dtype == np.bool_ and second.dtype == np.bool_, "pixelcnn_mask: be of bool")
 ### END HIDDEN TESTS
 
 # %% mutant="pixelcnn_mask" why="a column of the future"
@@ -322,6 +329,18 @@ for colour in range(2):
 # %% mutant="pixelcnn_mask" why="rows and columns exchanged"
 # - return mask
 # + return mask.transpose(0, 1, 3, 2)
+
+# %% mutant="pixelcnn_mask" why="numbers, not bool"
+# - mask = np.zeros((outputs, inputs, size, size), dtype=bool)
+# + mask = np.zeros((outputs, inputs, size, size))
+
+# %% mutant="pixelcnn_mask" why="outputs in equal blocks: wrong where they do not go into the colours"
+# - out = np.arange(outputs)[:, None] * colours // outputs
+# + out = np.arange(outputs)[:, None] // max(outputs // colours, 1)
+
+# %% mutant="pixelcnn_mask" why="inputs in equal blocks: wrong where they do not go into the colours"
+# - seen = np.arange(inputs) * colours // inputs
+# + seen = np.arange(inputs) // max(inputs // colours, 1)
 
 
 # %% alternative="pixelcnn_mask" why="one number for the order of everything"
@@ -444,6 +463,56 @@ for n, mask in ((3, [1, 0, 1, 0]), (1, [0, 1]), (4, [0, 0, 1, 1, 0]), (2, [0, 0,
     check.close(back, x, call, rtol=1e-9, atol=1e-10, why="undo what couple does")
     (slope,) = check.gradient_of(lambda a, k=keep, f=net: uncouple(a, k, f), x, call=call)
     check.that(np.isfinite(slope).all() and slope.any(), f"{call}: let gradients through")
+x, keep = torch.from_numpy(rng.normal(size=(3, 4))), torch.tensor([0.0, 1.0, 1.0, 0.0]).double()
+weights = torch.from_numpy(rng.normal(size=(2, 4, 4)))
+
+
+def net_of(w):
+    return lambda a: (torch.tanh(a @ w[0] + 0.3), torch.sin(a @ w[1]))
+
+
+def first_of(a, w):
+    moved, _ = couple(a, keep, net_of(w))
+    return moved
+
+
+def second_of(a, w):
+    _, log_det = couple(a, keep, net_of(w))
+    return log_det
+
+
+def undone(a, w):
+    return uncouple(a, keep, net_of(w))
+
+
+leaves = [tensor.clone().requires_grad_() for tensor in (x, weights)]
+scale, shift = net_of(leaves[1])(leaves[0] * keep)
+stays = keep > 0
+
+
+def judge_slopes(function, want, call):
+    upstream = rng.normal(size=tuple(want.shape))
+    theirs = torch.autograd.grad(want, leaves, torch.from_numpy(upstream), retain_graph=True)
+    got = check.gradient_of(function, x, weights, call=call, upstream=upstream)
+    for name, mine, one in zip(("x", "the net's weights"), got, theirs, strict=True):
+        check.close(mine, one, f"the gradient of {call} for {name}", rtol=1e-7, atol=1e-10, why="let numbers and net learn")
+
+
+judge_slopes(first_of, torch.where(stays, leaves[0], leaves[0] * scale.exp() + shift), "couple(x, mask, net)[0]")
+judge_slopes(second_of, torch.where(stays, 0.0, scale).sum(1), "couple(x, mask, net)[1]")
+judge_slopes(undone, torch.where(stays, leaves[0], (leaves[0] - shift) / scale.exp()), "uncouple(x, mask, net)")
+strong = torch.tensor([9.0, 1.0, -2.0, -8.0]).double()
+
+
+def strong_net(a):
+    return strong.expand(len(a), 4), torch.full((len(a), 4), 0.7, dtype=torch.float64)
+
+
+call = "couple(x, mask, net) with scales from e to the -8 to e to the 9"
+z, log_det = check.answer(couple, x, keep, strong_net, call=call)
+check.close(z, torch.where(stays, x, x * strong.exp() + 0.7), f"{call}[0]", rtol=1e-9, why="scale without a limit")
+check.close(log_det, [1.0] * 3, f"{call}[1]", rtol=1e-9, why="add up what is scaled")
+check.close(check.answer(uncouple, torch.from_numpy(z), keep, strong_net, call="uncouple of the same"), x, "uncouple of the same", rtol=1e-6, atol=1e-9, why="undo what couple does")
 ### END HIDDEN TESTS
 
 # %% mutant="coupling" why="the net sees all numbers: no triangle"
@@ -494,6 +563,24 @@ for n, mask in ((3, [1, 0, 1, 0]), (1, [0, 1]), (4, [0, 0, 1, 1, 0]), (2, [0, 0,
 # %% mutant="coupling" why="asks the net about what was scaled"
 # - scale, shift = net(mask * z)
 # + scale, shift = net(z)
+
+# %% mutant="coupling" why="the scale is a constant"
+# - z = mask * x + (1 - mask) * (x * scale.exp() + shift)
+# + z = mask * x + (1 - mask) * (x * scale.exp().detach() + shift)
+
+# %% mutant="coupling" why="the net learns nothing"
+# - scale, shift = net(mask * x)
+# + scale, shift = (part.detach() for part in net(mask * x))
+
+# %% mutant="coupling" why="samples carry no gradient to the net"
+# - scale, shift = net(mask * z)
+# + with torch.no_grad():
+# +     scale, shift = net(mask * z)
+
+# %% mutant="coupling" why="scales within limits"
+# - scale, shift = net(mask * x)
+# + scale, shift = net(mask * x)
+# + scale = scale.clamp(-5, 5)
 
 
 # %% alternative="coupling" why="by indices"
@@ -583,7 +670,7 @@ plots.show("Four clouds of points from a round one to two moons, coupling by cou
 #
 # $$f(z) = z + \hat\beta\, h\, (z - z_0), \quad h = \frac{1}{\alpha + r}, \quad r = \lVert z - z_0 \rVert, \qquad \det = \bigl(1 + \hat\beta h\bigr)^{d - 1} \bigl(1 + \hat\beta h - \hat\beta r h^2\bigr).$$
 #
-# Not every $u$ and $\beta$ gives a map that can be inverted. The hats see to it: $\hat u = u + \bigl(-1 + \operatorname{softplus}(w^\top u) - w^\top u\bigr)\, w / \lVert w \rVert^2$, and $\hat\beta = -\alpha + \operatorname{softplus}(\beta)$ with $\alpha > 0$. Then both determinants are positive.
+# Not every $u$ and $\beta$ gives a map that can be inverted. The hats see to it: $\hat u = u + \bigl(-1 + \operatorname{softplus}(w^\top u) - w^\top u\bigr)\, w / \lVert w \rVert^2$, and $\hat\beta = -\alpha + \operatorname{softplus}(\beta)$ with $\alpha > 0$. Then both determinants are positive. $u$ and $\beta$ may be large, and a point may lie on $z_0$.
 #
 # {{task:bends}}
 
@@ -595,7 +682,7 @@ plots.show("Four clouds of points from a round one to two moons, coupling by cou
 #
 # $$f(z) = z + \hat\beta\, h\, (z - z_0), \quad h = \frac{1}{\alpha + r}, \quad r = \lVert z - z_0 \rVert, \qquad \det = \bigl(1 + \hat\beta h\bigr)^{d - 1} \bigl(1 + \hat\beta h - \hat\beta r h^2\bigr).$$
 #
-# Не всякие $u$ и $\beta$ дают обратимое отображение. Об этом заботятся шляпки: $\hat u = u + \bigl(-1 + \operatorname{softplus}(w^\top u) - w^\top u\bigr)\, w / \lVert w \rVert^2$, и $\hat\beta = -\alpha + \operatorname{softplus}(\beta)$ с $\alpha > 0$. Тогда оба определителя положительны.
+# Не всякие $u$ и $\beta$ дают обратимое отображение. Об этом заботятся шляпки: $\hat u = u + \bigl(-1 + \operatorname{softplus}(w^\top u) - w^\top u\bigr)\, w / \lVert w \rVert^2$, и $\hat\beta = -\alpha + \operatorname{softplus}(\beta)$ с $\alpha > 0$. Тогда оба определителя положительны. $u$ и $\beta$ могут быть большими, а точка может лежать в самом $z_0$.
 #
 # {{task:bends}}
 
@@ -680,6 +767,69 @@ def planar_log(u, w, b):
 
 slopes = check.gradient_of(planar_log, u, w, b, call="planar(z, u, w, b)[1]")
 check.that(all(np.isfinite(slope).all() and slope.any() for slope in slopes), "planar: let gradients through to u, w and b")
+def planar_map(z, u, w, b):
+    moved, _ = planar(z, u, w, b)
+    return moved
+
+
+def planar_log_of_all(z, u, w, b):
+    _, log_det = planar(z, u, w, b)
+    return log_det
+
+
+def radial_map(z, centre, alpha, beta):
+    moved, _ = radial(z, centre, alpha, beta)
+    return moved
+
+
+def radial_log(z, centre, alpha, beta):
+    _, log_det = radial(z, centre, alpha, beta)
+    return log_det
+
+
+def log_of(function):
+    """Its log-determinants, row by row, that can be differentiated."""
+
+    def logs(z, *others):
+        rows = [torch.autograd.functional.jacobian(lambda row: function(row[None], *others)[0], row, create_graph=True) for row in z]
+        return torch.stack([torch.linalg.slogdet(row).logabsdet for row in rows])
+
+    return logs
+
+
+def judge_learning(function, oracle, inputs, names, call):
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    want = oracle(*leaves)
+    upstream = rng.normal(size=tuple(want.shape))
+    wanted = torch.autograd.grad(want, leaves, torch.from_numpy(upstream))
+    got = check.gradient_of(function, *inputs, call=call, upstream=upstream)
+    for argument, mine, theirs in zip(names, got, wanted, strict=True):
+        check.close(mine, theirs, f"the gradient of {call} for {argument}", rtol=1e-6, atol=1e-9, why="let everything learn that it depends on")
+
+
+inputs, names = (z, u, w, b), ("z", "u", "w", "b")
+judge_learning(planar_map, slow_planar, inputs, names, "planar(z, u, w, b)[0]")
+judge_learning(planar_log_of_all, log_of(slow_planar), inputs, names, "planar(z, u, w, b)[1]")
+centre, alpha = torch.from_numpy(rng.normal(size=2)), torch.tensor(float(rng.uniform(0.5, 2))).double()
+inputs, names = (z, centre, alpha, torch.tensor(-0.6).double()), ("z", "centre", "alpha", "beta")
+judge_learning(radial_map, slow_radial, inputs, names, "radial(z, centre, alpha, beta)[0]")
+judge_learning(radial_log, log_of(slow_radial), inputs, names, "radial(z, centre, alpha, beta)[1]")
+weight = torch.tensor(0.9).double()
+call = "radial of a point at the centre"
+found = check.answer(radial, centre[None], centre, alpha, weight, call=call)
+check.close(found[0], centre[None], f"{call}[0]", rtol=1e-9, atol=1e-12, why="leave it where it is")
+check.close(found[1], [2 * np.log(1 + (F.softplus(weight) - alpha).item() / alpha.item())], f"{call}[1]", rtol=1e-8, why="be the Jacobian's")
+call = "radial(z, centre, alpha, beta=1500)"
+found = check.answer(radial, z, centre, alpha, torch.tensor(1500.0).double(), call=call)
+h = 1 / (alpha + (z - centre).norm(dim=1))
+check.close(found[0], z + ((1500 - alpha) * h)[:, None] * (z - centre), f"{call}[0]", rtol=1e-8, why="bear a large beta")
+check.close(found[1], ((1 + (1500 - alpha) * h).log() + (1 + (1500 - alpha) * alpha * h**2).log()), f"{call}[1]", rtol=1e-8, why="bear a large beta")
+call = "planar(z, 1500 w / |w|^2, w, b)"
+large = w / (w @ w)
+found = check.answer(planar, z, 1500 * large, w, b, call=call)
+bent = torch.tanh(z @ w + b)
+check.close(found[0], z + 1499 * bent[:, None] * large, f"{call}[0]", rtol=1e-7, why="bear a large u")
+check.close(found[1], (1 + 1499 * (1 - bent**2)).log(), f"{call}[1]", rtol=1e-7, why="bear a large u")
 ### END HIDDEN TESTS
 
 # %% mutant="bends" why="the u as it is: it may fold space"
@@ -737,6 +887,22 @@ check.that(all(np.isfinite(slope).all() and slope.any() for slope in slopes), "p
 # %% mutant="bends" why="the square of the distance"
 # - r = away.norm(dim=1)
 # + r = (away**2).sum(1)
+
+# %% mutant="bends" why="a softplus that overflows"
+# - u = u + (F.softplus(along) - 1 - along) * w / (w @ w)
+# + u = u + ((1 + along.exp()).log() - 1 - along) * w / (w @ w)
+
+# %% mutant="bends" why="the distance is a constant: z does not learn from it"
+# - r = away.norm(dim=1)
+# + r = away.detach().norm(dim=1)
+
+# %% mutant="bends" why="the hat is a constant: w and u do not learn through it"
+# - u = u + (F.softplus(along) - 1 - along) * w / (w @ w)
+# + u = u + ((F.softplus(along) - 1 - along) * w / (w @ w)).detach()
+
+# %% mutant="bends" why="0 / 0 at the centre"
+# - return z + (beta * h)[:, None] * away, log_det
+# + return z + (beta * h * r)[:, None] * away / r[:, None], log_det
 
 
 # %% alternative="bends" why="log1p, and one row after the other"
@@ -873,6 +1039,66 @@ for n, d in ((3, 4), (1, 2), (5, 1), (2, 6)):
     check.close(found, x * alpha.exp() + mean, f"{call}[0]", rtol=1e-8, why="scale and shift by what the noise before says")
     jacobians = [torch.autograd.functional.jacobian(lambda row, f=net: row * f(row[None])[1][0].exp() + f(row[None])[0][0], row) for row in x]
     check.close(log_det, [float(torch.linalg.slogdet(j).logabsdet) for j in jacobians], f"{call}[1]", rtol=1e-6, atol=1e-9, why="be the Jacobian's")
+x, weights = torch.from_numpy(rng.normal(size=(3, 4))), torch.from_numpy(np.tril(rng.normal(size=(2, 4, 4)), -1))
+
+
+def chain_of(w):
+    return lambda a: (torch.sin(a @ w[0].T) + 0.4, torch.tanh(a @ w[1].T) - 0.2)
+
+
+def encoded(a, w):
+    moved, _ = maf_encode(a, chain_of(w))
+    return moved
+
+
+def encoded_log(a, w):
+    _, log_det = maf_encode(a, chain_of(w))
+    return log_det
+
+
+def sampled(a, w):
+    moved, _ = iaf_sample(a, chain_of(w))
+    return moved
+
+
+def sampled_log(a, w):
+    _, log_det = iaf_sample(a, chain_of(w))
+    return log_det
+
+
+leaves = [tensor.clone().requires_grad_() for tensor in (x, weights)]
+mean, alpha = chain_of(leaves[1])(leaves[0])
+
+
+def judge_slopes_of_passes(function, want, call):
+    upstream = rng.normal(size=tuple(want.shape))
+    theirs = torch.autograd.grad(want, leaves, torch.from_numpy(upstream), retain_graph=True)
+    got = check.gradient_of(function, x, weights, call=call, upstream=upstream)
+    for name, mine, one in zip(("its numbers", "the net's weights"), got, theirs, strict=True):
+        check.close(mine, one, f"the gradient of {call} for {name}", rtol=1e-7, atol=1e-10, why="let numbers and net learn")
+
+
+judge_slopes_of_passes(encoded, (leaves[0] - mean) / alpha.exp(), "maf_encode(x, net)[0]")
+judge_slopes_of_passes(encoded_log, -alpha.sum(1), "maf_encode(x, net)[1]")
+judge_slopes_of_passes(sampled, leaves[0] * alpha.exp() + mean, "iaf_sample(u, net)[0]")
+judge_slopes_of_passes(sampled_log, alpha.sum(1), "iaf_sample(u, net)[1]")
+
+
+def strong_chain(a):
+    return 0.1 * (a.cumsum(1) - a), torch.tensor([6.0, -5.0, 3.0]).double().expand(len(a), 3)
+
+
+x = torch.from_numpy(rng.normal(size=(2, 3)))
+mean, alpha = strong_chain(x)
+call = "maf_encode(x, net) with scales from e to the -5 to e to the 6"
+u, log_det = check.answer(maf_encode, x, strong_chain, call=call)
+check.close(u, (x - mean) / alpha.exp(), f"{call}[0]", rtol=1e-8, why="scale without a limit")
+check.close(log_det, [-4.0, -4.0], f"{call}[1]", rtol=1e-8, why="be what the scales make of a volume")
+check.close(check.answer(maf_sample, torch.from_numpy(u), strong_chain, call="maf_sample of the same"), x, "maf_sample of the same", rtol=1e-6, atol=1e-9, why="undo maf_encode")
+call = "iaf_sample(u, net) with scales from e to the -5 to e to the 6"
+found, log_det = check.answer(iaf_sample, x, strong_chain, call=call)
+check.close(found, x * alpha.exp() + mean, f"{call}[0]", rtol=1e-8, why="scale without a limit")
+check.close(log_det, [4.0, 4.0], f"{call}[1]", rtol=1e-8, why="be what the scales make of a volume")
 ### END HIDDEN TESTS
 
 # %% mutant="passes" why="scale before mean"
@@ -928,6 +1154,21 @@ for n, d in ((3, 4), (1, 2), (5, 1), (2, 6)):
 # - return u * alpha.exp() + mean, alpha.sum(1)
 # + return (u + mean) * alpha.exp(), alpha.sum(1)
 
+# %% mutant="passes" why="scales within limits"
+# - return u * alpha.exp() + mean, alpha.sum(1)
+# + alpha = alpha.clamp(-2, 2)
+# + return u * alpha.exp() + mean, alpha.sum(1)
+
+# %% mutant="passes" why="the net learns nothing from data"
+# - return (x - mean) * (-alpha).exp(), -alpha.sum(1)
+# + mean, alpha = mean.detach(), alpha.detach()
+# + return (x - mean) * (-alpha).exp(), -alpha.sum(1) + 0 * x.sum(1)
+
+# %% mutant="passes" why="the net learns nothing from samples"
+# - return u * alpha.exp() + mean, alpha.sum(1)
+# + alpha = alpha.detach()
+# + return u * alpha.exp() + mean, alpha.sum(1) + 0 * u.sum(1)
+
 
 # %% alternative="passes" why="all numbers each time: what was right stays right"
 def maf_encode(x, net):
@@ -971,7 +1212,7 @@ def iaf_sample(u, net):
 
 # %% solution="bits"
 def dequantise(pixels: torch.Tensor, noise: torch.Tensor, levels: int = 256) -> torch.Tensor:
-    """Numbers in [0, 1), float32, of whole numbers 0, ..., levels - 1 and of noise in [0, 1)."""
+    """Numbers from 0 to 1, float32, of whole numbers 0, ..., levels - 1 and of noise in [0, 1)."""
     ### BEGIN SOLUTION
     return (pixels.float() + noise.float()) / levels
     ### END SOLUTION
@@ -999,7 +1240,7 @@ for shape, levels in (((3, 4), 256), ((2, 3, 3), 16), ((5,), 2)):
         call = f"dequantise(pixels {shape} of {kind}, noise" + (f", levels={levels})" if options else ")")
         found = check.answer(dequantise, torch.tensor(pixels).to(kind), torch.from_numpy(noise), call=call, **options)
         check.close(found, (pixels + noise) / levels, call, rtol=1e-5, why="be pixel plus noise, over the levels")
-        check.that(found.dtype == np.float32, f"{call}: be float32")
+        check.that(found.dtype == np.float32, f"be float32 in {call}")
 # A density that is flat on each level has exactly the bits of the probabilities of the levels.
 levels, d = int(rng.integers(3, 9)), 4
 p = rng.dirichlet(np.ones(levels))
@@ -1015,6 +1256,10 @@ for d in (1, 7, 784):
     check.close(check.answer(bits_per_dimension, log_density, d, call=call), 8 - log_density.numpy() / d / np.log(2), call, rtol=1e-8, why="be a number for each example")
 (slope,) = check.gradient_of(lambda a: bits_per_dimension(a, 5), log_density, call="bits_per_dimension(log_density, 5)")
 check.close(slope, np.full(5, -1 / (5 * np.log(2))), "its gradient", rtol=1e-7, why="let gradients through")
+call = "dequantise(pixels, noise of float64)"
+found = check.answer(dequantise, torch.tensor([3, 200]), torch.tensor([0.25, 0.5]).double(), call=call)
+check.close(found, [3.25 / 256, 200.5 / 256], call, rtol=1e-5, why="be pixel plus noise, over the levels")
+check.that(found.dtype == np.float32, f"be float32 in {call}, too")
 ### END HIDDEN TESTS
 
 # %% mutant="bits" why="noise of a whole range"
@@ -1065,6 +1310,10 @@ check.close(slope, np.full(5, -1 / (5 * np.log(2))), "its gradient", rtol=1e-7, 
 # - return -log_density / (d * np.log(2)) + np.log2(levels)
 # + return (-log_density / (d * np.log(2)) + np.log2(levels)).mean().expand(len(log_density))
 
+# %% mutant="bits" why="the dtype of the noise"
+# - return (pixels.float() + noise.float()) / levels
+# + return (pixels + noise) / levels
+
 
 # %% alternative="bits" why="logarithms to the base 2"
 def dequantise(pixels, noise, levels=256):
@@ -1109,7 +1358,7 @@ plots.show("Bits of a pixel against the width of the bumps, on a log axis: witho
 #
 # $$\operatorname{mean}_{\hat x}\bigl(\lVert \nabla_{\hat x} f(\hat x) \rVert_2 - 1\bigr)^2.$$
 #
-# The norm goes over all numbers of an example, whatever its shape. The critic's weights learn from the penalty, so its gradient has to be differentiable. `critic_loss` is what the critic minimises without the penalty: mean over made less mean over real.
+# The norm goes over all numbers of an example, whatever its shape. The critic's weights learn from the penalty, so its gradient has to be differentiable; the call itself writes no `.grad`. `critic_loss` is what the critic minimises without the penalty: mean over made less mean over real.
 #
 # {{task:gradient_penalty}}
 
@@ -1123,7 +1372,7 @@ plots.show("Bits of a pixel against the width of the bumps, on a log axis: witho
 #
 # $$\operatorname{mean}_{\hat x}\bigl(\lVert \nabla_{\hat x} f(\hat x) \rVert_2 - 1\bigr)^2.$$
 #
-# Норма берётся по всем числам примера, какой бы ни была его форма. Веса критика учатся по штрафу, поэтому градиент в нём должен быть дифференцируем. `critic_loss` — то, что критик уменьшает без штрафа: среднее по сделанным минус среднее по настоящим.
+# Норма берётся по всем числам примера, какой бы ни была его форма. Веса критика учатся по штрафу, поэтому градиент в нём должен быть дифференцируем; сам вызов не записывает `.grad`. `critic_loss` — то, что критик уменьшает без штрафа: среднее по сделанным минус среднее по настоящим.
 #
 # {{task:gradient_penalty}}
 
@@ -1197,6 +1446,14 @@ check.close(found, (frozen.weight.norm() - 1) ** 2, call, rtol=1e-7, why="not as
 call = "gradient_penalty of a critic that is flat"
 found = check.answer(gradient_penalty, lambda x: (0 * x).sum(1) + 3, real, fake, epsilon, call=call)
 check.close(found, 1.0, call, rtol=1e-7, why="be 1: no slope is as bad as slope 2")
+slopes = check.gradient_of(critic_loss, torch.from_numpy(rng.normal(size=3)), torch.from_numpy(rng.normal(size=5)), call="critic_loss(real, made)")
+check.close(slopes[0], [-1 / 3] * 3, "the gradient of critic_loss(real, made) for real", rtol=1e-7, why="push real points up")
+check.close(slopes[1], [1 / 5] * 5, "the gradient of critic_loss(real, made) for made", rtol=1e-7, why="push made points down")
+learner = nn.Linear(2, 1).double()
+plain_real, plain_made = torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 2)))
+check.answer(gradient_penalty, lambda x: torch.tanh(learner(x))[:, 0], plain_real, plain_made, epsilon, call="gradient_penalty(critic, real, made, epsilon)")
+check.that(all(weight.grad is None for weight in learner.parameters()), "gradient_penalty: write no .grad: the caller does that with backward()")
+check.that(not plain_real.requires_grad and not plain_made.requires_grad, "gradient_penalty: leave real and made as they were, without requires_grad")
 ### END HIDDEN TESTS
 
 # %% mutant="gradient_penalty" why="real points down"
@@ -1259,6 +1516,20 @@ check.close(found, 1.0, call, rtol=1e-7, why="be 1: no slope is as bad as slope 
 # %% mutant="gradient_penalty" why="the gradient of the mean"
 # - (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
 # + (slope,) = torch.autograd.grad(critic(between).mean(), between, create_graph=True)
+
+# %% mutant="gradient_penalty" why="backward: the critic gets a .grad"
+# - (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+# + critic(between).sum().backward(create_graph=True)
+# + slope = between.grad
+
+# %% mutant="gradient_penalty" why="real points ask for gradients from now on"
+# - share = epsilon.reshape(-1, *[1] * (real.ndim - 1))
+# + real.requires_grad_()
+# + share = epsilon.reshape(-1, *[1] * (real.ndim - 1))
+
+# %% mutant="gradient_penalty" why="the critic learns nothing from made points"
+# - return made.mean() - real.mean()
+# + return made.detach().mean() - real.mean()
 
 
 # %% alternative="gradient_penalty" why="lerp, and the norm by hand"
@@ -1466,6 +1737,13 @@ want, new, v = slow_rounds(weight.numpy(), u.numpy(), 1)
 (slope,) = torch.autograd.grad(leaf / (torch.from_numpy(new) @ leaf @ torch.from_numpy(v)), leaf, torch.from_numpy(upstream))
 (got,) = check.gradient_of(scaled_of, weight, call="spectral_norm(weight, u)[0]", upstream=upstream)
 check.close(got, slope, "the gradient of spectral_norm(weight, u)[0]", rtol=1e-6, atol=1e-9, why="pass through sigma, too")
+small, u = 1e-4 * rng.normal(size=(4, 3)), np.array([0.0, 0.6, 0.0, 0.8])
+want, new, v = slow_rounds(small, u, 1)
+call = "spectral_norm of weights as small as 1e-4"
+found = check.answer(spectral_norm, torch.from_numpy(small), torch.from_numpy(u), call=call)
+check.close(found[1], want, f"{call}[1]", rtol=1e-7, atol=0.0, why="be u W v, however small")
+check.close(found[2], new, f"{call}[2]", rtol=1e-7, atol=1e-9, why="have length 1")
+check.close(found[0], small / want, f"{call}[0]", rtol=1e-7, atol=1e-12, why="be over sigma where it is below 1, too")
 ### END HIDDEN TESTS
 
 # %% mutant="spectral_norm" why="the Frobenius norm"
@@ -1517,6 +1795,14 @@ check.close(got, slope, "the gradient of spectral_norm(weight, u)[0]", rtol=1e-6
 # %% mutant="spectral_norm" why="an exact decomposition, without regard to u"
 # - sigma = u @ matrix @ v
 # + sigma = torch.linalg.matrix_norm(matrix, 2)
+
+# %% mutant="spectral_norm" why="large weights alone"
+# - return weight / sigma, sigma, u
+# + return weight / sigma.clamp(min=1), sigma, u
+
+# %% mutant="spectral_norm" why="lengths that are not 1 for small weights"
+# - u = F.normalize(matrix @ v, dim=0)
+# + u = F.normalize(matrix @ v, dim=0, eps=1e-2)
 
 
 # %% alternative="spectral_norm" why="detached copies, sums"

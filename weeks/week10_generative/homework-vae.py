@@ -170,6 +170,11 @@ call = "prior_kl of one normal distribution"
 found = check.answer(prior_kl, torch.tensor([[mu]], dtype=torch.float64), torch.tensor([[2 * np.log(spread)]], dtype=torch.float64), call=call)
 check.close(found, [[want]], call, rtol=1e-6, atol=1e-8, why="be the integral of q log(q / p)")
 check.close(check.answer(prior_kl, torch.zeros(2, 3), torch.zeros(2, 3), call="prior_kl of the prior"), np.zeros((2, 3)), "prior_kl of the prior", atol=1e-7, why="cost nothing")
+mean, log_var = torch.tensor([[30.0, -0.4, 2.0]]).double(), torch.tensor([[0.5, 25.0, -40.0]]).double()
+normal = torch.distributions.Normal(mean, (log_var / 2).exp())
+want = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
+call = "prior_kl of codes far from the prior, wide ones and narrow ones"
+check.close(check.answer(prior_kl, mean, log_var, call=call), want, call, rtol=1e-8, why="cost what it costs, without a limit")
 ### END HIDDEN TESTS
 
 # %% mutant="prior_kl" why="the sign, as a bonus"
@@ -203,6 +208,15 @@ check.close(check.answer(prior_kl, torch.zeros(2, 3), torch.zeros(2, 3), call="p
 # %% mutant="prior_kl" why="adds up the numbers"
 # - return (mean**2 + log_var.exp() - log_var - 1) / 2
 # + return ((mean**2 + log_var.exp() - log_var - 1) / 2).sum(1)
+
+# %% mutant="prior_kl" why="log_var within limits"
+# - return (mean**2 + log_var.exp() - log_var - 1) / 2
+# + log_var = log_var.clamp(-10, 10)
+# + return (mean**2 + log_var.exp() - log_var - 1) / 2
+
+# %% mutant="prior_kl" why="no cost above 20 nats"
+# - return (mean**2 + log_var.exp() - log_var - 1) / 2
+# + return ((mean**2 + log_var.exp() - log_var - 1) / 2).clamp(max=20)
 
 
 # %% alternative="prior_kl" why="torch's distributions"
@@ -461,6 +475,19 @@ check.that(all(a < b for a, b in pairwise(means)), "rise with the number of code
 log_w = torch.from_numpy(rng.normal(size=(4, 2)))
 (slopes,) = check.gradient_of(iwae, log_w, call="iwae(log_w)")
 check.close(slopes, log_w.softmax(0), "the gradient of iwae(log_w)", rtol=1e-7, why="weigh codes by their weights")
+inputs = [torch.from_numpy(rng.normal(size=shape)) for shape in ((3, 2), (3, 2, 4), (2, 4), (2, 4))]
+leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+normal = torch.distributions.Normal(leaves[2], (leaves[3] / 2).exp())
+want = leaves[0] + torch.distributions.Normal(torch.zeros_like(leaves[1]), 1.0).log_prob(leaves[1]).sum(2) - normal.log_prob(leaves[1]).sum(2)
+upstream = rng.normal(size=(3, 2))
+wanted = torch.autograd.grad(want, leaves, torch.from_numpy(upstream))
+call = "log_weights(log_px, z, mean, log_var)"
+got = check.gradient_of(log_weights, *inputs, call=call, upstream=upstream)
+for name, mine, theirs in zip(("log_px", "z", "mean", "log_var"), got, wanted, strict=True):
+    check.close(mine, theirs, f"the gradient of {call} for {name}", rtol=1e-7, atol=1e-10, why="let encoder and decoder learn")
+mixed = torch.from_numpy(np.array([-3000.0, 0.0, 900.0]) + rng.normal(size=(4, 3)))
+call = "iwae of one example with tiny weights, one with common ones, one with huge ones"
+check.close(check.answer(iwae, mixed, call=call), logsumexp(mixed.numpy(), axis=0) - np.log(4), call, rtol=1e-9, why="treat each example by itself")
 ### END HIDDEN TESTS
 
 # %% mutant="iwae" why="the mean of the logarithms"
@@ -514,6 +541,15 @@ check.close(slopes, log_w.softmax(0), "the gradient of iwae(log_w)", rtol=1e-7, 
 # %% mutant="iwae" why="the mean of the numbers of a code"
 # - prior = -(z**2).sum(2) / 2
 # + prior = -(z**2).mean(2) / 2
+
+# %% mutant="iwae" why="one largest weight for all examples"
+# - return log_w.logsumexp(0) - np.log(len(log_w))
+# + return (log_w - log_w.max()).exp().mean(0).log() + log_w.max()
+
+# %% mutant="iwae" why="the encoder learns nothing"
+# - drawn = -((z - mean) ** 2 / log_var.exp() + log_var).sum(2) / 2
+# + mean, log_var = mean.detach(), log_var.detach()
+# + drawn = -((z - mean) ** 2 / log_var.exp() + log_var).sum(2) / 2
 
 
 # %% alternative="iwae" why="standardised codes, and the largest weight first"
@@ -586,7 +622,7 @@ plots.show("Left the data, two moons. Right samples of the model around the curv
 # The gap is the price of an encoder that can say only "a normal distribution": the true posterior of a point is another one. More codes close it. And the curve on the right shows what one number can and can't do: it must pass from moon to moon somewhere.
 #
 # ## 4. Clothes, and numbers that go to sleep
-# Now pictures: clothes of Fashion-MNIST, shrunk, with ten numbers a code. Which of the ten does the model use? A number of the code is **active** if its mean $\mu_j(x)$ changes from picture to picture: its variance over the pictures (divided by $n$) is larger than a threshold (Burda et al., appendix C). The others have become the prior: the encoder says the same of every picture, at no cost. If all do, the [posterior has collapsed](glossary:posterior-collapse).
+# Now pictures: clothes of Fashion-MNIST, shrunk, with ten numbers a code. Which of the ten does the model use? A number of the code is **active** if its mean $\mu_j(x)$ changes from picture to picture: its variance over the pictures (divided by $n$) is larger than a threshold (Burda et al., appendix C). The mean may be large beside that. The others have become the prior: the encoder says the same of every picture, at no cost. If all do, the [posterior has collapsed](glossary:posterior-collapse).
 #
 # {{task:active_units}}
 
@@ -594,7 +630,7 @@ plots.show("Left the data, two moons. Right samples of the model around the curv
 # Разрыв — цена кодировщика, который умеет сказать лишь «нормальное распределение»: настоящее апостериорное распределение точки другое. Больше кодов — меньше разрыв. А кривая справа показывает, что может и чего не может одно число: где-то ему приходится переходить с луны на луну.
 #
 # ## 4. Одежда и уснувшие числа
-# Теперь картинки: одежда из Fashion-MNIST, уменьшенная, по десять чисел на код. Какими из десяти модель пользуется? Число кода **активно** (active), если его среднее $\mu_j(x)$ меняется от картинки к картинке: его дисперсия по картинкам (деление на $n$) больше порога (Burda и др., приложение C). Остальные стали априорным распределением: о каждой картинке кодировщик говорит одно и то же, бесплатно. Если так со всеми, произошёл [коллапс апостериорного распределения](glossary:posterior-collapse) (posterior collapse).
+# Теперь картинки: одежда из Fashion-MNIST, уменьшенная, по десять чисел на код. Какими из десяти модель пользуется? Число кода **активно** (active), если его среднее $\mu_j(x)$ меняется от картинки к картинке: его дисперсия по картинкам (деление на $n$) больше порога (Burda и др., приложение C). Само среднее рядом с этим может быть большим. Остальные стали априорным распределением: о каждой картинке кодировщик говорит одно и то же, бесплатно. Если так со всеми, произошёл [коллапс апостериорного распределения](glossary:posterior-collapse) (posterior collapse).
 #
 # {{task:active_units}}
 
@@ -628,6 +664,12 @@ call = "active_units where a variance is the threshold, 0.25"
 check.equal(check.answer(active_units, values, threshold=0.25, call=call), [False, False], call, why="want more than the threshold")
 call = "active_units of one example"
 check.equal(check.answer(active_units, torch.ones(1, 3), call=call), [False, False, False], call, why="have variance 0")
+found = check.answer(active_units, means, call="active_units(means)")
+check.that(found.dtype == np.bool_, "active_units(means): be of bool")
+spread = torch.tensor([0.05, 0.2]).repeat(8)
+values = torch.linspace(2000, 5000, 16) + spread * torch.tensor([-1.0, 1.0]).repeat(20)[:, None]
+call = "active_units of means that are large beside their variance"
+check.equal(check.answer(active_units, values, call=call), [False, True] * 8, call, why="measure from the mean over examples")
 ### END HIDDEN TESTS
 
 # %% mutant="active_units" why="divides by n - 1"
@@ -661,6 +703,14 @@ check.equal(check.answer(active_units, torch.ones(1, 3), call=call), [False, Fal
 # %% mutant="active_units" why="the range"
 # - return means.var(0, correction=0) > threshold
 # + return means.amax(0) - means.amin(0) > threshold
+
+# %% mutant="active_units" why="floats, not bool"
+# - return means.var(0, correction=0) > threshold
+# + return (means.var(0, correction=0) > threshold).to(means.dtype)
+
+# %% mutant="active_units" why="the mean square less the squared mean: nothing is left of it for large means"
+# - return means.var(0, correction=0) > threshold
+# + return means.square().mean(0) - means.mean(0).square() > threshold
 
 
 # %% alternative="active_units" why="a mean of squares"
@@ -752,13 +802,13 @@ plots.show("Ten pieces of clothing in the first row and their copies below, one 
 
 # %% [markdown]
 # ## 5. Codes from a list
-# A number that sleeps is a code wasted; a decoder that is strong sleeps on everything. [Vector quantisation](glossary:vector-quantisation) ([van den Oord et al., 2017](https://arxiv.org/abs/1711.00937)) goes another way: the code has to be one of $K$ vectors $e_1, \dots, e_K$, and the encoder's output $z$ is replaced by the nearest. Nearest has no gradient. So the decoder's gradient is handed over as it is, **straight through**: the value is $e$, the gradient goes to $z$. And a **commitment loss** keeps $z$ near its code, the mean over all numbers of $(z - \operatorname{sg}[e])^2$, where $\operatorname{sg}$ stops the gradient: $z$ goes to the code, the code does not move. Of two codes at the same distance the one with the lower number is taken.
+# A number that sleeps is a code wasted; a decoder that is strong sleeps on everything. [Vector quantisation](glossary:vector-quantisation) ([van den Oord et al., 2017](https://arxiv.org/abs/1711.00937)) goes another way: the code has to be one of $K$ vectors $e_1, \dots, e_K$, and the encoder's output $z$ is replaced by the nearest. Nearest has no gradient. So the decoder's gradient is handed over as it is, **straight through**: the value is $e$, the gradient goes to $z$. And a **commitment loss** keeps $z$ near its code, the mean over all numbers of $(z - \operatorname{sg}[e])^2$, where $\operatorname{sg}$ stops the gradient: $z$ goes to the code, the code does not move. Of two codes at the same distance the one with the lower number is taken; all may lie far from zero.
 #
 # {{task:quantise}}
 
 # %% [markdown] lang="ru"
 # ## 5. Коды по списку
-# Спящее число — впустую потраченный код, а сильный декодировщик усыпит что угодно. [Векторное квантование](glossary:vector-quantisation) (vector quantisation, VQ; [van den Oord и др., 2017](https://arxiv.org/abs/1711.00937)) идёт другим путём: код обязан быть одним из $K$ векторов $e_1, \dots, e_K$, и выход кодировщика $z$ заменяется ближайшим. У ближайшего нет градиента. Поэтому градиент декодировщика передают как есть, **насквозь** (straight through): значение — $e$, градиент идёт в $z$. А **ошибка привязки** (commitment loss) держит $z$ рядом с его кодом: среднее по всем числам от $(z - \operatorname{sg}[e])^2$, где $\operatorname{sg}$ останавливает градиент: $z$ идёт к коду, код стоит. Из двух кодов на одном расстоянии берётся тот, чей номер меньше.
+# Спящее число — впустую потраченный код, а сильный декодировщик усыпит что угодно. [Векторное квантование](glossary:vector-quantisation) (vector quantisation, VQ; [van den Oord и др., 2017](https://arxiv.org/abs/1711.00937)) идёт другим путём: код обязан быть одним из $K$ векторов $e_1, \dots, e_K$, и выход кодировщика $z$ заменяется ближайшим. У ближайшего нет градиента. Поэтому градиент декодировщика передают как есть, **насквозь** (straight through): значение — $e$, градиент идёт в $z$. А **ошибка привязки** (commitment loss) держит $z$ рядом с его кодом: среднее по всем числам от $(z - \operatorname{sg}[e])^2$, где $\operatorname{sg}$ останавливает градиент: $z$ идёт к коду, код стоит. Из двух кодов на одном расстоянии берётся тот, чей номер меньше; все они могут лежать далеко от нуля.
 #
 # {{task:quantise}}
 
@@ -1074,7 +1124,7 @@ plots.show("Ten pieces of clothing and their copies from four codes each: blurre
 #
 # $$y = \operatorname{softmax}\bigl((s + g) / \tau\bigr).$$
 #
-# Hot, it is near to equal shares; cold, near to a choice. With `hard=True` the value **is** the choice, ones and zeros, and the gradient is that of $y$, straight through as above.
+# Hot, it is near to equal shares; cold, near to a choice. With `hard=True` the value **is** the choice, a single one and zeros (of equally large ones, any), and the gradient is that of $y$, straight through as above.
 #
 # {{task:gumbel_softmax}}
 
@@ -1084,7 +1134,7 @@ plots.show("Ten pieces of clothing and their copies from four codes each: blurre
 #
 # $$y = \operatorname{softmax}\bigl((s + g) / \tau\bigr).$$
 #
-# Горячий — почти равные доли, холодный — почти выбор. С `hard=True` значение и **есть** выбор, единицы и нули, а градиент — от $y$, насквозь, как выше.
+# Горячий — почти равные доли, холодный — почти выбор. С `hard=True` значение и **есть** выбор: одна единица (среди равных — любая) и нули, а градиент — от $y$, насквозь, как выше.
 #
 # {{task:gumbel_softmax}}
 
@@ -1133,7 +1183,7 @@ for n, c in ((4, 3), (1, 5), (6, 2)):
         check.close(got, slope, f"the gradient of {call}", rtol=1e-6, atol=1e-10, why="pass through the softmax")
         found = check.answer(gumbel_softmax, logits, uniform, hard=True, call=f"{call}, hard=True", **options)
         check.close(found, np.eye(c)[want.detach().numpy().argmax(1)], f"{call}, hard=True", atol=1e-9, why="choose the largest noisy logit")
-        check.that(found.dtype == np.float64, f"{call}, hard=True: have the dtype of the logits")
+        check.that(found.dtype == np.float64, f"have the dtype of the logits in {call}, hard=True")
         (got,) = check.gradient_of(lambda s, u=uniform, o=options: gumbel_softmax(s, u, hard=True, **o), logits, call=f"{call}, hard=True", upstream=upstream)
         check.close(got, slope, f"the gradient of {call}, hard=True", rtol=1e-6, atol=1e-10, why="be that of the shares")
 logits = torch.tensor([[0.3, -1.0, 1.2, -0.4]]).double().expand(20_000, 4)
@@ -1145,6 +1195,13 @@ cold = check.answer(gumbel_softmax, logits, uniform, temperature=1e-3, call="gum
 check.close(cold, [[0.0, 1.0, 0.0]], "gumbel_softmax, temperature=0.001", atol=1e-9, why="come near to a choice")
 hot = check.answer(gumbel_softmax, logits, uniform, temperature=1e4, call="gumbel_softmax, temperature=10000")
 check.close(hot, np.full((1, 3), 1 / 3), "gumbel_softmax, temperature=10000", atol=1e-3, why="come near to equal shares")
+cold = check.answer(gumbel_softmax, logits, uniform, temperature=1e-5, call="gumbel_softmax, temperature=0.00001")
+check.close(cold, [[0.0, 1.0, 0.0]], "gumbel_softmax, temperature=0.00001", atol=1e-9, why="stay finite however cold it is")
+even = torch.tensor([[0.4, 0.4, -1.0], [0.2, 0.9, 0.9]]).double(), torch.full((2, 3), 0.3).double()
+call = "gumbel_softmax of equally large noisy logits, hard=True"
+found = check.answer(gumbel_softmax, *even, hard=True, call=call)
+check.close(np.sort(found, axis=1), [[0.0, 0.0, 1.0]] * 2, call, atol=1e-9, why="choose one, and one only")
+check.close([found[0, 2], found[1, 0]], [0.0, 0.0], call, atol=1e-9, why="choose one of the largest")
 ### END HIDDEN TESTS
 
 # %% mutant="gumbel_softmax" why="the sign of the noise"
@@ -1198,6 +1255,15 @@ check.close(hot, np.full((1, 3), 1 / 3), "gumbel_softmax, temperature=10000", at
 # %% mutant="gumbel_softmax" why="soft shares in any case"
 # - return soft + (chosen - soft).detach()
 # + return soft
+
+# %% mutant="gumbel_softmax" why="two choices where two are equally large"
+# - chosen = F.one_hot(soft.argmax(1), soft.shape[1]).to(soft.dtype)
+# + chosen = (soft == soft.amax(1, keepdim=True)).to(soft.dtype)
+
+# %% mutant="gumbel_softmax" why="exponentials that overflow when it is cold"
+# - soft = ((logits - (-uniform.log()).log()) / temperature).softmax(1)
+# + keys = ((logits - (-uniform.log()).log()) / temperature).exp()
+# + soft = keys / keys.sum(1, keepdim=True)
 
 
 # %% alternative="gumbel_softmax" why="exponential clocks"
@@ -1282,7 +1348,7 @@ for n, d in ((6, 3), (2, 4), (9, 1)):
     call = f"moments of ({n}, {d})"
     found = check.answer(moments, features, call=call)
     check.close(found[0], features.mean(0), f"{call}[0]", rtol=1e-9, why="be the mean of each feature")
-    check.close(np.reshape(found[1], (d, d)), np.cov(features, rowvar=False).reshape(d, d), f"{call}[1]", rtol=1e-7, atol=1e-10, why="be the covariance, divided by n - 1")
+    check.close(found[1], np.cov(features, rowvar=False).reshape(d, d), f"{call}[1]", rtol=1e-7, atol=1e-10, why="be the covariance, divided by n - 1")
 
 
 def random_moments(d, n):
@@ -1356,6 +1422,10 @@ check.close(check.answer(frechet, np.zeros(3), np.zeros((3, 3)), np.ones(3), np.
 # - inner = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov2 @ root), 0)).sum()
 # + other, turned = np.linalg.eigh(cov2)
 # + inner = np.trace(root @ (turned * np.sqrt(np.maximum(other, 0)) @ turned.T))
+
+# %% mutant="frechet" why="NumPy gives a number for one feature, not (1, 1)"
+# - return features.mean(0), centred.T @ centred / (len(features) - 1)
+# + return features.mean(0), np.cov(features, rowvar=False)
 
 
 # %% alternative="frechet" why="the eigenvalues of the product as it is"
@@ -1495,12 +1565,12 @@ def inception_score(p):
 
 
 # %% [markdown]
-# One number can't tell whether pictures are bad or kinds are missing. Two can ([Kynkäänniemi et al., 2019](https://arxiv.org/abs/1904.06991)). Around each real point draw a ball that reaches to its $k$-th nearest *other* real point; what lies in one of the balls, or on its edge, counts as possible. **Precision** is the share of made points that are possible. **Recall** is the same with real and made exchanged: the share of real points in the balls around made ones.
+# One number can't tell whether pictures are bad or kinds are missing. Two can ([Kynkäänniemi et al., 2019](https://arxiv.org/abs/1904.06991)). Around each real point draw a ball that reaches to its $k$-th nearest *other* real point (another at the same place counts, too); what lies in one of the balls, or on its edge, counts as possible. **Precision** is the share of made points that are possible. **Recall** is the same with real and made exchanged: the share of real points in the balls around made ones.
 #
 # {{task:precision_recall}}
 
 # %% [markdown] lang="ru"
-# Одно число не отличит плохие картинки от пропущенных видов. Два — отличат ([Kynkäänniemi и др., 2019](https://arxiv.org/abs/1904.06991)). Вокруг каждой настоящей точки проведите шар до её $k$-й по близости *другой* настоящей точки; что лежит в каком-нибудь из шаров или на его краю, считается возможным. **Точность** (precision) — доля сделанных точек, которые возможны. **Полнота** (recall) — то же, если поменять настоящие и сделанные местами: доля настоящих точек в шарах вокруг сделанных.
+# Одно число не отличит плохие картинки от пропущенных видов. Два — отличат ([Kynkäänniemi и др., 2019](https://arxiv.org/abs/1904.06991)). Вокруг каждой настоящей точки проведите шар до её $k$-й по близости *другой* настоящей точки (другая на том же месте тоже считается); что лежит в каком-нибудь из шаров или на его краю, считается возможным. **Точность** (precision) — доля сделанных точек, которые возможны. **Полнота** (recall) — то же, если поменять настоящие и сделанные местами: доля настоящих точек в шарах вокруг сделанных.
 #
 # {{task:precision_recall}}
 
@@ -1560,6 +1630,12 @@ check.close(found[0], 0.5, f"{call}[0]", why="count what lies on the edge, and n
 wide = np.array([[0.0], [1.0], [2.0], [50.0], [90.0]])
 call = "precision_recall of a point whose nearest real one has a small ball"
 check.close(check.answer(precision_recall, wide, np.array([[12.0], [13.0]]), k=1, call=call)[0], 1.0, f"{call}[0]", why="ask all balls")
+twice = np.array([[0.0], [0.0], [10.0], [13.0]])
+call = "precision_recall where two real points are equal, k=1"
+check.close(check.answer(precision_recall, twice, np.array([[0.5], [11.0], [0.0], [20.0], [-4.0]]), k=1, call=call)[0], 0.4, f"{call}[0]", why="count another point at the same place as a neighbour")
+call = "precision_recall where made points are equal, k=2"
+found = check.answer(precision_recall, np.array([[0.0], [3.0], [7.0], [0.0]]), np.array([[0.0], [0.0], [0.0], [9.0]]), k=2, call=call)
+check.close(found, [1.0, 1.0], call, why="count other points at the same place as neighbours")
 ### END HIDDEN TESTS
 
 # %% mutant="precision_recall" why="a point is its own first neighbour"
@@ -1606,6 +1682,10 @@ check.close(check.answer(precision_recall, wide, np.array([[12.0], [13.0]]), k=1
 # %% mutant="precision_recall" why="city blocks"
 # - return float((np.linalg.norm(points[:, None] - centres, axis=2) <= radii).any(1).mean())
 # + return float((np.abs(points[:, None] - centres).sum(2) <= radii).any(1).mean())
+
+# %% mutant="precision_recall" why="another point at the same place does not count"
+# - radii = np.sort(among, axis=1)[:, k]  # the first is the point itself
+# + radii = np.array([np.sort(row[row > 0])[min(k, int((row > 0).sum())) - 1] for row in among])
 
 
 # %% alternative="precision_recall" why="scikit-learn's neighbours"
@@ -1733,6 +1813,19 @@ a = rng.normal(size=4)
 check.close(check.answer(slerp, a, a, 0.3, call="slerp(a, a, 0.3)"), a, "slerp(a, a, 0.3)", rtol=1e-7, why="stay where it is")
 check.close(check.answer(slerp, a, 3 * a, 0.25, call="slerp(a, 3a, 0.25)"), 1.5 * a, "slerp(a, 3a, 0.25)", rtol=1e-7, why="walk straight where the directions are the same")
 check.close(check.answer(slerp, a, -a, 0.25, call="slerp(a, -a, 0.25)"), 0.5 * a, "slerp(a, -a, 0.25)", rtol=1e-6, why="walk straight where the directions are opposite")
+a, across = np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.0, 1.0])
+for small, within in ((0.04, 1e-7), (3e-4, 1e-6), (2e-5, 1e-4)):
+    b = -np.cos(small) * a + np.sin(small) * across
+    call = f"slerp(a, b, 0.25) of directions that are opposite up to {small}"
+    quarter = (np.pi - small) / 4
+    want = np.cos(quarter) * a + np.sin(quarter) * across
+    check.close(check.answer(slerp, a, b, 0.25, call=call), want, call, rtol=within, atol=within, why="go round on the arc as long as the sine is not below 1e-6")
+for _ in range(60):  # a cosine may be a little beyond 1 by rounding
+    a, factor = rng.normal(size=5), float(rng.uniform(0.5, 3))
+    found = check.answer(slerp, a, factor * a, 0.3, call="slerp(a, c a, 0.3) of many a and c")
+    check.close(found, (0.7 + 0.3 * factor) * a, "slerp(a, c a, 0.3) of many a and c", rtol=1e-6, why="walk straight where the directions are the same")
+    found = check.answer(slerp, a, -factor * a, 0.3, call="slerp(a, -c a, 0.3) of many a and c")
+    check.close(found, (0.7 - 0.3 * factor) * a, "slerp(a, -c a, 0.3) of many a and c", rtol=1e-6, atol=1e-9, why="walk straight where the directions are opposite")
 ### END HIDDEN TESTS
 
 # %% mutant="walk" why="without less with"
@@ -1775,6 +1868,18 @@ check.close(check.answer(slerp, a, -a, 0.25, call="slerp(a, -a, 0.25)"), 0.5 * a
 # %% mutant="walk" why="brings both to length 1"
 # - return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
 # + return (np.sin((1 - t) * angle) * a / np.linalg.norm(a) + np.sin(t * angle) * b / np.linalg.norm(b)) / np.sin(angle)
+
+# %% mutant="walk" why="straight for all that is nearly opposite"
+# - if np.sin(angle) < 1e-6:
+# + if np.sin(angle) < 1e-3:
+
+# %% mutant="walk" why="straight for a wide range"
+# - if np.sin(angle) < 1e-6:
+# + if np.sin(angle) < 0.05:
+
+# %% mutant="walk" why="a cosine beyond 1 by rounding is not a number"
+# - angle = np.arccos(np.clip(cosine, -1, 1))
+# + angle = np.arccos(cosine)
 
 
 # %% alternative="walk" why="weights and a rotation"

@@ -33,10 +33,10 @@ settings = {
 }[profile]
 
 # %% [markdown]
-# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Each task can be solved without the others. Functions leave their arguments as they were. All logarithms are natural.
+# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Each task can be solved without the others. Functions leave their arguments as they were; arrays of NumPy may hold integers, too. All logarithms are natural.
 
 # %% [markdown] lang="ru"
-# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Каждое задание можно решить без остальных. Функции не меняют своих аргументов. Все логарифмы натуральные.
+# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Каждое задание можно решить без остальных. Функции не меняют своих аргументов; в массивах NumPy могут стоять и целые числа. Все логарифмы натуральные.
 
 # %% [markdown]
 # ## 1. Three divergences
@@ -143,6 +143,22 @@ for spread in (0.3, 1.0, 3.0):
     call = f"kl_normal({mean_p:.2f}, {std_p:.2f}, {mean_q:.2f}, {std_q:.2f})"
     found = check.answer(kl_normal, mean_p, std_p, mean_q, std_q, call=call)
     check.close(found, want, call, rtol=1e-6, atol=1e-8, why="be the integral of p log(p / q)")
+rare = np.array([1e-300, 1.0]), np.array([0.0, 1.0])
+call = "kl(p, q) where q misses a bin of probability 1e-300"
+check.equal(check.answer(kl, *rare, call=call), np.inf, call, why="be infinite, however rare the bin is")
+whole, other = np.array([0, 1, 0]), np.array([0, 0, 1])
+call = "kl([0, 1, 0], [0, 0, 1]) of integers"
+check.equal(check.answer(kl, whole, other, call=call), np.inf, call, why="take integers, too")
+call = "js([0, 1, 0], [0, 0, 1]) of integers"
+check.close(check.answer(js, whole, other, call=call), np.log(2), call, rtol=1e-9, why="take integers, too")
+call = "total_variation([0, 1, 0], [0, 0, 1]) of integers"
+check.close(check.answer(total_variation, whole, other, call=call), 1.0, call, rtol=1e-9, why="take integers, too")
+shares = rng.dirichlet(np.ones(3))
+call = "js of a histogram of integers and one of floats"
+want = spatial.distance.jensenshannon(whole, shares) ** 2
+check.close(check.answer(js, whole, shares, call=call), want, call, rtol=1e-7, why="take integers, too")
+call = "total_variation of a histogram of integers and one of floats"
+check.close(check.answer(total_variation, whole, shares, call=call), 1 - shares[1], call, rtol=1e-7, why="take integers, too")
 ### END HIDDEN TESTS
 
 # %% mutant="divergences" why="weighs by q"
@@ -208,6 +224,20 @@ for spread in (0.3, 1.0, 3.0):
 # %% mutant="divergences" why="the largest bin"
 # - return float(np.abs(p - q).sum() / 2)
 # + return float(np.abs(p - q).max())
+
+# %% mutant="divergences" why="leaves out rare bins"
+# - has = p > 0
+# + has = p > 1e-6
+
+# %% mutant="divergences" why="infinite as soon as q has an empty bin"
+# - has = p > 0
+# + has = p > 0
+# + if (q == 0).any():
+# +     return float("inf")
+
+# %% mutant="divergences" why="the middle keeps the dtype: integers are cut"
+# - middle = (p + q) / 2
+# + middle = ((p + q) / 2).astype(p.dtype)
 
 
 # %% alternative="divergences" why="loops, and the entropies"
@@ -294,6 +324,15 @@ for i, j in ((0, 4), (3, 1), (4, 3)):
     check.close(check.answer(wasserstein, np.eye(5)[i], np.eye(5)[j], x, call=call), abs(x[i] - x[j]), call, why="be the way between the two")
 call = "wasserstein([1], [1], [3])"
 check.close(check.answer(wasserstein, np.ones(1), np.ones(1), np.array([3.0]), call=call), 0.0, call, atol=1e-12, why="be 0 for a single bin")
+call = "wasserstein of bins at integers"
+found = check.answer(wasserstein, np.array([0.25, 0.25, 0.5]), np.array([0.5, 0.375, 0.125]), np.array([-2, 1, 5]), call=call)
+check.close(found, 2.25, call, rtol=1e-9, why="take integers, too")
+call = "wasserstein of a histogram of integers and one of floats"
+found = check.answer(wasserstein, np.array([1, 0, 0]), np.array([0.25, 0.25, 0.5]), np.array([0.5, 2.0, 6.0]), call=call)
+check.close(found, 3.125, call, rtol=1e-9, why="take integers, too")
+call = "wasserstein of two histograms of integers at integers"
+found = check.answer(wasserstein, np.array([0, 1, 0]), np.array([1, 0, 0]), np.array([-4, 3, 9]), call=call)
+check.close(found, 7.0, call, rtol=1e-9, why="take integers, too")
 ### END HIDDEN TESTS
 
 # %% mutant="wasserstein" why="bins at equal distances"
@@ -327,6 +366,16 @@ check.close(check.answer(wasserstein, np.ones(1), np.ones(1), np.array([3.0]), c
 # %% mutant="wasserstein" why="W2: squares of the sums"
 # - return float(np.abs(np.cumsum(p - q))[:-1] @ np.diff(x))
 # + return float(np.sqrt(np.cumsum(p - q)[:-1] ** 2 @ np.diff(x)))
+
+# %% mutant="wasserstein" why="sums in the dtype of the places: cut at integers"
+# - return float(np.abs(np.cumsum(p - q))[:-1] @ np.diff(x))
+# + sums = np.abs(np.cumsum(p - q)).astype(x.dtype)
+# + return float(sums[:-1] @ np.diff(x))
+
+# %% mutant="wasserstein" why="sums in the dtype of p: cut for integers"
+# - return float(np.abs(np.cumsum(p - q))[:-1] @ np.diff(x))
+# + sums = np.abs(np.cumsum(p - q)).astype(p.dtype)
+# + return float(sums[:-1] @ np.diff(x))
 
 
 # %% alternative="wasserstein" why="carries earth from heap to heap"
@@ -451,6 +500,15 @@ found = check.answer(e_step, x, np.insert(weights, 1, 0.0), np.insert(means, 1, 
 want = slow_e_step(x, weights, means, variances)
 check.close(found[0], np.insert(want[0], 1, 0.0, axis=1), f"{call}[0]", rtol=1e-6, atol=1e-9, why="give it nothing")
 check.close(found[1], want[1], f"{call}[1]", rtol=1e-6, why="be as without it")
+call = "e_step of points that only a component of weight 0 is near"
+near = 60 + rng.normal(size=(4, 2))
+found = check.answer(e_step, near, np.append(weights, 0.0), np.append(means, [[60.0, 60.0]], 0), np.append(variances, [[1.0, 1.0]], 0), call=call)
+want = slow_e_step(near, weights, means, variances)
+check.close(found[0], np.insert(want[0], 3, 0.0, axis=1), f"{call}[0]", rtol=1e-6, atol=1e-9, why="give it nothing, even there")
+check.close(found[1], want[1], f"{call}[1]", rtol=1e-6, why="be as without it")
+near = rng.normal(size=(3, 2)) * [[1.0], [1.0], [300.0]]
+judge_e_step(near, (weights, means, variances), "e_step of near points and a far one", "bear both at once")
+judge_e_step(np.array([[2, -1], [0, 3], [-4, 1]]), (weights, means, variances), "e_step of points of integers", "take integers, too")
 ### END HIDDEN TESTS
 
 # %% mutant="e_step" why="densities, not their logarithms: 0 / 0 far away"
@@ -497,6 +555,19 @@ check.close(found[1], want[1], f"{call}[1]", rtol=1e-6, why="be as without it")
 # - return shares / totals, float((np.log(totals) + largest).mean())
 # + return (logs == largest).astype(float), float((np.log(totals) + largest).mean())
 
+# %% mutant="e_step" why="a small number beside the weights: a component of weight 0 takes what is near"
+# - logs = np.log(weights) - (squares + np.log(2 * np.pi * variances)).sum(2) / 2
+# + logs = np.log(weights + 1e-12) - (squares + np.log(2 * np.pi * variances)).sum(2) / 2
+
+# %% mutant="e_step" why="the largest before the weights: 0 / 0 where only a component of weight 0 is near"
+# - largest = logs.max(1, keepdims=True)
+# + largest = (-(squares + np.log(2 * np.pi * variances)).sum(2) / 2).max(1, keepdims=True)
+
+# %% mutant="e_step" why="logarithms that are cut at -700"
+# - largest = logs.max(1, keepdims=True)
+# + logs = np.maximum(logs, -700)
+# + largest = logs.max(1, keepdims=True)
+
 
 # %% alternative="e_step" why="torch's distributions, one component after the other"
 def e_step(x, weights, means, variances):
@@ -513,7 +584,7 @@ def e_step(x, weights, means, variances):
 #
 # $$\pi_j = \frac{n_j}{n}, \qquad \mu_j = \frac1{n_j} \sum_i r_{ij} x_i, \qquad \sigma_j^2 = \frac1{n_j} \sum_i r_{ij} (x_i - \mu_j)^2,$$
 #
-# squares coordinate by coordinate. Two things break it in practice. A component that sits on a single point has variance 0 and infinite density: no variance may be smaller than `floor`. And a component to which nothing belongs, $n_j = 0$: it gets weight 0, and mean and variance of all points.
+# squares coordinate by coordinate. Two things break it in practice. A component that sits on a single point has variance 0 and infinite density: no variance may be smaller than `floor`. And a component to which nothing belongs, $n_j = 0$: it gets weight 0, and mean and variance (above `floor`, too) of all points. Points may lie close together and far from zero.
 #
 # {{task:m_step}}
 
@@ -522,7 +593,7 @@ def e_step(x, weights, means, variances):
 #
 # $$\pi_j = \frac{n_j}{n}, \qquad \mu_j = \frac1{n_j} \sum_i r_{ij} x_i, \qquad \sigma_j^2 = \frac1{n_j} \sum_i r_{ij} (x_i - \mu_j)^2,$$
 #
-# квадраты — по координатам. На деле его ломают две вещи. У компоненты, севшей на одну точку, дисперсия 0 и бесконечная плотность: ни одна дисперсия не меньше `floor`. И компонента, которой не принадлежит ничего, $n_j = 0$: она получает вес 0, а среднее и дисперсию — всех точек.
+# квадраты — по координатам. На деле его ломают две вещи. У компоненты, севшей на одну точку, дисперсия 0 и бесконечная плотность: ни одна дисперсия не меньше `floor`. И компонента, которой не принадлежит ничего, $n_j = 0$: она получает вес 0, а среднее и дисперсию (тоже не меньше `floor`) — всех точек. Точки могут лежать тесно и далеко от нуля.
 #
 # {{task:m_step}}
 
@@ -576,6 +647,10 @@ judge_m_step(rng.normal(size=(6, 2)) * [0.1, 5.0], rng.dirichlet(np.ones(2), siz
 judge_m_step(rng.normal(size=(5, 2)) * 1e-4, rng.dirichlet(np.ones(2), size=5), "m_step of close points, floor=0", "have the variance that there is", floor=0.0)
 tiny = rng.dirichlet(np.ones(2), size=5) * [[1.0, 1e-150]]
 judge_m_step(rng.normal(size=(5, 2)), tiny, "m_step with responsibilities as small as 1e-150", "belong to it all the same")
+judge_m_step(1e6 + rng.normal(size=(7, 2)), rng.dirichlet(np.ones(2), size=7), "m_step of points close together and far from zero", "measure squares from the mean")
+judge_m_step(twice, np.insert(rng.dirichlet(np.ones(2), size=4), 1, 0.0, axis=1), "m_step of equal points and a component to which nothing belongs, floor=0.02", "have no variance below floor there either", floor=0.02)
+judge_m_step(np.array([[1, 4], [2, 0], [7, 2], [3, 3]]), rng.dirichlet(np.ones(3), size=4), "m_step of points of integers", "take integers, too")
+judge_m_step(rng.normal(size=(5, 2)), np.eye(3, dtype=int)[[0, 2, 2, 0, 2]], "m_step of responsibilities that are integers", "take integers, too")
 ### END HIDDEN TESTS
 
 # %% mutant="m_step" why="counts that are not divided by n"
@@ -627,6 +702,22 @@ judge_m_step(rng.normal(size=(5, 2)), tiny, "m_step with responsibilities as sma
 # %% mutant="m_step" why="a floor of its own by default"
 # - x: np.ndarray, responsibilities: np.ndarray, floor: float = 1e-6
 # + x: np.ndarray, responsibilities: np.ndarray, floor: float = 1e-3
+
+# %% mutant="m_step" why="the mean square less the squared mean: nothing is left of it far from zero"
+# - variances = np.stack([shares[:, j] @ (x - means[j]) ** 2 for j in range(len(counts))])
+# + variances = shares.T @ (x * x) - means**2
+
+# %% mutant="m_step" why="means in the dtype of the points: integers are cut"
+# - means = shares.T @ x
+# + means = (shares.T @ x).astype(x.dtype)
+
+# %% mutant="m_step" why="a floor for those alone to which something belongs"
+# - return counts / len(x), means, np.maximum(variances, floor)
+# + return counts / len(x), means, np.where(counts[:, None] > 0, np.maximum(variances, floor), variances)
+
+# %% mutant="m_step" why="a floor where the variance is exactly 0 alone"
+# - return counts / len(x), means, np.maximum(variances, floor)
+# + return counts / len(x), means, np.where(variances == 0, floor, variances)
 
 
 # %% alternative="m_step" why="component by component"
@@ -685,13 +776,13 @@ plots.show("Eight heaps of points on a circle with the mixture's ellipses: in th
 
 # %% [markdown]
 # ## 4. A code of two numbers
-# A mixture of normal distributions will not draw digits: pictures lie on a thin, bent sheet in 64 dimensions. An [autoencoder](glossary:autoencoder) looks for the sheet. An encoder squeezes a picture into a code of a few numbers, a decoder makes the picture again, and both learn from the error of the copy. No labels are needed. Build it with one hidden layer of `width` numbers and tanh on each side; the code and the copy are sums without an activation.
+# A mixture of normal distributions will not draw digits: pictures lie on a thin, bent sheet in 64 dimensions. An [autoencoder](glossary:autoencoder) looks for the sheet. An encoder squeezes a picture into a code of a few numbers, a decoder makes the picture again, and both learn from the error of the copy. No labels are needed. Build it of four `nn.Linear`, with one hidden layer of `width` numbers and tanh on each side; the code and the copy are sums without an activation.
 #
 # {{task:autoencoder}}
 
 # %% [markdown] lang="ru"
 # ## 4. Код из двух чисел
-# Смесь нормальных распределений цифр не нарисует: картинки лежат на тонком изогнутом листе в пространстве из 64 измерений. [Автокодировщик](glossary:autoencoder) (autoencoder) ищет этот лист. Кодировщик сжимает картинку в код из нескольких чисел, декодировщик делает из него картинку снова, и оба учатся на ошибке копии. Метки не нужны. Постройте его с одним скрытым слоем из `width` чисел и tanh с каждой стороны; код и копия — суммы без функции активации.
+# Смесь нормальных распределений цифр не нарисует: картинки лежат на тонком изогнутом листе в пространстве из 64 измерений. [Автокодировщик](glossary:autoencoder) (autoencoder) ищет этот лист. Кодировщик сжимает картинку в код из нескольких чисел, декодировщик делает из него картинку снова, и оба учатся на ошибке копии. Метки не нужны. Постройте его из четырёх `nn.Linear`, с одним скрытым слоем из `width` чисел и tanh с каждой стороны; код и копия — суммы без функции активации.
 #
 # {{task:autoencoder}}
 
@@ -771,6 +862,12 @@ x = torch.from_numpy(rng.normal(size=(4, 6))).float()
 before = check.answer(first, x, call="an earlier Autoencoder(6, 2, 5)")
 Autoencoder(6, 2, 5)
 check.close(check.answer(first, x, call="an earlier Autoencoder(6, 2, 5)"), before, "an earlier Autoencoder(6, 2, 5)", why="have weights of its own")
+torch.manual_seed(int(rng.integers(10**6)))
+born = [check.parameters_of(Autoencoder(6, 2, 5), "Autoencoder(6, 2, 5)") for _ in range(2)]
+check.that(any((a != b).any() for a, b in zip(born[0].values(), born[1].values(), strict=True)), "draw new weights for each Autoencoder, as nn.Linear does")
+call = "Autoencoder(4, 3, width=6).double()"
+x = torch.from_numpy(rng.normal(size=(5, 4)))
+check.same_network(Autoencoder(4, 3, width=6).double(), Reference(4, 3, 6).double(), x, call=call, why="compute in the dtype of its weights", rtol=1e-9, atol=1e-11)
 ### END HIDDEN TESTS
 
 # %% mutant="autoencoder" why="tanh on the code"
@@ -810,6 +907,15 @@ check.close(check.answer(first, x, call="an earlier Autoencoder(6, 2, 5)"), befo
 # + return self.encoder[:2](x)
 # - return self.decode(self.encode(x))
 # + return self.decoder(self.encoder(x))
+
+# %% mutant="autoencoder" why="a seed of its own: all are born alike"
+# - self.encoder = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, code))
+# + torch.manual_seed(0)
+# + self.encoder = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, code))
+
+# %% mutant="autoencoder" why="codes of single precision"
+# - return self.encoder(x)
+# + return self.encoder(x).float()
 
 
 # %% alternative="autoencoder" why="four layers by name"
@@ -955,6 +1061,18 @@ call = "value of a d that is sure and right"
 check.close(check.answer(value, np.array([1.0, 0.5, 0.0, 1.0]), p, q, call=call), 0.9 * np.log(0.5), call, rtol=1e-9, why="count 0 for terms of probability 0")
 call = "value of a d that is sure and wrong"
 check.equal(check.answer(value, np.array([0.0, 0.5, 0.0, 0.5]), p, q, call=call), -np.inf, call, why="be minus infinity")
+call = "value of a d that is sure of made points in one bin"
+check.equal(check.answer(value, np.array([0.5, 1.0, 0.0]), np.array([0.4, 0.6, 0.0]), np.array([0.7, 0.1, 0.2]), call=call), -np.inf, call, why="be minus infinity where d is 1 and made points are")
+call = "value of a d that misses real points in one bin"
+check.equal(check.answer(value, np.array([0.5, 1.0, 0.0]), np.array([0.4, 0.4, 0.2]), np.array([0.7, 0.0, 0.3]), call=call), -np.inf, call, why="be minus infinity where d is 0 and real points are")
+rare = np.array([1e-12, 1 - 1e-12]), np.array([3e-12, 1 - 3e-12])
+call = "best_discriminator(p, q) of a rare bin"
+check.close(check.answer(best_discriminator, *rare, call=call), [0.25, 0.5], call, rtol=1e-7, why="be the share of real points, however rare")
+whole = np.array([0, 1, 0]), np.array([0, 0, 1])
+call = "best_discriminator([0, 1, 0], [0, 0, 1]) of integers"
+check.close(check.answer(best_discriminator, *whole, call=call), [0.5, 1.0, 0.0], call, rtol=1e-9, why="take integers, too")
+call = "value(d, [0, 1, 0], [0, 0, 1]) of integers"
+check.close(check.answer(value, np.array([0.5, 0.3, 0.1]), *whole, call=call), np.log(0.3) + np.log(0.9), call, rtol=1e-9, why="take integers, too")
 ### END HIDDEN TESTS
 
 # %% mutant="best_discriminator" why="real and made exchanged"
@@ -996,6 +1114,22 @@ check.equal(check.answer(value, np.array([0.0, 0.5, 0.0, 0.5]), p, q, call=call)
 # %% mutant="best_discriminator" why="0 times infinity"
 # - return float(p[p > 0] @ np.log(d[p > 0]) + q[q > 0] @ np.log(1 - d[q > 0]))
 # + return float(p @ np.log(d) + q @ np.log(1 - d))
+
+# %% mutant="best_discriminator" why="rare bins count as empty"
+# - return np.where(total > 0, p / np.where(total > 0, total, 1.0), 0.5)
+# + return np.where(total > 1e-8, p / np.where(total > 1e-8, total, 1.0), 0.5)
+
+# %% mutant="best_discriminator" why="in the dtype of p: integers lose the half"
+# - return np.where(total > 0, p / np.where(total > 0, total, 1.0), 0.5)
+# + return np.where(total > 0, p / np.where(total > 0, total, 1.0), 0.5).astype(p.dtype)
+
+# %% mutant="best_discriminator" why="finite where it is sure of a made point"
+# - return float(p[p > 0] @ np.log(d[p > 0]) + q[q > 0] @ np.log(1 - d[q > 0]))
+# + return float(p[p > 0] @ np.log(d[p > 0]) + q[q > 0] @ np.log(np.maximum(1 - d[q > 0], 1e-16)))
+
+# %% mutant="best_discriminator" why="finite where it misses a real point"
+# - return float(p[p > 0] @ np.log(d[p > 0]) + q[q > 0] @ np.log(1 - d[q > 0]))
+# + return float(p[p > 0] @ np.log(np.maximum(d[p > 0], 1e-16)) + q[q > 0] @ np.log(1 - d[q > 0]))
 
 
 # %% alternative="best_discriminator" why="bin by bin"

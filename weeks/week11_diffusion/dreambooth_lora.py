@@ -153,8 +153,12 @@ for name, layer, shape in kinds():
     check.close(check.answer(plain, x, call=f"{call}.merged()(x)"), want.detach(), f"{call}.merged()(x)", rtol=1e-7, atol=1e-9, why="give the same answers")
     check.close(check.answer(first, x, call=f"{call}(x) after merged()"), want.detach(), f"{call}(x) after merged()", rtol=1e-7, atol=1e-9, why="be as before")
     check.that(all(torch.equal(value, kept[key]) for key, value in layer.state_dict().items()), f"{call}.merged(): leave the layer as it was")
+    quiet = first.eval()
+    check.close(check.answer(quiet, x, call=f"{call}(x) in eval mode"), want.detach(), f"{call}(x) in eval mode", rtol=1e-7, atol=1e-9, why="answer as in training mode")
     with torch.no_grad():
-        layer.weight.mul_(1.5)
+        for parameter in layer.parameters():
+            parameter.mul_(1.5)
+    check.close(check.answer(plain, x, call=f"{call}.merged()(x), the old layer changed"), want.detach(), f"{call}.merged()(x), the old layer changed", rtol=1e-7, atol=1e-9, why="be a new layer, which shares nothing with the old one")
     moved = whole(layer, down, up, alpha / r, x).detach()
     check.close(check.answer(first, x, call=f"{call}(x), the layer changed"), moved, f"{call}(x), the layer changed", rtol=1e-7, atol=1e-9, why="keep the very layer that was handed in")
     (slope,) = check.gradient_of(first, x, call=f"{call}(x)")
@@ -226,6 +230,21 @@ for name, layer, shape in kinds():
 # - return self.layer(x) + self.scale * self.up(self.down(x))
 # + return self.layer(x) + self.scale * self.up(self.down(x).detach())
 
+# %% mutant="lora" why="the change in training mode alone"
+# - return self.layer(x) + self.scale * self.up(self.down(x))
+# + if not self.training:
+# +     return self.layer(x)
+# + return self.layer(x) + self.scale * self.up(self.down(x))
+
+# %% mutant="lora" why="the merged layer shares its bias with the old one"
+# - return plain
+# + plain.bias = self.layer.bias
+# + return plain
+
+# %% mutant="lora" why="the merged layer shares its weight with the old one"
+# - plain = copy.deepcopy(self.layer)
+# + plain = copy.copy(self.layer)
+
 
 # %% alternative="lora" why="two branches, einsum"
 class LoRA(nn.Module):
@@ -268,7 +287,10 @@ class LoRA(nn.Module):
 
 # %% solution="new_word"
 class NewWord(nn.Module):
-    """A table of labels with one more: ids (n,) from 0 to the number of old rows -> (n, d)."""
+    """A table of labels with one more: ids (n,) from 0 to the number of old rows -> (n, d).
+
+    Rows have the dtype of the old ones.
+    """
 
     def __init__(self, table: nn.Embedding) -> None:
         super().__init__()
@@ -302,8 +324,6 @@ for rows, d in ((5, 2), (1, 4), (10, 3)):
     ids[0] = rows
     want = torch.cat([old, old.mean(0, keepdim=True)])[ids]
     check.close(check.answer(tried, ids, call=f"{call}(ids)"), want, f"{call}(ids)", rtol=1e-6, why="be rows of the table, and the new one behind them")
-    together = check.answer(tried, ids.reshape(3, 3), call=f"{call}(ids (3, 3))")
-    check.close(together, want.reshape(3, 3, d), f"{call}(ids (3, 3))", rtol=1e-6, why="take ids of any shape")
     every = torch.arange(rows + 1)
     found = week11.slopes(lambda made=tried: made, every, call=call)
     check.equal(sum(g.size for g in found.values()), d, f"how many numbers of {call} are trained", why="be those of the new word alone")
@@ -313,6 +333,13 @@ for rows, d in ((5, 2), (1, 4), (10, 3)):
     check.that(torch.equal(words.weight.detach(), old), f"{call}: leave the table that was handed in as it was")
     size = sum(value.size for value in check.parameters_of(tried, call).values())
     check.that(size >= (rows + 1) * d, f"{call}: have all of its words in the state dict")
+torch.manual_seed(int(rng.integers(10**6)))
+words = nn.Embedding(4, 3).double()
+old = words.weight.detach().clone()
+call = "NewWord(Embedding(4, 3).double())([1, 4])"
+found = check.answer(NewWord(words), torch.tensor([1, 4]), call=call)
+check.that(found.dtype == np.float64, f"have the dtype of the table in {call}")
+check.close(found, torch.stack([old[1], old.mean(0)]), call, rtol=1e-12, why="keep all digits")
 ### END HIDDEN TESTS
 
 # %% mutant="new_word" why="begins at zero"
@@ -347,13 +374,25 @@ for rows, d in ((5, 2), (1, 4), (10, 3)):
 # - self.new = nn.Parameter(self.old.mean(0, keepdim=True))
 # + self.new = nn.Parameter(table.weight.detach().mean(0, keepdim=True))
 
-# %% mutant="new_word" why="one id at a time"
-# - return F.embedding(ids, torch.cat([self.old, self.new]))
-# + return torch.stack([torch.cat([self.old, self.new])[int(i)] for i in ids.flatten()])
-
 # %% mutant="new_word" why="a sum, not a mean"
 # - self.new = nn.Parameter(self.old.mean(0, keepdim=True))
 # + self.new = nn.Parameter(self.old.sum(0, keepdim=True))
+
+# %% mutant="new_word" why="rows of float32"
+# - self.register_buffer("old", table.weight.detach().clone())
+# + self.register_buffer("old", table.weight.detach().clone().float())
+
+
+# %% alternative="new_word" why="one id after the other"
+class NewWord(nn.Module):
+    def __init__(self, table):
+        super().__init__()
+        self.register_buffer("rows", table.weight.detach().clone())
+        self.added = nn.Parameter(table.weight.detach().mean(dim=0))
+
+    def forward(self, ids):
+        every = [*self.rows, self.added]
+        return torch.stack([every[int(i)] for i in ids])
 
 
 # %% alternative="new_word" why="a frozen table, and a choice"
@@ -399,7 +438,8 @@ def dreambooth_loss(
 ) -> torch.Tensor:
     """L, a number. subject, prior: (pictures (n, ...), t (n,), noise (n, ...), labels (n,)).
 
-    net: takes x (n, ...), t (n,) and labels (n,), and guesses the noise. weight: lambda.
+    net: takes x (n, ...), of the pictures' dtype, t (n,) and labels (n,), and guesses the noise.
+    weight: lambda.
     """
     ### BEGIN SOLUTION
     x, t, noise, labels = (torch.cat(pair) for pair in zip(subject, prior, strict=True))
@@ -467,6 +507,17 @@ for (x, t, noise, _), weight in ((subject, 1.0), (prior, 2.0)):
 (want,) = torch.autograd.grad(total, leaf)
 (got,) = check.gradient_of(of_scale, scale, call="dreambooth_loss(..., weight=2)")
 check.close(got, want, "the gradient of dreambooth_loss(..., weight=2)", rtol=1e-7, why="have both halves in it")
+seen = []
+
+
+def listening(x, t, y):
+    seen.append(x.dtype)
+    return 0.5 * x
+
+
+subject, prior = (tuple(part.float() if part.is_floating_point() else part for part in half(n, (3,), 6)) for n in (2, 3))
+found = check.answer(dreambooth_loss, listening, subject, prior, betas, call="dreambooth_loss of pictures in float32")
+check.that(seen == [torch.float32] and found.dtype == np.float32, "show the net pictures of their own dtype, and answer in it, in dreambooth_loss of pictures in float32")
 ### END HIDDEN TESTS
 
 # %% mutant="dreambooth_loss" why="one mean over all"
@@ -514,6 +565,10 @@ check.close(got, want, "the gradient of dreambooth_loss(..., weight=2)", rtol=1e
 # %% mutant="dreambooth_loss" why="a tenth by default"
 # - net: Callable, subject: Half, prior: Half, betas: torch.Tensor, weight: float = 1.0
 # + net: Callable, subject: Half, prior: Half, betas: torch.Tensor, weight: float = 0.1
+
+# %% mutant="dreambooth_loss" why="the net is shown pictures of float64"
+# - kept = torch.cumprod(1 - betas, 0)[t].reshape(-1, *[1] * (x.ndim - 1)).to(x)
+# + kept = torch.cumprod(1 - betas, 0)[t].reshape(-1, *[1] * (x.ndim - 1))
 
 
 # %% alternative="dreambooth_loss" why="halves made noisy by themselves, then chunks"

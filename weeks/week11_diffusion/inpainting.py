@@ -95,6 +95,8 @@ for steps, length, repeats in ((5, 2, 2), (6, 1, 3), (10, 3, 1), (7, 3, 2), (9, 
     call = f"jump_times({steps}, {length}, {repeats})"
     found = check.answer(jump_times, steps, length, repeats, call=call)
     check.equal(list(found), paper_times(steps, length, repeats), call, why="jump at each multiple of length, repeats - 1 times")
+found = check.answer(jump_times, 5, 2, 3, call="jump_times(5, 2, 3)")
+check.that(all(check.kind_of(t) == "int" for t in found), "jump_times(5, 2, 3): give whole numbers, of int")
 ### END HIDDEN TESTS
 
 # %% mutant="jump_times" why="one jump more"
@@ -134,6 +136,10 @@ for steps, length, repeats in ((5, 2, 2), (6, 1, 3), (10, 3, 1), (7, 3, 2), (9, 
 # %% mutant="jump_times" why="begins at T"
 # - t, times = steps - 1, [steps - 1]
 # + t, times = steps, [steps]
+
+# %% mutant="jump_times" why="numbers of float"
+# - return times
+# + return [float(time) for time in times]
 
 
 # %% alternative="jump_times" why="counts how often each place was left"
@@ -188,7 +194,7 @@ def repaint(
     draw: Callable,
     start: torch.Tensor,
 ) -> torch.Tensor:
-    """Pictures (n, ...) like `picture` where it is known.
+    """Pictures (n, ...) like `picture` where it is known, of its dtype.
 
     guess: takes x (n, ...) and one time, gives the noise. known: bool (n, ...). betas: (T,).
     draw(kind, t): normal noise (n, ...). start: x (n, ...) at the first of the times.
@@ -282,6 +288,19 @@ second = check.answer(repaint, lambda x, t: 0.1 * x, picture + 5, nothing, [1, 0
 check.close(first, second, "repaint where nothing is known", rtol=1e-12, why="not look at the picture")
 every = check.answer(repaint, lambda x, t: 0.1 * x, picture, ~nothing, [1, 0], torch.tensor([0.1, 0.3]).double(), lambda kind, t: zeros, start, call="repaint where all is known")
 check.equal(every, picture, "repaint where all is known", why="be the picture")
+picture, hidden = torch.tensor([[0.3, -0.7]]), torch.tensor([[True, False]])
+call = "repaint of pictures in float32"
+seen = []
+
+
+def listening(x, t):
+    seen.append(x.dtype)
+    return 0.5 * x
+
+
+found = check.answer(repaint, listening, picture, hidden, [2, 1, 0, 1, 0], torch.tensor([0.1, 0.2, 0.3]).double(), lambda kind, t: torch.full((1, 2), 0.4), torch.tensor([[1.0, -1.0]]), call=call)
+check.that(found.dtype == np.float32, f"have the dtype of the picture in {call}")
+check.that(set(seen) == {torch.float32}, f"show the network that dtype, too, in {call}")
 ### END HIDDEN TESTS
 
 # %% mutant="repaint" why="the mask turned round"
@@ -336,6 +355,10 @@ check.equal(every, picture, "repaint where all is known", why="be the picture")
 # %% mutant="repaint" why="grows back by the whole product"
 # - x = (x - beta / (1 - kept[t]) ** 0.5 * guess(x, t)) / (1 - beta) ** 0.5
 # + x = (x - beta / (1 - kept[t]) ** 0.5 * guess(x, t)) / kept[t] ** 0.5
+
+# %% mutant="repaint" why="all in float64"
+# - x = start
+# + x = start.double()
 
 
 # %% alternative="repaint" why="masks by numbers, steps as functions"
@@ -506,7 +529,7 @@ def feather(known, width):
 # One repaired picture proves nothing. Measure over many masks, in the hole alone, and let plain ways compete:
 # - `hole_errors`: for each picture the mean squared error over its **missing** pixels, so that each mask counts the same, large or small;
 # - `mean_fill`: a missing pixel gets the mean of that pixel over the training pictures;
-# - `nearest_fill`: the missing pixels are those of the training picture that is nearest in the **known** pixels (least sum of squares, the first of equals). Known pixels stay as they are in both.
+# - `nearest_fill`: the missing pixels are those of the training picture that is nearest in the **known** pixels (least sum of squares, the first of equals). Known pixels stay as they are in both. Pictures may hold integers, too; what is filled in is not rounded.
 #
 # {{task:judged}}
 
@@ -515,7 +538,7 @@ def feather(known, width):
 # Одна починенная картинка не доказывает ничего. Измеряйте на многих масках, только в дыре, и дайте посоревноваться простым способам:
 # - `hole_errors`: для каждой картинки средний квадрат ошибки по её **пропавшим** пикселям, чтобы все маски, большие и малые, весили поровну;
 # - `mean_fill`: пропавший пиксель получает среднее этого пикселя по обучающим картинкам;
-# - `nearest_fill`: пропавшие пиксели берутся у той обучающей картинки, что ближе всех по **известным** пикселям (наименьшая сумма квадратов, из равных — первая). Известные пиксели в обоих случаях остаются как есть.
+# - `nearest_fill`: пропавшие пиксели берутся у той обучающей картинки, что ближе всех по **известным** пикселям (наименьшая сумма квадратов, из равных — первая). Известные пиксели в обоих случаях остаются как есть. Картинки могут состоять и из целых чисел; вписанное не округляется.
 #
 # {{task:judged}}
 
@@ -581,6 +604,17 @@ for n, m, shape in ((3, 5, (4, 3)), (1, 2, (2, 5)), (4, 1, (3, 3))):
 twins = np.array([[[1.0, 5.0]], [[1.0, 8.0]]])
 call = "nearest_fill where two are equally near"
 check.close(check.answer(nearest_fill, np.array([[[1.0, 0.0]]]), np.array([[[True, False]]]), twins, call=call), [[[1.0, 5.0]]], call, why="take the first")
+call = "nearest_fill where the sum of squares and the sum of differences do not agree"
+squares = np.array([[[3.0, 0.0, 5.0]], [[2.0, 2.0, 8.0]]])
+check.close(check.answer(nearest_fill, np.zeros((1, 1, 3)), np.array([[[True, True, False]]]), squares, call=call), [[[0.0, 0.0, 8.0]]], call, why="have the least sum of squares")
+call = "nearest_fill where the sum of squares and the largest difference do not agree"
+squares = np.array([[[2.0, 2.0, 5.0]], [[2.5, 0.0, 8.0]]])
+check.close(check.answer(nearest_fill, np.zeros((1, 1, 3)), np.array([[[True, True, False]]]), squares, call=call), [[[0.0, 0.0, 8.0]]], call, why="have the least sum of squares")
+whole, mask = np.array([[[4, 9], [1, 0]]]), np.array([[[True, False], [True, False]]])
+training = np.array([[[3, 1], [1, 2]], [[9, 4], [7, 9]]])
+check.close(check.answer(mean_fill, whole, mask, training, call="mean_fill of integers"), [[[4.0, 2.5], [1.0, 5.5]]], "mean_fill of integers", why="fill in means that are not rounded")
+check.close(check.answer(nearest_fill, whole, mask, training + 0.25, call="nearest_fill of integers by training pictures of floats"), [[[4.0, 1.25], [1.0, 2.25]]], "nearest_fill of integers by training pictures of floats", why="fill in what is there, not rounded")
+check.close(check.answer(hole_errors, whole, training[:1], mask, call="hole_errors of integers"), [34.0], "hole_errors of integers", why="be a mean over the missing pixels of each picture")
 ### END HIDDEN TESTS
 
 # %% mutant="judged" why="over all pixels"
@@ -634,6 +668,22 @@ check.close(check.answer(nearest_fill, np.array([[[1.0, 0.0]]]), np.array([[[Tru
 # %% mutant="judged" why="the last of equals"
 # - filled.append(np.where(mask, picture, training[distances.argmin()]))
 # + filled.append(np.where(mask, picture, training[len(distances) - 1 - distances[::-1].argmin()]))
+
+# %% mutant="judged" why="means cut to the dtype of the pictures"
+# - return np.where(known, pictures, training.mean(0))
+# + return np.where(known, pictures, training.mean(0)).astype(pictures.dtype)
+
+# %% mutant="judged" why="nearest by absolute differences"
+# - distances = ((training - picture)[:, mask] ** 2).sum(1)
+# + distances = np.abs((training - picture)[:, mask]).sum(1)
+
+# %% mutant="judged" why="nearest by the largest difference"
+# - distances = ((training - picture)[:, mask] ** 2).sum(1)
+# + distances = np.abs((training - picture)[:, mask]).max(1)
+
+# %% mutant="judged" why="the nearest cut to the dtype of the pictures"
+# - return np.array(filled)
+# + return np.array(filled).astype(pictures.dtype)
 
 
 # %% alternative="judged" why="loops, and scikit-learn's distances"

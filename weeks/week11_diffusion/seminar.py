@@ -35,10 +35,10 @@ settings = {
 }[profile]
 
 # %% [markdown]
-# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Each task can be solved without the others. Functions leave their arguments as they were; results have the dtype of the examples. Noise is always handed in: functions draw none themselves. Examples may have any shape $(n, \dots)$.
+# **Rules.** Fill the cells that raise `NotImplementedError`, run the check below each, look at *your* result. The checks that you see are public ones: a good sign, not a promise. Each task can be solved without the others. Functions leave their arguments as they were; results, and what a network is shown, have the dtype of the examples. Noise is always handed in: functions draw none themselves. Examples may have any shape $(n, \dots)$.
 
 # %% [markdown] lang="ru"
-# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Каждое задание можно решить без остальных. Функции не меняют своих аргументов; у результатов тот же dtype, что у примеров. Шум всегда передают снаружи: сами функции его не берут. Форма примеров любая, $(n, \dots)$.
+# **Правила.** Заполните ячейки с `NotImplementedError`, запустите проверку под каждой и посмотрите на *свой* результат. Видимые проверки — открытые: пройти их — хороший знак, но не гарантия. Каждое задание можно решить без остальных. Функции не меняют своих аргументов; у результатов и у того, что показывают сети, тот же dtype, что у примеров. Шум всегда передают снаружи: сами функции его не берут. Форма примеров любая, $(n, \dots)$.
 
 # %% [markdown]
 # ## 1. Into the noise
@@ -338,6 +338,27 @@ noisy = kept.sqrt() * x0 + (1 - kept).sqrt() * x
 check.close(slope, (2 * (0.7 * noisy - x) * noisy).mean(), "the gradient of ddpm_loss for the net", rtol=1e-7, why="reach the net")
 single = check.answer(guess_x0, x.float(), x.float(), torch.tensor([1, 2]), betas, call="guess_x0 in float32")
 check.that(single.dtype == np.float32, "guess_x0: have the dtype of the examples")
+found = check.answer(posterior, x0.float(), x.float(), torch.tensor([1, 3]), betas, call="posterior in float32")
+check.that(found[0].dtype == np.float32, "posterior: give the mean in the dtype of the examples")
+check.that(found[1].dtype == np.float64, "posterior: give the variance in float64, whatever the examples are")
+seen = []
+
+
+def listening(x, t):
+    seen.append(x.dtype)
+    return 0.5 * x
+
+
+found = check.answer(ddpm_loss, listening, x0.float(), torch.tensor([1, 4]), x.float(), betas, call="ddpm_loss in float32")
+check.that(seen == [torch.float32] and found.dtype == np.float32, "ddpm_loss: show the net examples of their own dtype, and answer in it")
+heavy = torch.tensor([0.3, 0.99, 0.9999, 0.999]).double()
+left = torch.cumprod(1 - heavy, 0)[[3, 2]][:, None]
+call = "guess_x0 where next to nothing is left of the examples"
+found = check.answer(guess_x0, left.sqrt() * x0 + (1 - left).sqrt() * x, x, torch.tensor([3, 2]), heavy, call=call)
+check.close(found, x0, call, rtol=1e-5, atol=1e-7, why="take the noise off all the same")
+check.that(found.dtype == np.float64, "guess_x0: keep examples of float64")
+found = check.answer(ddpm_loss, lambda y, s: 0.5 * y, x0, torch.tensor([1, 4]), x, betas, call="ddpm_loss in float64")
+check.that(found.dtype == np.float64, "ddpm_loss: keep examples of float64")
 ### END HIDDEN TESTS
 
 # %% mutant="posterior" why="the two weights exchanged"
@@ -391,6 +412,18 @@ check.that(single.dtype == np.float32, "guess_x0: have the dtype of the examples
 # %% mutant="posterior" why="absolute errors"
 # - return ((net(x, t) - noise) ** 2).mean()
 # + return (net(x, t) - noise).abs().mean()
+
+# %% mutant="posterior" why="what is left has a least size"
+# - return (x - (1 - kept).sqrt().to(x) * noise) / kept.sqrt().to(x)
+# + return (x - (1 - kept).sqrt().to(x) * noise) / kept.sqrt().clamp(min=0.01).to(x)
+
+# %% mutant="posterior" why="the variance in the dtype of the examples"
+# - return of_x0 * x0 + of_x * x, ((1 - before) / (1 - after) * betas)[t]
+# + return of_x0 * x0 + of_x * x, ((1 - before) / (1 - after) * betas)[t].to(x.dtype)
+
+# %% mutant="posterior" why="the net is shown examples of float64"
+# - x = kept.sqrt().to(x0) * x0 + (1 - kept).sqrt().to(x0) * noise
+# + x = kept.sqrt() * x0 + (1 - kept).sqrt() * noise
 
 
 # %% alternative="posterior" why="precisions add up"
@@ -689,6 +722,18 @@ for t in range(steps - 1, -1, -1):  # what the steps make of mean and variance
     v = slope**2 * v + (b if t else 0.0)
 check.that(abs(found.mean() - m) < 7 * np.sqrt(v / 4000), "make samples with the mean that the steps make")
 check.that(abs(found.var() - v) < 7 * v * np.sqrt(2 / 4000), "make samples with the variance that the steps make")
+seen = []
+
+
+def listening(x, t):
+    seen.append(x.dtype)
+    return 0.5 * x
+
+
+call = "ddpm_sample of examples in float32"
+found = check.answer(ddpm_sample, listening, torch.ones(2, 2), torch.zeros(3, 2, 2), torch.tensor([0.1, 0.2, 0.3]).double(), call=call)
+check.that(set(seen) == {torch.float32}, f"show the network examples of their own dtype in {call}")
+check.that(found.dtype == np.float32, f"have the dtype of the examples in {call}")
 ### END HIDDEN TESTS
 
 # %% mutant="ddpm_sample" why="noise in the last step, too"
@@ -730,6 +775,14 @@ check.that(abs(found.var() - v) < 7 * v * np.sqrt(2 / 4000), "make samples with 
 # %% mutant="ddpm_sample" why="always asks about the start"
 # - x = (x - beta / float(1 - kept[t]) ** 0.5 * guess(x, t)) / (1 - beta) ** 0.5
 # + x = (x - beta / float(1 - kept[t]) ** 0.5 * guess(start, t)) / (1 - beta) ** 0.5
+
+# %% mutant="ddpm_sample" why="all in float64"
+# - x, kept = start, torch.cumprod(1 - betas, 0)
+# + x, kept = start.double(), torch.cumprod(1 - betas, 0)
+
+# %% mutant="ddpm_sample" why="a result of float64"
+# - return x
+# + return x.double()
 
 
 # %% alternative="ddpm_sample" why="through the posterior's weights of x0, with the forward variance"
@@ -813,6 +866,18 @@ kept = torch.cumprod(1 - betas, 0)
 start = torch.tensor([[-1.5], [0.0], [2.0]]).double()
 found = check.answer(ddim_sample, lambda x, t: (1 - kept[t]).sqrt() * (x - kept[t].sqrt() * mean) / (kept[t] * spread**2 + 1 - kept[t]), start, list(range(999, -1, -1)), betas, call="ddim_sample of normal data in 1000 steps")
 check.close(found, mean + spread * start.numpy(), "ddim_sample of normal data in 1000 steps", atol=0.02, why="shrink and shift the noise to the data")
+seen = []
+
+
+def listening(x, t):
+    seen.append(x.dtype)
+    return 0.5 * x
+
+
+call = "ddim_sample of examples in float32"
+found = check.answer(ddim_sample, listening, torch.ones(2, 2), [2, 0], torch.tensor([0.1, 0.2, 0.3]).double(), call=call)
+check.that(set(seen) == {torch.float32}, f"show the network examples of their own dtype in {call}")
+check.that(found.dtype == np.float32, f"have the dtype of the examples in {call}")
 ### END HIDDEN TESTS
 
 # %% mutant="ddim_sample" why="ends at the last time, not at 1"
@@ -855,6 +920,10 @@ check.close(found, mean + spread * start.numpy(), "ddim_sample of normal data in
 # - for i, t in enumerate(times):
 # + times = list(range(max(times), -1, -1))
 # + for i, t in enumerate(times):
+
+# %% mutant="ddim_sample" why="all in float64"
+# - x, levels = start, torch.cumprod(1 - betas, 0).tolist()
+# + x, levels = start.double(), torch.cumprod(1 - betas, 0).tolist()
 
 
 # %% alternative="ddim_sample" why="ratios"
@@ -997,6 +1066,12 @@ kept = 1 - size / 2 / 0.25
 want = size / (1 - kept**2)  # the variance at which these steps come to rest
 check.that(abs(found.mean() - 2) < 7 * np.sqrt(want / 3000), "come to rest at the density's mean")
 check.that(abs(found.var() - want) < 7 * want * np.sqrt(2 / 3000), "come to rest at the density's variance")
+x, noise = torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 2)))
+sigma, scale = torch.from_numpy(rng.uniform(0.3, 3, size=3)), torch.tensor(0.7, dtype=torch.float64)
+call = "score_loss(score, x, noise, sigma)"
+(slope,) = check.gradient_of(lambda a: score_loss(lambda y, s: a * torch.cos(y), x, noise, sigma), scale, call=call)
+cosines = sigma[:, None] * torch.cos(x + sigma[:, None] * noise)
+check.close(slope, ((0.7 * cosines + noise) * cosines).sum() / 3, f"the gradient of {call} for the score", rtol=1e-7, why="reach the network")
 ### END HIDDEN TESTS
 
 # %% mutant="score_matching" why="the sign of the noise"
@@ -1054,6 +1129,11 @@ check.that(abs(found.var() - want) < 7 * want * np.sqrt(2 / 3000), "come to rest
 # %% mutant="score_matching" why="one step a level"
 # - for z in level:
 # + for z in level[:1]:
+
+# %% mutant="score_matching" why="the network learns nothing"
+# - error = wide * score(x + wide * noise, sigma) + noise
+# + with torch.no_grad():
+# +     error = wide * score(x + wide * noise, sigma) + noise
 
 
 # %% alternative="score_matching" why="the target by itself, indices"
@@ -1174,6 +1254,25 @@ check.close(found, 1.5 + 0.5 * start.numpy(), "euler of the mean velocity in 200
 scale = torch.tensor(0.7, dtype=torch.float64)
 (slope,) = check.gradient_of(lambda a: flow_loss(lambda x, t: a * x, x0, x1, t), scale, call="flow_loss")
 check.close(slope, (2 * (0.7 * between - (x1 - x0).numpy()) * between).mean(), "the gradient of flow_loss for the net", rtol=1e-7, why="reach the net")
+told = []
+
+
+def listening(x, t):
+    told.append((t.dtype, t.tolist()))
+    return 0.5 * x
+
+
+for kind in (torch.float32, torch.float64):
+    told.clear()
+    call = f"euler of examples of {kind} in 3 steps"
+    found = check.answer(euler, listening, torch.ones(2, 1, dtype=kind), 3, call=call)
+    check.that(all(one == kind for one, _ in told), f"tell times of the examples' own dtype in {call}")
+    check.close([times for _, times in told], [[k / 3] * 2 for k in range(3)], f"the times of {call}", rtol=1e-6 if kind == torch.float32 else 1e-12, why="begin at 0 and go on by a third")
+    check.that(found.dtype == (np.float32 if kind == torch.float32 else np.float64), f"have the dtype of the examples in {call}")
+late, velocity, place = torch.tensor([0.97, 0.999, 0.9999]).double(), torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 2)))
+want = np.stack([(s * v - y) / (1 - s) for s, v, y in zip(late.tolist(), velocity.numpy(), place.numpy(), strict=True)])
+call = "score_of(velocity, x, t) near the end of time"
+check.close(check.answer(score_of, velocity, place, late, call=call), want, call, rtol=1e-6, atol=1e-5, why="be as steep as it is, without a limit")
 ### END HIDDEN TESTS
 
 # %% mutant="flow_matching" why="from data to noise"
@@ -1227,6 +1326,14 @@ check.close(slope, (2 * (0.7 * between - (x1 - x0).numpy()) * between).mean(), "
 # %% mutant="flow_matching" why="the sign of the score"
 # - return (share * velocity - x) / (1 - share)
 # + return (x - share * velocity) / (1 - share)
+
+# %% mutant="flow_matching" why="near the end the score has a limit"
+# - return (share * velocity - x) / (1 - share)
+# + return (share * velocity - x) / (1 - share).clamp(min=1e-3)
+
+# %% mutant="flow_matching" why="times of float32 whatever the examples are"
+# - x = x + net(x, torch.full((len(x),), k / steps, dtype=x.dtype, device=x.device)) / steps
+# + x = x + net(x, torch.full((len(x),), k / steps, device=x.device)) / steps
 
 
 # %% alternative="flow_matching" why="lerp, and a denoiser between"
@@ -1299,7 +1406,7 @@ plots.show("Paths of particles from noise to two heaps, three panels: jagged lin
 #
 # $$\operatorname{div} v(x) \approx \epsilon^\top \frac{\partial v}{\partial x}\, \epsilon,$$
 #
-# whose mean over all $\epsilon$ is the trace ([Grathwohl et al., 2019](https://arxiv.org/abs/1810.01367)). Make it of one call of $v$ and one gradient.
+# whose mean over all $\epsilon$ is the trace ([Grathwohl et al., 2019](https://arxiv.org/abs/1810.01367)). Make it of one call of $v$ and one gradient, which leaves no `.grad` behind.
 #
 # {{task:divergence}}
 
@@ -1308,14 +1415,14 @@ plots.show("Paths of particles from noise to two heaps, three panels: jagged lin
 #
 # $$\operatorname{div} v(x) \approx \epsilon^\top \frac{\partial v}{\partial x}\, \epsilon,$$
 #
-# и среднее по всем $\epsilon$ равно следу ([Grathwohl и др., 2019](https://arxiv.org/abs/1810.01367)). Обойдитесь одним вызовом $v$ и одним градиентом.
+# и среднее по всем $\epsilon$ равно следу ([Grathwohl и др., 2019](https://arxiv.org/abs/1810.01367)). Обойдитесь одним вызовом $v$ и одним градиентом; `.grad` после них нигде не остаётся.
 #
 # {{task:divergence}}
 
 
 # %% solution="divergence"
 def divergence(field: Callable, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
-    """Hutchinson's estimate for each example (n,), without a graph.
+    """Hutchinson's estimate for each example (n,), without a graph; also under torch.no_grad().
 
     field: takes x (n, ...) and gives (n, ...), each example by itself. probe: epsilon (n, ...).
     """
@@ -1358,6 +1465,13 @@ for shape in ((3, 4), (2, 1, 2, 2), (1, 3)):
 with torch.no_grad():
     found = check.answer(divergence, lambda a: a**3, x, torch.ones(1, 3).double(), call="divergence under torch.no_grad()")
 check.close(found, (3 * x**2).sum(1), "divergence under torch.no_grad()", rtol=1e-8, why="take its gradient all the same")
+learner = nn.Linear(3, 3).double()
+x, probe = torch.from_numpy(rng.normal(size=(2, 3))), torch.from_numpy(rng.normal(size=(2, 3)))
+call = "divergence(field, x, probe)"
+result = divergence(lambda a: torch.tanh(learner(a)), x, probe)
+check.equal(check.attribute(result, "requires_grad", call), False, f"{call}.requires_grad", why="carry no graph")
+check.that(all(weight.grad is None for weight in learner.parameters()), "write no .grad into the weights of the field")
+check.that(not x.requires_grad and x.grad is None and not probe.requires_grad, "leave x and probe as they were, without requires_grad")
 ### END HIDDEN TESTS
 
 # %% mutant="divergence" why="the probe on one side alone"
@@ -1396,6 +1510,19 @@ check.close(found, (3 * x**2).sum(1), "divergence under torch.no_grad()", rtol=1
 # %% mutant="divergence" why="the sign of a flow that goes back"
 # - return (pulled * probe).flatten(1).sum(1)
 # + return -(pulled * probe).flatten(1).sum(1)
+
+# %% mutant="divergence" why="a result with a graph"
+# - (pulled,) = torch.autograd.grad(field(leaf), leaf, probe)
+# + (pulled,) = torch.autograd.grad(field(leaf), leaf, probe, create_graph=True)
+
+# %% mutant="divergence" why="backward: the weights of the field get a .grad"
+# - (pulled,) = torch.autograd.grad(field(leaf), leaf, probe)
+# + field(leaf).backward(probe)
+# + pulled = leaf.grad
+
+# %% mutant="divergence" why="x asks for gradients from now on"
+# - leaf = x.detach().requires_grad_()
+# + leaf = x.requires_grad_()
 
 
 # %% alternative="divergence" why="vjp"
