@@ -218,6 +218,31 @@ week11.vanishing(ratios, stages)
 plots.show("Left the signal-to-noise ratio over 200 steps on a log axis: the linear schedule loses the signal earlier than the cosine one. Right a digit at ten times under both: it drowns in noise sooner in the linear row.")
 
 # %% [markdown]
+# How much noise is much? That depends on the size of a picture. In a face of 64 × 64 neighbours are nearly alike, and whoever averages blocks of 8 × 8 takes an eighth of the noise only: a large picture is still there when a small one is long gone. So large pictures need other schedules ([Chen, 2023](https://arxiv.org/abs/2301.10972)), or are made in a small space of codes first, which is what latent diffusion does.
+
+# %% [markdown] lang="ru"
+# Много ли шума — это много? Смотря какая картинка. На лице 64 × 64 соседние точки почти одинаковы, и кто усредняет квадраты 8 × 8, берёт лишь восьмую часть шума: большая картинка ещё видна, когда маленькой давно нет. Поэтому большим картинкам нужны другие расписания ([Chen, 2023](https://arxiv.org/abs/2301.10972)) — или их сначала делают в маленьком пространстве кодов, как в латентной диффузии.
+
+# %%
+faces = data.load("olivetti", "small")
+
+# %%
+times = torch.tensor([0, 60, 100, 130, 150, 165, 180, 190])
+large = torch.tensor(faces.x_test[6], dtype=torch.float32)[None, None]
+large = ((large - large.mean()) / large.std()).expand(8, -1, -1, -1)
+small = pictures[3:4].cpu()
+small = ((small - small.mean()) / small.std()).expand(8, -1, -1, -1)
+torch.manual_seed(0)
+drowned = q_sample(large, times, torch.randn(large.shape), schedule(200))
+means, clean = F.avg_pool2d(drowned, 8), F.avg_pool2d(large, 8)
+sunk = q_sample(small, times, torch.randn(small.shape), schedule(200))
+week11.rows({"a digit, 8 x 8": sunk[:, 0].numpy(), "a face, 64 x 64": drowned[:, 0].numpy(), "means of 8 x 8 of it": means[:, 0].numpy()})
+plots.show("Three rows at eight times of the same schedule: a digit that is lost from the fifth time on, a face that can be seen two times longer, and the means of its blocks, which keep its light and dark parts nearly to the end.")
+for name, noisy, truth in (("digit", sunk, small), ("face, pixel by pixel", drowned, large), ("face, by blocks", means, clean)):
+    found = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(noisy, truth, strict=True)]
+    print(f"{name:21} correlation with the truth: " + ", ".join(f"{c:.2f}" for c in found))
+
+# %% [markdown]
 # ## 2. One step back
 # Given $x_{t}$ **and** $x_0$, the step before is normal, by Bayes' rule (Ho et al., eq. 6 and 7). In our counting, $x$ at time $t$ has been through steps $0, \dots, t$, so $\bar\alpha_{t-1}$ belongs to the step before, and $\bar\alpha_{-1} = 1$:
 #
