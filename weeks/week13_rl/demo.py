@@ -20,4 +20,11 @@ def students(one: Student, notebook: Notebook) -> list[Student]:
     if not notebook.exams:
         return []
     made = wrong(one, notebook, untrained=_WORST[notebook.name])
-    return [replace(student, name=f"{student.name}-{notebook.name}") for student in made]
+    return [
+        replace(
+            student,
+            name=f"{student.name}-{notebook.name}",
+            beside={**one.beside, **student.beside},  # the agents of the other notebooks stay
+        )
+        for student in made
+    ]
