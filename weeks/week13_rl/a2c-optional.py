@@ -754,6 +754,8 @@ actions, gains, nothing = torch.tensor([0, 2]), torch.tensor([2.0, -1.0]).double
 call = "a2c_loss of logits of 1000"
 check.close(check.answer(a2c_loss, large, actions, gains, nothing, nothing, call=call), (-np.log(2) - 0.01 * np.log(2)) / 2, call, rtol=1e-7, why="stay finite")
 check.that(np.isfinite(check.gradient_of(a2c_loss, large, actions, gains, nothing, nothing, call=call)[0]).all(), f"the gradient of {call} stays finite")
+call = "a2c_loss of logits of 1000 and actions of hardly any probability"
+check.close(check.answer(a2c_loss, large, torch.tensor([1, 0]), gains, nothing, nothing, call=call), (2000 - np.log(2) - 0.01 * np.log(2)) / 2, call, rtol=1e-7, why="take the logarithm as it is, however small the probability")
 # The probe environments with an action: logits for each observation, and a few steps of the loss.
 for name, sides in (("by action", 1), ("by action and observation", 2)):
     where, actions = np.repeat(np.arange(sides), 2), torch.arange(2 * sides) % 2
@@ -802,6 +804,10 @@ for name, sides in (("by action", 1), ("by action and observation", 2)):
 # %% mutant="a2c_losses" why="softmax, then a logarithm: not finite"
 # - logs = logits.log_softmax(1)
 # + logs = logits.softmax(1).log()
+
+# %% mutant="a2c_losses" why="no probability below 1e-8"
+# - logs = logits.log_softmax(1)
+# + logs = logits.softmax(1).clamp(min=1e-8).log()
 
 # %% mutant="a2c_losses" why="softmax over the batch"
 # - logs = logits.log_softmax(1)
