@@ -14,4 +14,11 @@ def students(one: Student, notebook: Notebook) -> list[Student]:
         return []
     worst = r"-1[0-9]{3}[.,][0-9]" if notebook.name == "ppo" else r"-[45][0-9]{2}[.,][0-9]"
     made = wrong(one, notebook, untrained=worst)
-    return [replace(student, name=f"{student.name}-{notebook.name}") for student in made]
+    return [
+        replace(
+            student,
+            name=f"{student.name}-{notebook.name}",
+            beside={**one.beside, **student.beside},  # the other notebook's agent stays
+        )
+        for student in made
+    ]
