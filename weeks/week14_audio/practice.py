@@ -860,7 +860,7 @@ def network() -> nn.Module:
 # %% [markdown] lang="ru"
 # Рецепт дан: Adam, темп обучения растёт и падает, звуки случайно сдвигаются во времени. Сначала честное измерение: два голоса по очереди играют незнакомца; с вашими масками и без них.
 
-# %% tags=["training"]
+# %%
 def train(x: torch.Tensor, y: torch.Tensor, epochs: int, masks: bool, seed: int = 0) -> nn.Module:
     """A network trained on pictures (n, 40, 64) of classes (n,)."""
     torch.manual_seed(seed)
@@ -882,6 +882,8 @@ def train(x: torch.Tensor, y: torch.Tensor, epochs: int, masks: bool, seed: int 
 
 targets = torch.tensor(heard[:, 0])
 on_takes, takes = week14.pictures(digits.x_test), digits.y_test
+
+# %% tags=["training"]
 for stranger, name in ((1, "jackson"), (2, "nicolas")):
     others, same = heard[:, 1] != stranger, takes[:, 1] != stranger
     for masks in (False, True):
