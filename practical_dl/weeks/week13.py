@@ -318,7 +318,8 @@ def reached(returns: float, profile: str, scale: Milestones) -> str:
 
 
 # The exam of `ppo`. Means over 40 episodes in small: zero torque -1228, chance -1235, the best
-# linear policy of 400 by chance -1005; PPO as in the notebook, ten seeds, -174 to -201.
+# linear policy of 400 by chance -1005; PPO as in the notebook, ten seeds, -174 to -201; and one of
+# these agents over six draws of 40 episodes -176 to -257.
 SWING = {
     "small": World("Pendulum-v1", 3, 1, 200),
     "full": World("LunarLanderContinuous-v3", 8, 2, 1000),
@@ -327,7 +328,7 @@ SWINGERS = {
     p: AgentContract(world=w, megabytes=1, file="ppo.safetensors") for p, w in SWING.items()
 }
 SWING_SCALE = Milestones(
-    points=(0.5, 0.75, 0.75), accuracies={"small": (-850, -400, -250), "full": (-100, 50, 150)}
+    points=(0.5, 0.75, 0.75), accuracies={"small": (-850, -400, -300), "full": (-100, 50, 150)}
 )
 
 

@@ -1047,7 +1047,7 @@ plots.show("Curves of the returns of carts with poles over environment steps, fo
 # ## 7. The exam: feet over the bar
 # An acrobot is two rods in a row; only the joint between them has a motor, and the lower end has to get as far above the bar as one rod is long. Each step costs 1, and after 500 the clock cuts. The next cell trains three agents, takes the one whose returns were highest at the end of its **training**, and saves it as `a2c.safetensors`. Build the network in `player()`: raw observations $(n, d)$ to logits $(n, k)$; in eval mode, the action with the largest one is taken. The world is `Acrobot-v1`, $d = 6$, $k = 3$; `full` only trains for longer.
 #
-# In the exam your agent plays 40 episodes with seeds that nobody has seen and hands in its **actions**. They are replayed elsewhere, in an environment of gymnasium's own: what your process says about rewards does not count. An action that does not exist is replayed as doing nothing.
+# In the exam your agent plays 80 episodes with seeds that nobody has seen and hands in its **actions**. They are replayed elsewhere, in an environment of gymnasium's own: what your process says about rewards does not count. An action that does not exist is replayed as doing nothing.
 
 # %% [markdown] lang="ru"
 # Два запуска — это мало, и CartPole капризна: посмотрите, какие различия больше, чем между двумя запусками одной строки, и верьте только им.
@@ -1055,7 +1055,7 @@ plots.show("Curves of the returns of carts with poles over environment steps, fo
 # ## 7. Экзамен: ноги выше перекладины
 # Акробот — два стержня один за другим; мотор есть только в суставе между ними, а нижний конец должен подняться над перекладиной на длину стержня. Каждый шаг стоит 1, после 500 часы обрывают эпизод. Следующая ячейка обучит трёх агентов, возьмёт того, у кого к концу **обучения** награды были выше всех, и сохранит его как `a2c.safetensors`. Сеть постройте в `player()`: сырые наблюдения $(n, d)$ в логиты $(n, k)$; в режиме eval берётся действие с наибольшим. Мир — `Acrobot-v1`, $d = 6$, $k = 3$; `full` лишь учит дольше.
 #
-# На экзамене ваш агент играет 40 эпизодов с начальными числами, которых никто не видел, и сдаёт свои **действия**. Их повторяют в другом месте, в собственной среде gymnasium: что говорит о наградах ваш процесс, не важно. Несуществующее действие повторяют как «ничего не делать».
+# На экзамене ваш агент играет 80 эпизодов с начальными числами, которых никто не видел, и сдаёт свои **действия**. Их повторяют в другом месте, в собственной среде gymnasium: что говорит о наградах ваш процесс, не важно. Несуществующее действие повторяют как «ничего не делать».
 
 # %% [markdown]
 # Milestones in `small`: a mean return of more than −400 and more than −200 gives 0.25 points each, of more than −120 it gives 0.5 more. For comparison: nothing done and choices by chance −500, the best of 60 linear policies by chance about −110, this notebook's training, ten seeds, −79 to −99. In `full` the last milestone is −100.
