@@ -29,7 +29,7 @@ def private() -> ModuleType:
 def answers(private: ModuleType) -> dict[str, np.ndarray]:
     inputs, answers = private.make("small", np.random.default_rng(0))["agent"]
     np.testing.assert_array_equal(inputs["seeds"], answers["seeds"])
-    assert len(set(answers["seeds"])) == 40
+    assert len(set(answers["seeds"])) == 80
     return answers
 
 
@@ -66,7 +66,7 @@ def test_rewards_that_somebody_claims_do_not_count(
         assert (claimed == 0).all()
     share, message, _ = private.mark_agent(actions, answers, "small", "")
     assert share == 0 and "-1" in message
-    returns = np.zeros(40)  # rewards in place of actions
+    returns = np.zeros(80)  # rewards in place of actions
     assert private.mark_agent(returns, answers, "small", "")[0] == 0
 
 
@@ -76,12 +76,12 @@ def test_rewards_that_somebody_claims_do_not_count(
         np.zeros((0, 200, 1), np.float32),
         np.zeros((39, 200, 1), np.float32),
         np.zeros((41, 200, 1), np.float32),
-        np.zeros((40, 200), np.float32),
-        np.zeros((40, 200, 2), np.float32),
-        np.zeros((40, 200, 1, 1), np.float32),
+        np.zeros((80, 200), np.float32),
+        np.zeros((80, 200, 2), np.float32),
+        np.zeros((80, 200, 1, 1), np.float32),
         np.zeros(8000, np.float32),
         np.zeros((), np.float32),
-        np.zeros((40, 200, 1), bool),
+        np.zeros((80, 200, 1), bool),
     ],
     ids=lambda a: f"{a.shape} {a.dtype}",
 )
@@ -96,7 +96,7 @@ def test_actions_of_another_shape_get_nothing(
 def test_impossible_actions_earn_little(
     private: ModuleType, answers: dict[str, np.ndarray], value: float
 ) -> None:
-    handed = np.full((40, 200, 1), value, np.float32)
+    handed = np.full((80, 200, 1), value, np.float32)
     share, message, _ = private.mark_agent(handed, answers, "small", "")
     assert share == 0 and "next milestone" in message and "nan" not in message
 
@@ -111,7 +111,7 @@ def test_stopping_early_does_not_pay(private: ModuleType, answers: dict[str, np.
 
 
 def test_code_that_a_person_should_see(private: ModuleType, answers: dict[str, np.ndarray]) -> None:
-    handed = np.zeros((40, 200, 1), np.float32)
+    handed = np.zeros((80, 200, 1), np.float32)
     for code in ("from stable_baselines3 import PPO", "torch.load('x')", "np.arctan2(a, b)"):
         assert private.mark_agent(handed, answers, "small", code)[2]
     assert private.mark_agent(handed, answers, "small", "loss.backward()")[2] == ""
@@ -143,6 +143,6 @@ def test_choices_are_replayed(private: ModuleType) -> None:
     ):
         assert private.mark_player(wrong, answers, "small", "") == idle
     assert idle[0] == 0 and "-500.0" in idle[1]
-    for shape in ((40,), (40, 500, 1), (39, 500), (500, 40)):
+    for shape in ((80,), (80, 500, 1), (79, 500), (500, 80)):
         share, message, _ = private.mark_player(np.zeros(shape, int), answers, "small", "")
         assert share == 0 and "were asked for" in message
