@@ -2176,6 +2176,7 @@ def ends(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
 
 x = np.array([[1.0, 2.0], [4.0, -1.0], [9.0, 3.0], [5.0, 0.5], [0.0, 1.0]])
 found = check.answer(fit_rvq, x, 2, 3, ends, np.random.default_rng(0), call="fit_rvq(x, 2, 3, ends, rng)")
+check.equal(len(found), 2, "the number of codebooks of fit_rvq(x, 2, 3, ends, rng)")
 check.close(found[0], [[0, 0.9], [3.6, -0.9], [8.1, 2.7]], "the first codebook of fit_rvq(x, 2, 3, ends, rng)")
 check.close(found[1], [[0, 0.09], [0.81, 0.27], [1.26, 1.26]], "the second codebook of fit_rvq(x, 2, 3, ends, rng)")
 ### BEGIN HIDDEN TESTS
