@@ -306,7 +306,7 @@ def by_rules(word: str, lexicon: dict[str, int], language: str) -> str:
 
 
 known = {"машина": 1, "дорога": 1, "река": 1, "ёлка": 0, "ёлочка": 0, "hotel": 1, "tomorrow": 1, "music": 1, "tion": 0, "nation": 1, "трёхзначный": 1}
-fixed = [("en", w) for w in ("nation", "station", "tension", "ability", "electricity", "music", "basic", "panic", "radiation", "people", "hotel", "tomorrow", "try", "hmm", "eighteen", "ion", "tion", "ic", "ity", "icon", "action", "poetic", "queue", "seven", "beautiful", "cubic", "unity", "nice")]
+fixed = [("en", w) for w in ("nation", "station", "tension", "ability", "electricity", "music", "basic", "panic", "radiation", "people", "hotel", "tomorrow", "try", "hmm", "eighteen", "ion", "tion", "ic", "ity", "icon", "action", "poetic", "queue", "seven", "beautiful", "cubic", "unity", "nice", "companion", "religion")]
 fixed += [("ru", w) for w in ("машина", "дорога", "три", "взгляд", "в", "ёж", "ёлка", "ёлочка", "трёхзначный", "трёхколёсный", "полёт", "река", "молоко", "семь", "восемь", "она", "мотоцикл")]
 for _ in range(40):
     fixed.append(("ru", "".join(rng.choice(list("абвеёикоуя"), size=rng.integers(1, 7)))))
@@ -454,6 +454,9 @@ for n, frames in ((3, 7), (1, 4), (4, 4), (2, 9), (5, 8), (1, 1), (3, 10)):
         found = check.answer(align, scores, call=call)
         check.equal(int(np.sum(found)), frames, f"the sum of {call}", why="give every frame to one letter")
         check.equal(np.asarray(found), np.array(max(options)[1]), call, why="be the best of all alignments")
+check.that(np.asarray(check.answer(align, np.ones((2, 5)), call="align of equal scores")).dtype.kind in "iu", "align of equal scores: be whole numbers")
+scores = np.array([[-4e6, -9e6, -8e6, -9e6], [-5e6, -7e6, -1e6, -2e6], [-1e6, -2e6, -3e6, -6e6]])
+check.equal(np.asarray(check.answer(align, scores, call="align of scores of millions")), np.array([1, 2, 1]), "align of scores of millions", why="be the best alignment, however small the scores are")
 scores = rng.normal(size=(40, 300))
 found = check.answer(align, scores, call="align of 40 letters to 300 frames")
 check.that(bool((np.asarray(found) >= 1).all()) and int(np.sum(found)) == 300, "align of 40 letters to 300 frames: give each letter a frame, and each frame a letter")
@@ -495,6 +498,14 @@ check.that(bool((np.asarray(found) >= 1).all()) and int(np.sum(found)) == 300, "
 # %% mutant="align" why="loses the first frame"
 # - for t in range(frames, 0, -1):
 # + for t in range(frames, 1, -1):
+
+# %% mutant="align" why="what can't be has -1000: more than bad frames"
+# - best = np.full((n + 1, frames + 1), -np.inf)  # row and column 0: nothing yet
+# + best = np.full((n + 1, frames + 1), -1000.0)
+
+# %% mutant="align" why="durations that are no whole numbers"
+# - durations, i = np.zeros(n, dtype=int), n
+# + durations, i = np.zeros(n), n
 
 # %% mutant="align" why="begins in any letter"
 # - best[0, 0] = 0
@@ -570,6 +581,9 @@ for n, d, whole, pace in ((5, 3, True, None), (8, 2, True, 0.75), (6, 4, False, 
     check.equal(found.shape, (len(rows), d), f"the shape of {call}", why="last as long as all durations together")
     check.close(found, x[rows].numpy(), call, rtol=1e-12, why="repeat each letter up to its rounded end")
     check.that(found.dtype == np.float64, f"{call}: have the precision of x")
+x, durations = torch.from_numpy(rng.normal(size=(501, 1))), torch.full((501,), 7.0)
+call = "regulate of 501 letters of 7 frames each"
+check.close(check.answer(regulate, x, durations, call=call), np.repeat(x.numpy(), 7, axis=0), call, rtol=1e-12, why="not drift in long texts")
 x, durations = torch.from_numpy(rng.normal(size=(4, 2))), torch.tensor([2, 0, 3, 1])
 upstream = torch.from_numpy(rng.normal(size=(6, 2)))
 (slopes,) = check.gradient_of(lambda values: regulate(values, durations), x, upstream=upstream, call="regulate(x, tensor([2, 0, 3, 1]))")
@@ -836,6 +850,13 @@ for n, size, hop, steps in ((50, 8, 2, 6), (41, 12, 5, 12), (30, 6, 3, 1), (64, 
     check.close(noted, want, f"the inconsistencies of {call}", rtol=1e-6, why="keep the phases, and put the magnitudes in again")
     check.that(bool((np.diff(noted) <= 1e-9).all()), f"{call}: never rise")
     check.close(found, x, f"the sound of {call}", rtol=1e-5, atol=1e-7, why="be that of the last step")
+level, turned = torch.zeros(5, 9, dtype=torch.float64), torch.zeros(5, 9, dtype=torch.float64)
+level[0], turned[0] = 2.0, np.pi / 2  # the mean of a frame can't be imaginary: the first sound is silence
+window = torch.from_numpy(rng.uniform(0.3, 2, size=8))
+want = torch.istft(level.to(torch.complex128), 8, 2, window=window, center=True, length=16)
+call = "griffin_lim of phases that give silence, 2 steps"
+found, _ = check.answer(griffin_lim, level, turned, window, 2, 16, 2, call=call)
+check.close(found, want, f"the sound of {call}", rtol=1e-6, atol=1e-9, why="put the magnitudes in again, even where nothing sounds: the phase of 0 is 0")
 silent = torch.zeros(5, 9, dtype=torch.float64)
 silent[:, 4] = 1.0
 found, _ = check.answer(griffin_lim, silent, torch.zeros_like(silent), torch.from_numpy(rng.uniform(0.3, 2, size=8)), 2, 16, 3, call="griffin_lim of one frame among silence")
@@ -873,6 +894,12 @@ check.that(bool(np.isfinite(found).all()), "griffin_lim of one frame among silen
 # %% mutant="griffin_lim" why="the last inconsistency alone"
 # - return sound, noted
 # + return sound, noted[-1:]
+
+# %% mutant="griffin_lim" why="nothing where nothing sounds"
+# - phases = analyse(sound, window, hop).angle()
+# + own = analyse(sound, window, hop)
+# + magnitude = torch.where(own.abs() < 1e-9, torch.zeros_like(magnitude), magnitude)
+# + phases = own.angle()
 
 # %% mutant="griffin_lim" why="divides by magnitudes of 0"
 # - phases = analyse(sound, window, hop).angle()
@@ -959,7 +986,10 @@ plots.show("A spectrogram of four synthetic words, two zero two six: bright stri
 
 # %% solution="causal_conv"
 def causal_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int = 1) -> torch.Tensor:
-    """x: (n, c, t), weight: (o, c, k), bias: (o,) -> (n, o, t). torch's convolutions may be used."""
+    """x: (n, c, t), weight: (o, c, k), bias: (o,) -> (n, o, t). Gradients pass to all three.
+
+    torch's convolutions may be used.
+    """
     ### BEGIN SOLUTION
     padded = F.pad(x, (dilation * (weight.shape[2] - 1), 0))
     return F.conv1d(padded, weight, bias, dilation=dilation)
@@ -986,7 +1016,10 @@ for n, c, o, k, t, d in ((2, 3, 4, 2, 9, 1), (1, 2, 3, 3, 11, 2), (3, 1, 2, 4, 6
     check.close(found, want, call, rtol=1e-8, atol=1e-10, why="sum over what came before, as far apart as the dilation says")
     now = torch.zeros(n, o, t, dtype=torch.float64)
     now[:, :, t // 2] = 1
-    slopes, *_ = check.gradient_of(causal_conv, x, weight, bias, upstream=now, dilation=d, call=call)
+    slopes, *others = check.gradient_of(causal_conv, x, weight, bias, upstream=now, dilation=d, call=call)
+    past = F.pad(x, ((k - 1) * d, 0))[:, :, t // 2 : t // 2 + (k - 1) * d + 1 : d].sum(0)
+    for name, got, slope in zip(("weight", "bias"), others, (past.expand(o, c, k), torch.full((o,), float(n))), strict=True):
+        check.close(got, slope, f"the gradient of an output of {call} for {name}", rtol=1e-8, atol=1e-10, why="reach what is learnt")
     check.close(slopes[:, :, t // 2 + 1 :], np.zeros((n, c, t - t // 2 - 1)), f"the gradient of an output of {call} for later inputs", why="be 0: nothing hears the future")
 ### END HIDDEN TESTS
 
@@ -1017,6 +1050,10 @@ for n, c, o, k, t, d in ((2, 3, 4, 2, 9, 1), (1, 2, 3, 3, 11, 2), (3, 1, 2, 4, 6
 # %% mutant="causal_conv" why="no padding"
 # - padded = F.pad(x, (dilation * (weight.shape[2] - 1), 0))
 # + padded = x
+
+# %% mutant="causal_conv" why="weights that do not learn"
+# - return F.conv1d(padded, weight, bias, dilation=dilation)
+# + return F.conv1d(padded, weight.detach(), bias.detach(), dilation=dilation)
 
 # %% mutant="causal_conv" why="pads on both sides"
 # - padded = F.pad(x, (dilation * (weight.shape[2] - 1), 0))
@@ -1073,7 +1110,9 @@ for kernel, count in ((2, 4), (3, 3), (5, 2), (1, 3), (4, 1), (2, 0)):
     y[0, 0, -1].backward()
     reached = torch.nonzero(x.grad[0, 0])
     call = f"receptive_field({kernel}, {dilations})"
-    check.equal(check.answer(receptive_field, kernel, dilations, call=call), 120 - int(reached.min()), call, why="reach as far as gradients do")
+    found = check.answer(receptive_field, kernel, dilations, call=call)
+    check.equal(found, 120 - int(reached.min()), call, why="reach as far as gradients do")
+    check.that(isinstance(found, (int, np.integer)) or np.asarray(found).dtype.kind in "iu", f"{call}: be a whole number")
 ### END HIDDEN TESTS
 
 # %% mutant="receptive_field" why="forgets the present"
@@ -1095,6 +1134,10 @@ for kernel, count in ((2, 4), (3, 3), (5, 2), (1, 3), (4, 1), (2, 0)):
 # %% mutant="receptive_field" why="the last layer alone"
 # - return 1 + (kernel - 1) * sum(dilations)
 # + return 1 + (kernel - 1) * max(dilations, default=0)
+
+# %% mutant="receptive_field" why="a float"
+# - return 1 + (kernel - 1) * sum(dilations)
+# + return 1 + (kernel - 1) * float(sum(dilations))
 
 # %% mutant="receptive_field" why="counts the present in each layer"
 # - return 1 + (kernel - 1) * sum(dilations)
@@ -1176,6 +1219,17 @@ for channels, skips, options in ((3, 4, {}), (2, 6, {"dilation": 3}), (4, 2, {"k
     parts = check.answer(block, later, call=f"{call} of x with another future")
     for name, old, new in zip(("residual", "skip"), (after, skip), parts, strict=True):
         check.close(new[:, :, :6], old[:, :, :6], f"the {name} of {call} before the inputs change", rtol=1e-5, atol=1e-6, why="not hear the future")
+earlier = WaveNetBlock(2, 3, dilation=1)
+WaveNetBlock(2, 3, dilation=5)
+call = "a block of dilation 1, after another one was made"
+w = {name: torch.from_numpy(value) for name, value in check.parameters_of(earlier, call).items()}
+x = torch.from_numpy(rng.normal(size=(1, 2, 9))).float()
+parts = [F.conv1d(F.pad(x, (1, 0)), w[f"{name}.weight"], w[f"{name}.bias"]) for name in ("filter", "gate")]
+want = F.conv1d(parts[0].tanh() * parts[1].sigmoid(), w["skip.weight"], w["skip.bias"])
+after, skip = check.answer(earlier, x, call=f"{call}, (x)")
+check.close(skip, want, f"the skip of {call}", rtol=1e-4, atol=1e-6, why="have a dilation of its own")
+check.that(not np.array_equal(w["filter.weight"], w["gate.weight"]), f"{call}: have weights of its own in the gate, not those of the filter")
+x = torch.from_numpy(rng.normal(size=(2, 1, 11))).float()
 w, slopes = week14.block_gradient(WaveNetBlock, x, 3, 2)
 leaf, w = x.clone().requires_grad_(), {name: torch.from_numpy(value) for name, value in w.items()}
 past = F.pad(leaf, (2, 0))
@@ -1221,6 +1275,15 @@ check.close(slopes, torch.autograd.grad(total, leaf)[0], call, rtol=1e-3, atol=1
 # %% mutant="wavenet_block" why="skip first"
 # - return x + self.residual(z), self.skip(z)
 # + return self.skip(z), x + self.residual(z)
+
+# %% mutant="wavenet_block" why="the dilation of the last block that was made"
+# - self.dilation = dilation
+# + WaveNetBlock.dilation = dilation
+
+# %% mutant="wavenet_block" why="gate and filter share their weights"
+# - self.gate = nn.Conv1d(channels, channels, kernel)
+# + self.gate = nn.Conv1d(channels, channels, kernel)
+# + self.gate.weight = self.filter.weight
 
 # %% mutant="wavenet_block" why="the gate without dilation"
 # - opened = torch.sigmoid(causal_conv(x, self.gate.weight, self.gate.bias, self.dilation))
@@ -1552,6 +1615,13 @@ for n, m in ((3, 5), (4, 4), (1, 6), (5, 1), (1, 1), (5, 3)):
         found, path = check.answer(dtw, cost, call=call)
         check.close(found, totals[best], f"the total of {call}", rtol=1e-9, why="be the least of all paths")
         check.equal([tuple(pair) for pair in path], list(best), f"the path of {call}", why="be the one with the least total, from first to last")
+far = np.ones((9, 9))
+far[0], far[:, -1] = 0, 0
+found, path = check.answer(dtw, far, call="dtw of costs that lead along the edge")
+check.close(found, 0.0, "the total of dtw of costs that lead along the edge", why="be the least of all paths, far from the diagonal, too")
+cost = 1e6 * rng.uniform(1, 4, size=(3, 4))
+found, path = check.answer(dtw, cost, call="dtw of costs of millions")
+check.close(found, min(sum(cost[pair] for pair in path) for path in paths(2, 3)), "the total of dtw of costs of millions", why="be the least of all paths from (0, 0)")
 found, path = check.answer(dtw, np.ones((3, 3)), call="dtw of equal costs")
 check.close([found, len(path)], [3.0, 3.0], "the total and length of dtw of equal costs", why="take the short way")
 ### END HIDDEN TESTS
@@ -1591,6 +1661,14 @@ check.close([found, len(path)], [3.0, 3.0], "the total and length of dtw of equa
 # %% mutant="dtw" why="counts from 1"
 # - path.append((i - 1, j - 1))
 # + path.append((i, j))
+
+# %% mutant="dtw" why="what can't be costs 1000: less than bad frames"
+# - total = np.full((n + 1, m + 1), np.inf)
+# + total = np.full((n + 1, m + 1), 1000.0)
+
+# %% mutant="dtw" why="near the diagonal only"
+# - for j in range(m):
+# + for j in range(max(0, i - abs(n - m) - 2), min(m, i + abs(n - m) + 3)):
 
 # %% mutant="dtw" why="a mean in place of the sum"
 # - return float(total[n, m]), path[::-1]

@@ -85,11 +85,12 @@ plots.show("The waveform of speech: left 0.3 seconds with louder and softer part
 def frames(sound: np.ndarray, length: int, hop: int, pad: bool = False) -> np.ndarray:
     """The frames (n, length) of a sound (m,), of its dtype. length and hop: 1 or more; hop may exceed length.
 
-    Where hop exceeds length, samples between frames are skipped; with pad only the last frame is filled up.
+    Where hop exceeds length, samples between frames are skipped; with pad only a last frame that
+    the sound has begun is filled up: none is of padding alone.
     """
     ### BEGIN SOLUTION
     if pad and len(sound):
-        count = 1 + max(0, math.ceil((len(sound) - length) / hop))
+        count = 1 + max(0, math.ceil((len(sound) - max(length, hop)) / hop))
         missing = max(0, (count - 1) * hop + length - len(sound))
         sound = np.concatenate([sound, np.zeros(missing, sound.dtype)])
     else:
@@ -136,6 +137,9 @@ for m, length, hop, why in [
     (5, 7, 2, "be none where the sound is too short"),
     (10, 2, 4, "skip what lies between"),
     (9, 2, 4, "skip what lies between"),
+    (7, 2, 4, "skip what lies behind the last frame, too"),
+    (4, 2, 4, "skip what lies behind the last frame, too"),
+    (8, 3, 5, "skip what lies between"),
     (1, 1, 1, "be one of one sample"),
     (0, 3, 2, "be none of no sound"),
     (3, 5, 4, "be none where the sound is too short"),
@@ -161,6 +165,28 @@ for options in ({}, {"pad": True}):
     sound = np.arange(8.0)
     week14.overwrite(lambda sound=sound, options=options: frames(sound, 4, 2, **options))
     check.close(sound, np.arange(8.0), "the sound, after somebody has changed its frames", why="be as it was: frames are copies")
+
+
+def frames_of_a_sound_that_changes():
+    """Frames, after their sound has got other numbers."""
+    sound = np.arange(8.0)
+    cut = frames(sound, 4, 2)
+    sound[:] = -1
+    return cut
+
+
+class Holder:
+    """Frames that somebody keeps."""
+
+    cut = frames(np.arange(8.0), 4, 2)
+
+
+call = "frames(0 to 7, 4, 2), after somebody has changed the sound"
+check.close(check.answer(frames_of_a_sound_that_changes, call=call), [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]], call, why="be as they were: frames are copies")
+call = "frames(0 to 7, 4, 2), after somebody has written other numbers into them"
+other = rng.normal(size=(3, 4))
+check.fill(Holder, "cut", value=other, call=call)
+check.close(check.attribute(Holder, "cut", call), other, call, why="be these numbers: frames are copies, of each other, too")
 for length in (1, 2, 7, 16):
     want = [math.sin(math.pi * k / length) ** 2 for k in range(length)]
     check.close(check.answer(hann, length, call=f"hann({length})"), want, f"hann({length})", rtol=1e-9, atol=1e-12, why="be a sine squared that would be 0 again at the next sample")
@@ -198,7 +224,7 @@ check.close(check.answer(overlap_add, np.array([[1, 2], [5, 7]]), 1, call=call),
 # + if False:
 
 # %% mutant="frames" why="a frame of zeros more"
-# - count = 1 + max(0, math.ceil((len(sound) - length) / hop))
+# - count = 1 + max(0, math.ceil((len(sound) - max(length, hop)) / hop))
 # + count = 2 + max(0, (len(sound) - length) // hop)
 
 # %% mutant="frames" why="zeros at the start"
@@ -215,6 +241,24 @@ check.close(check.answer(overlap_add, np.array([[1, 2], [5, 7]]), 1, call=call),
 # + if count == 0:
 # +     return np.zeros((0, length), sound.dtype)
 # + return np.lib.stride_tricks.sliding_window_view(sound, length, writeable=True)[::hop][:count]
+
+# %% mutant="frames" why="views that can't be written, but change with the sound"
+# - places = np.arange(count)[:, None] * hop + np.arange(length)
+# - return sound[places]
+# + if count == 0:
+# +     return np.zeros((0, length), sound.dtype)
+# + return np.lib.stride_tricks.sliding_window_view(sound, length)[::hop][:count]
+
+# %% mutant="frames" why="frames of one copy: they change with each other"
+# - places = np.arange(count)[:, None] * hop + np.arange(length)
+# - return sound[places]
+# + if count == 0:
+# +     return np.zeros((0, length), sound.dtype)
+# + return np.lib.stride_tricks.sliding_window_view(sound.copy(), length, writeable=True)[::hop][:count]
+
+# %% mutant="frames" why="a frame of padding alone where hop exceeds length"
+# - count = 1 + max(0, math.ceil((len(sound) - max(length, hop)) / hop))
+# + count = 1 + max(0, math.ceil((len(sound) - length) / hop))
 
 # %% mutant="frames" why="float64 whatever comes in"
 # - return sound[places]
@@ -347,7 +391,7 @@ def code_of(x, mu):
     return math.floor((y + 1) / 2 * mu + 0.5)
 
 
-for mu in (None, 255, 15, 100):
+for mu in (None, 255, 15, 100, 1000):
     options = () if mu is None else (mu,)
     said = "the default mu" if mu is None else f"mu {mu}"
     levels = 255 if mu is None else mu
@@ -363,6 +407,10 @@ for mu in (None, 255, 15, 100):
     check.close(found, np.sign(y) * ((1 + levels) ** np.abs(y) - 1) / levels, call, rtol=1e-8, atol=1e-12, why="turn the formula round")
     call = f"compress of expand of each code with {said}"
     check.equal(check.answer(compress, found, *options, call=call), every, call, why="be the code again")
+for mu, want in ((13, 7), (253, 127)):
+    call = f"compress([0], {mu})"
+    check.equal(check.answer(compress, np.array([0.0]), mu, call=call), [want], call, why="round a half up, as the formula does")
+check.equal(check.answer(compress, np.zeros(0), call="compress of no samples"), np.zeros(0, int), "compress of no samples", why="be no codes")
 call = "compress beyond the ends"
 check.equal(check.answer(compress, np.array([1.7, -3.0, 1.0, -1.0]), call=call), [255, 0, 255, 0], call, why="be put to the nearest end")
 for shape in ((), (2, 3)):
@@ -428,6 +476,14 @@ check.close(check.answer(snr, np.array([5.0, 5.0, 6.0]), np.array([5.5, 5.5, 6.5
 # %% mutant="mu_law" why="eight bits overflow"
 # - y = 2 * np.asarray(codes, dtype=np.float64) / mu - 1
 # + y = 2 * np.asarray(codes) / mu - 1
+
+# %% mutant="mu_law" why="codes of eight bits, whatever mu"
+# - return np.floor((y + 1) / 2 * mu + 0.5).astype(np.int64)
+# + return np.floor((y + 1) / 2 * mu + 0.5).astype(np.uint8)
+
+# %% mutant="mu_law" why="a half to the even number"
+# - return np.floor((y + 1) / 2 * mu + 0.5).astype(np.int64)
+# + return np.round((y + 1) / 2 * mu).astype(np.int64)
 
 # %% mutant="mu_law" why="the middle of a step"
 # - y = 2 * np.asarray(codes, dtype=np.float64) / mu - 1
@@ -524,7 +580,7 @@ week14.play({"four bits, even steps": even(unit, 15), "four bits, µ-law": expan
 
 # %% solution="align_texts"
 def align_texts(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """Pairs (word said or None, word heard or None), in order. Both may be empty."""
+    """Pairs (word said or None, word heard or None), in order. Both may be empty, or dozens of words long."""
     ### BEGIN SOLUTION
     rows, columns = len(said) + 1, len(heard) + 1
     cost = [[(0, 0)] * columns for _ in range(rows)]  # (mistakes, of them substitutions)
@@ -600,6 +656,12 @@ judge_align(["a", "a", "a"], ["a"], "see that words come twice")
 judge_align(["No", "no"], ["no", "No", "no"], "compare words as they are")
 judge_align(["x"], ["y"], "be one where a word was taken for another")
 judge_align(["a", "x", "y", "b", "c"], ["b", "c", "a", "x"], "be as few as can be")
+judge_align(["c", "A", "B"], ["a", "b", "c"], "compare words as they are")
+judge_align(["c", "d", "e"], ["a", "b", "c"], "be as few as can be, even where that leaves no word right")
+call = "align_texts of 25 words, of which the last 12 were heard first"
+said, heard = [f"w{i}" for i in range(25)], [f"w{i}" for i in range(13, 38)]
+found = check.answer(align_texts, said, heard, call=call)
+check.equal([sum(a != b for a, b in found), sum(a == b for a, b in found)], [25, 0], f"the mistakes and the words right in {call}", why="be the fewest mistakes first, however many words are right with one more")
 for said, heard in (("aabb", "bcb"), ("baa", "ccbc"), ("bcca", "aab"), ("aac", "baba")):
     judge_align(list(said), list(heard), "be as few as can be")
 for trial in range(40):
@@ -630,6 +692,18 @@ for trial in range(40):
 # %% mutant="align_texts" why="upper and lower case are the same"
 # - wrong = said[i - 1] != heard[j - 1]
 # + wrong = said[i - 1].lower() != heard[j - 1].lower()
+
+# %% mutant="align_texts" why="the most words right decide, then mistakes"
+# - ways.append((cost[i - 1][j - 1][0] + wrong, cost[i - 1][j - 1][1] + wrong, (1, 1)))
+# + ways.append((cost[i - 1][j - 1][0] - 1 + wrong, cost[i - 1][j - 1][1] + wrong, (1, 1)))
+# - ways.append((cost[i - 1][j][0] + 1, cost[i - 1][j][1], (1, 0)))
+# + ways.append((cost[i - 1][j][0], cost[i - 1][j][1] + 1, (1, 0)))
+# - ways.append((cost[i][j - 1][0] + 1, cost[i][j - 1][1], (0, 1)))
+# + ways.append((cost[i][j - 1][0], cost[i][j - 1][1] + 1, (0, 1)))
+
+# %% mutant="align_texts" why="a tenth off for each word right: too much where there are many"
+# - ways.append((cost[i - 1][j - 1][0] + wrong, cost[i - 1][j - 1][1] + wrong, (1, 1)))
+# + ways.append((cost[i - 1][j - 1][0] + (1 if wrong else -0.1), cost[i - 1][j - 1][1] + wrong, (1, 1)))
 
 # %% mutant="align_texts" why="back to front"
 # - return pairs[::-1]
