@@ -1297,7 +1297,9 @@ for kind in (torch.float32, torch.float64):
 late, velocity, place = torch.tensor([0.97, 0.999, 0.9999]).double(), torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 2)))
 want = np.stack([(s * v - y) / (1 - s) for s, v, y in zip(late.tolist(), velocity.numpy(), place.numpy(), strict=True)])
 call = "score_of(velocity, x, t) near the end of time"
-check.close(check.answer(score_of, velocity, place, late, call=call), want, call, rtol=1e-6, atol=1e-5, why="be as steep as it is, without a limit")
+found = check.answer(score_of, velocity, place, late, call=call)
+check.close(found, want, call, rtol=1e-6, atol=1e-5, why="be as steep as it is, without a limit")
+check.that(found.dtype == np.float64, f"have the dtype of the examples in {call}")
 ### END HIDDEN TESTS
 
 # %% mutant="flow_matching" why="from data to noise"
