@@ -60,7 +60,7 @@ plots.show("Ten pictures of one episode with torques by chance: the pendulum swi
 # PPO goes round in a circle: play $T$ steps in $n$ environments with the present policy, learn from them for a few epochs, throw them away. So there is a memory of one round. Two traps lie in it. Many environments write each observation into the *same* array, so who keeps the array and no copy has $T$ times the last step. And neighbouring steps resemble each other: minibatches have to be drawn over **all** $T \cdot n$ steps, and what belongs to a step has to stay together.
 #
 # - `Rollout.add(**step)` keeps one step: arrays or tensors $(n, \dots)$ by name. `stacked()` gives tensors $(T, n, \dots)$ by name, in the order in which they came, of the dtype in which they came.
-# - `minibatches(data, size, generator)` is **one epoch**: dictionaries of tensors $(\text{size}, \dots)$ with the same names. Each of the $T \cdot n$ steps comes exactly once, in an order by chance that only `generator` decides; the last minibatch may be smaller.
+# - `minibatches(data, size, generator)` is **one epoch**: dictionaries of tensors $(\text{size}, \dots)$ with the same names. Each of the $T \cdot n$ steps comes exactly once, in an order by chance that only `generator` decides (torch's own is left alone); the last minibatch may be smaller. The tensors need not lie in one piece in memory.
 #
 # {{task:rollout}}
 
@@ -69,7 +69,7 @@ plots.show("Ten pictures of one episode with torques by chance: the pendulum swi
 # PPO ходит по кругу: сыграть $T$ шагов в $n$ средах с нынешней политикой, несколько эпох на них поучиться и выбросить. Значит, нужна память на один круг. В ней две ловушки. Многие среды пишут каждое наблюдение в *один и тот же* массив, и кто хранит массив, а не копию, у того $T$ раз последний шаг. И соседние шаги похожи: минибатчи надо набирать изо **всех** $T \cdot n$ шагов, причём то, что относится к одному шагу, должно остаться вместе.
 #
 # - `Rollout.add(**step)` запоминает один шаг: массивы или тензоры $(n, \dots)$ по именам. `stacked()` отдаёт тензоры $(T, n, \dots)$ по именам — в том порядке и с тем dtype, в каком они пришли.
-# - `minibatches(data, size, generator)` — **одна эпоха**: словари тензоров $(\text{size}, \dots)$ с теми же именами. Каждый из $T \cdot n$ шагов встречается ровно один раз, в случайном порядке, который определяет только `generator`; последний минибатч может быть меньше.
+# - `minibatches(data, size, generator)` — **одна эпоха**: словари тензоров $(\text{size}, \dots)$ с теми же именами. Каждый из $T \cdot n$ шагов встречается ровно один раз, в случайном порядке, который определяет только `generator` (собственный генератор torch остаётся как был); последний минибатч может быть меньше. Тензоры не обязаны лежать в памяти одним куском.
 #
 # {{task:rollout}}
 
@@ -603,7 +603,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# It stays finite however far away an action is: add logarithms, do not take the logarithm of a product. Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides; no gradient goes through a drawn action.
+# It stays finite however far away an action is: add logarithms, do not take the logarithm of a product. Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides, and leaves torch's own alone; no gradient goes through a drawn action.
 #
 # {{task:gaussian}}
 
@@ -613,7 +613,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# Она конечна, как бы далеко ни было действие: складывайте логарифмы, а не берите логарифм произведения. Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`; градиент через вытянутое действие не идёт.
+# Она конечна, как бы далеко ни было действие: складывайте логарифмы, а не берите логарифм произведения. Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`, а собственного генератора torch не трогает; градиент через вытянутое действие не идёт.
 #
 # {{task:gaussian}}
 
