@@ -52,7 +52,7 @@ world = week13.PLAY[profile]
 # - a dictionary of arrays $(T, n, \dots)$: `seen`, `action`, `reward`, `reached` (the observation that the step gave), `terminated`, `truncated`, and `valid`, bool: which rows are transitions;
 # - the observations and the flags `ended` with which the next call goes on.
 #
-# The environments may write into the same arrays at each step, so keep copies. Nobody resets them but themselves.
+# The environments may write into the same arrays at each step, and so may `act`, so keep copies, of the kind of numbers that came. Nobody resets them but themselves.
 #
 # {{task:collected}}
 
@@ -62,7 +62,7 @@ world = week13.PLAY[profile]
 # - словарь массивов $(T, n, \dots)$: `seen`, `action`, `reward`, `reached` (наблюдение, которое дал шаг), `terminated`, `truncated` и `valid`, bool: какие строки — переходы;
 # - наблюдения и флаги `ended`, с которых продолжит следующий вызов.
 #
-# Среды могут на каждом шаге писать в одни и те же массивы, так что храните копии. Сбрасывают себя только они сами.
+# Среды могут на каждом шаге писать в одни и те же массивы, `act` тоже, так что храните копии — с тем же видом чисел, что пришёл. Сбрасывают себя только они сами.
 #
 # {{task:collected}}
 
@@ -179,6 +179,24 @@ call = "what play gave to go on with, looked at after further steps"
 kept = check.answer(after_more_steps, call=call)
 check.equal(kept[0], envs.seen[1], call, why="be a copy: the environments use their arrays again")
 check.equal(kept[1], envs.terminated[1] | envs.truncated[1], call, why="be a copy")
+envs, answers, told = Recorded(4, 3, 2, 0.3), np.zeros((3, 2)), []
+envs.seen = rng.normal(size=envs.seen.shape)
+envs.made = (envs.seen[0].copy(), *envs.made[1:])
+
+
+def into_the_same(seen):
+    """Actions of two real numbers, written into one array again and again."""
+    answers[...] = rng.normal(size=answers.shape)
+    told.append(answers.copy())
+    return answers
+
+
+call = "play with float64 observations and an act that writes real numbers into one array"
+data, _, _ = check.plain(play(envs, into_the_same, np.full((3, 2), 1 / 3), np.zeros(3, bool), 4), call)
+check.equal(data["action"], np.array(told), f'"action" of {call}', why="be what was chosen at each step, in copies, of the kind that it has")
+check.equal(np.array(envs.heard), np.array(told), f"the actions that envs got in {call}", why="be what act chose")
+check.equal(data["reached"], envs.seen, f'"reached" of {call}', why="be what each step gave, of the kind that it has")
+check.equal(data["seen"], np.concatenate([np.full((1, 3, 2), 1 / 3), envs.seen[:-1]]), f'"seen" of {call}', why="be what the action was chosen for, of the kind that it has")
 ### END HIDDEN TESTS
 
 # %% mutant="collected" why="the step after an end counts"
@@ -226,6 +244,18 @@ check.equal(kept[1], envs.terminated[1] | envs.truncated[1], call, why="be a cop
 # - row = {"seen": seen, "action": action, "reward": reward, "reached": reached, "terminated": terminated, "truncated": truncated, "valid": ~ended}
 # + row = {"seen": reached, "action": action, "reward": reward, "reached": reached, "terminated": terminated, "truncated": truncated, "valid": ~ended}
 
+# %% mutant="collected" why="no copy of the actions"
+# - rows.append({name: np.array(value) for name, value in row.items()})
+# + rows.append({name: value if name == "action" else np.array(value) for name, value in row.items()})
+
+# %% mutant="collected" why="actions are whole numbers"
+# - action = act(seen)
+# + action = act(seen).astype(int)
+
+# %% mutant="collected" why="observations in float32, whatever they were"
+# - rows.append({name: np.array(value) for name, value in row.items()})
+# + rows.append({name: np.array(value, dtype=np.float32 if name in ("seen", "reached") else None) for name, value in row.items()})
+
 
 # %% alternative="collected" why="arrays that are filled"
 def play(envs, act, seen, ended, steps):
@@ -264,7 +294,7 @@ plots.show("Eight rows of 60 steps: after each end, a square of one colour where
 #
 # $m$ is $k$, or less where the episode ends before (its last step belongs to it) or the rows do. $V(s_{t+m})$ is the value of what was **reached** at that step; after a termination it is 0, after a truncation it is not.
 #
-# `n_step_targets` takes `rewards`, `reached` (values $V$ of what each step reached), two flags, bool, all $(T, n)$, and gives targets $(T, n)$ of the dtype of `reached`. Rows that are no transitions may have any target; nobody learns from them.
+# `n_step_targets` takes `rewards`, `reached` (values $V$ of what each step reached), two flags, bool, all $(T, n)$, and gives targets $(T, n)$ of the dtype of `reached`. Where both flags are set, the episode terminated. Rows that are no transitions may have any target; nobody learns from them.
 #
 # {{task:n_step}}
 
@@ -276,7 +306,7 @@ plots.show("Eight rows of 60 steps: after each end, a square of one colour where
 #
 # $m$ — это $k$ или меньше, если раньше кончается эпизод (последний шаг ещё его) или строки. $V(s_{t+m})$ — ценность того, чего этот шаг **достиг**; после завершения она 0, после обрыва — нет.
 #
-# `n_step_targets` получает `rewards`, `reached` (ценности $V$ того, чего достиг каждый шаг), два флага bool — всё $(T, n)$ — и возвращает цели $(T, n)$ того же dtype, что `reached`. У строк, которые не переходы, цель может быть любой: на них никто не учится.
+# `n_step_targets` получает `rewards`, `reached` (ценности $V$ того, чего достиг каждый шаг), два флага bool — всё $(T, n)$ — и возвращает цели $(T, n)$ того же dtype, что `reached`. Если подняты оба флага, эпизод завершился. У строк, которые не переходы, цель может быть любой: на них никто не учится.
 #
 # {{task:n_step}}
 
@@ -581,6 +611,19 @@ cut = torch.arange(5)[:, None].expand(5, 2) == 2
 ten = torch.full((5, 2), 10.0, dtype=torch.float64)
 call = "advantages of an endless reward of 1 that the clock cuts"
 check.close(check.answer(advantages, torch.ones_like(ten), ten, ten, cut & ~cut, cut, 0.9, 0.7, call=call), np.zeros((5, 2)), call, atol=1e-9, why="be 0: else the clock is taken for an end")
+wide, narrow = torch.float64, torch.float32
+for of_rewards, of_values in ((wide, narrow), (narrow, wide)):
+    numbers = [torch.from_numpy(rng.normal(size=(3, 2))) for _ in range(3)]
+    no = torch.zeros(3, 2, dtype=torch.bool)
+    call = f"advantages of rewards in {of_rewards} and values in {of_values}"
+    found = check.answer(advantages, numbers[0].to(of_rewards), *(one.to(of_values) for one in numbers[1:]), no, no, call=call)
+    check.that(found.dtype == (np.float32 if of_values == narrow else np.float64), f"{call}: have the dtype of the values")
+rewards, values, reached = (torch.from_numpy(rng.normal(size=(4, 2))) for _ in range(3))
+both = torch.tensor([[False, True], [True, False], [False, False], [False, False]])
+call = "advantages where both flags are set in the midst of the rows"
+found = check.answer(advantages, rewards, values, reached, both, both, 0.9, 0.8, call=call)
+check.close(found[1, 0], rewards[1, 0] - values[1, 0], f"the step of {call}", rtol=1e-9, why="end as a termination")
+check.close(found[0, 1], rewards[0, 1] - values[0, 1], f"the step of {call}", rtol=1e-9, why="end as a termination")
 ### END HIDDEN TESTS
 
 # %% mutant="advantage" why="a truncation as a termination"
@@ -627,6 +670,16 @@ check.close(check.answer(advantages, torch.ones_like(ten), ten, ten, cut & ~cut,
 # %% mutant="advantage" why="a mean that does not add up to 1"
 # - last = errors[t] + gamma * lam * torch.where(ended[t], torch.zeros_like(last), last)
 # + last = (1 - lam) * errors[t] + gamma * lam * torch.where(ended[t], torch.zeros_like(last), last)
+
+# %% mutant="advantage" why="of the dtype of the rewards"
+# - found, last = torch.zeros_like(values), torch.zeros_like(values[0])
+# + found, last = torch.zeros_like(rewards), torch.zeros_like(values[0])
+
+# %% mutant="advantage" why="two flags cancel each other"
+# - errors = rewards + gamma * torch.where(terminated, torch.zeros_like(reached), reached) - values
+# - ended = terminated | truncated
+# + errors = rewards + gamma * torch.where(terminated, torch.zeros_like(reached), reached) - values
+# + ended = terminated ^ truncated
 
 
 # %% alternative="advantage" why="a matrix of powers for each environment"
@@ -767,6 +820,12 @@ for name, sides in (("by action", 1), ("by action and observation", 2)):
         table = table - torch.from_numpy(slope)
     best = np.array([1] if sides == 1 else [0, 1])
     check.equal(table.numpy().argmax(1), best, call, why="prefer the action that pays, for each observation")
+two, none = torch.tensor([2.0, -1.0]).double(), torch.zeros(2).double()
+call = "a2c_loss of logits of 1000, where the actions were as good as impossible"
+found = check.answer(a2c_loss, large, torch.tensor([1, 0]), two, none, none, call=call)
+check.close(found, (2 * 2000 - 2000 - np.log(2) - 0.01 * np.log(2)) / 2, call, rtol=1e-9, why="be right: nothing is cut off")
+slope = check.gradient_of(a2c_loss, large, torch.tensor([1, 0]), two, none, none, call=call)[0]
+check.close(slope, [[1.0, -1.0, 0.0], [0.5, -0.25, -0.25]], f"the gradient of {call}", rtol=1e-7, atol=1e-9, why="be right: nothing is cut off")
 ### END HIDDEN TESTS
 
 # %% mutant="a2c_losses" why="makes good actions less probable"
@@ -824,6 +883,14 @@ for name, sides in (("by action", 1), ("by action and observation", 2)):
 # %% mutant="a2c_losses" why="no gradient to the critic"
 # - critic = ((values - targets.detach()) ** 2).mean()
 # + critic = ((values.detach() - targets.detach()) ** 2).mean()
+
+# %% mutant="a2c_losses" why="chances of at least 1e-8"
+# - logs = logits.log_softmax(1)
+# + logs = logits.softmax(1).clamp_min(1e-8).log()
+
+# %% mutant="a2c_losses" why="logits of at most 100"
+# - logs = logits.log_softmax(1)
+# + logs = logits.clamp(-100, 100).log_softmax(1)
 
 
 # %% alternative="a2c_losses" why="torch's distributions and losses"

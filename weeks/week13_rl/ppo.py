@@ -60,7 +60,7 @@ plots.show("Ten pictures of one episode with torques by chance: the pendulum swi
 # PPO goes round in a circle: play $T$ steps in $n$ environments with the present policy, learn from them for a few epochs, throw them away. So there is a memory of one round. Two traps lie in it. Many environments write each observation into the *same* array, so who keeps the array and no copy has $T$ times the last step. And neighbouring steps resemble each other: minibatches have to be drawn over **all** $T \cdot n$ steps, and what belongs to a step has to stay together.
 #
 # - `Rollout.add(**step)` keeps one step: arrays or tensors $(n, \dots)$ by name. `stacked()` gives tensors $(T, n, \dots)$ by name, in the order in which they came, of the dtype in which they came.
-# - `minibatches(data, size, generator)` is **one epoch**: dictionaries of tensors $(\text{size}, \dots)$ with the same names. Each of the $T \cdot n$ steps comes exactly once, in an order by chance that only `generator` decides; the last minibatch may be smaller.
+# - `minibatches(data, size, generator)` is **one epoch**: dictionaries of tensors $(\text{size}, \dots)$ with the same names. Each of the $T \cdot n$ steps comes exactly once, in an order by chance that only `generator` decides (torch's own is left alone); the last minibatch may be smaller. The tensors need not lie in one piece in memory.
 #
 # {{task:rollout}}
 
@@ -69,7 +69,7 @@ plots.show("Ten pictures of one episode with torques by chance: the pendulum swi
 # PPO ходит по кругу: сыграть $T$ шагов в $n$ средах с нынешней политикой, несколько эпох на них поучиться и выбросить. Значит, нужна память на один круг. В ней две ловушки. Многие среды пишут каждое наблюдение в *один и тот же* массив, и кто хранит массив, а не копию, у того $T$ раз последний шаг. И соседние шаги похожи: минибатчи надо набирать изо **всех** $T \cdot n$ шагов, причём то, что относится к одному шагу, должно остаться вместе.
 #
 # - `Rollout.add(**step)` запоминает один шаг: массивы или тензоры $(n, \dots)$ по именам. `stacked()` отдаёт тензоры $(T, n, \dots)$ по именам — в том порядке и с тем dtype, в каком они пришли.
-# - `minibatches(data, size, generator)` — **одна эпоха**: словари тензоров $(\text{size}, \dots)$ с теми же именами. Каждый из $T \cdot n$ шагов встречается ровно один раз, в случайном порядке, который определяет только `generator`; последний минибатч может быть меньше.
+# - `minibatches(data, size, generator)` — **одна эпоха**: словари тензоров $(\text{size}, \dots)$ с теми же именами. Каждый из $T \cdot n$ шагов встречается ровно один раз, в случайном порядке, который определяет только `generator` (собственный генератор torch остаётся как был); последний минибатч может быть меньше. Тензоры не обязаны лежать в памяти одним куском.
 #
 # {{task:rollout}}
 
@@ -196,6 +196,22 @@ for one in many:
 check.that(len(pairs) == 15 and max(pairs.values()) < 80 + 7 * 8.7 and min(pairs.values()) > 80 - 7 * 8.7, f"{call}: let any two steps meet in a minibatch, of one environment or of several")
 spread = np.bincount([one[0] for one in many], minlength=6)
 check.that(spread.max() < 200 + 7 * 13 and spread.min() > 200 - 7 * 13, f"{call}: let each step come first as often as any other")
+rollout = Rollout()
+rows = {"a": rng.normal(size=(3, 2, 2)), "b": torch.from_numpy(rng.normal(size=(3, 2))), "c": rng.normal(size=(3, 2)).astype(np.float16)}
+for t in range(3):
+    check.answer(rollout.add, **{name: value[t] for name, value in rows.items()}, call="rollout.add of float64 and float16")
+found = check.answer(rollout.stacked, call="rollout.stacked() of float64 and float16")
+for name, dtype in (("a", np.float64), ("b", np.float64), ("c", np.float16)):
+    check.that(found[name].dtype == dtype, f'rollout.stacked(): "{name}" has the dtype in which it was added, {np.dtype(dtype)}')
+ids = torch.arange(15).reshape(3, 5).T  # of 5 steps of 3 environments, not in one piece
+data = {"id": ids, "image": ids[..., None, None] * torch.tensor([[1, 2, 3], [4, 5, 6]])}
+torch.manual_seed(3)
+state, call = torch.get_rng_state(), "minibatches(data, 4, generator) of transposed data with images"
+found = check.answer(minibatches, data, 4, torch.Generator().manual_seed(1), call=call)
+for batch in found:
+    check.equal(batch["image"], batch["id"][:, None, None] * np.array([[1, 2, 3], [4, 5, 6]]), call, why="keep the shape of what belongs to a step")
+check.equal(sorted(i for batch in found for i in batch["id"].tolist()), list(range(15)), call, why="give each step exactly once")
+check.that(torch.equal(state, torch.get_rng_state()), f"{call}: leave torch's own generator alone")
 ### END HIDDEN TESTS
 
 # %% mutant="rollout" why="keeps the array and no copy"
@@ -261,6 +277,24 @@ check.that(spread.max() < 200 + 7 * 13 and spread.min() > 200 - 7 * 13, f"{call}
 # - order = torch.randperm(total, generator=generator)
 # + n = next(iter(data.values())).shape[1]
 # + order = torch.arange(total).reshape(-1, n)[torch.randperm(total // n, generator=generator)].flatten()
+
+# %% mutant="rollout" why="features in a row"
+# - flat = {name: value.flatten(0, 1) for name, value in data.items()}
+# + flat = {name: value.reshape(value.shape[0] * value.shape[1], -1).squeeze(1) for name, value in data.items()}
+
+# %% mutant="rollout" why="a view, for tensors in one piece alone"
+# - flat = {name: value.flatten(0, 1) for name, value in data.items()}
+# + flat = {name: value.view(-1, *value.shape[2:]) for name, value in data.items()}
+
+# %% mutant="rollout" why="float64 becomes float32"
+# - self.steps.append({name: torch.as_tensor(value).clone() for name, value in step.items()})
+# + kept = {name: torch.as_tensor(value).clone() for name, value in step.items()}
+# + self.steps.append({name: v.float() if v.dtype == torch.float64 else v for name, v in kept.items()})
+
+# %% mutant="rollout" why="seeds torch's own generator, too"
+# - order = torch.randperm(total, generator=generator)
+# + torch.manual_seed(0)
+# + order = torch.randperm(total, generator=generator)
 
 
 # %% alternative="rollout" why="a list for each name, a permutation that is cut"
@@ -431,6 +465,19 @@ values = torch.full((5, 2), 1 / (1 - 0.9), dtype=torch.float64)
 cut = torch.arange(5)[:, None].expand(5, 2) == 2
 found = check.answer(gae, torch.ones_like(values), values, values, cut & ~cut, cut, 0.9, 0.8, call=call)
 check.close(found[0], np.zeros((5, 2)), call, atol=1e-10, why="be 0: else the clock is taken for an end")
+wide, narrow = torch.float64, torch.float32
+for of_rewards, of_values in ((wide, narrow), (narrow, wide)):
+    numbers = [torch.from_numpy(rng.normal(size=(3, 2))) for _ in range(3)]
+    no = torch.zeros(3, 2, dtype=torch.bool)
+    call = f"gae of rewards in {of_rewards} and values in {of_values}"
+    found = check.answer(gae, numbers[0].to(of_rewards), *(one.to(of_values) for one in numbers[1:]), no, no, call=call)
+    check.that(all(one.dtype == (np.float32 if of_values == narrow else np.float64) for one in found), f"{call}: have the dtype of the values")
+rewards, values, reached = (torch.from_numpy(rng.normal(size=(4, 2))) for _ in range(3))
+both = torch.tensor([[False, True], [True, False], [False, False], [False, False]])
+call = "gae where both flags are set in the midst of the rows"
+found = check.answer(gae, rewards, values, reached, both, both, 0.9, 0.8, call=call)[0]
+check.close(found[1, 0], rewards[1, 0] - values[1, 0], f"the step of {call}", rtol=1e-9, why="end as a termination")
+check.close(found[0, 1], rewards[0, 1] - values[0, 1], f"the step of {call}", rtol=1e-9, why="end as a termination")
 ### END HIDDEN TESTS
 
 # %% mutant="gae" why="a truncation as a termination"
@@ -489,6 +536,10 @@ check.close(found[0], np.zeros((5, 2)), call, atol=1e-10, why="be 0: else the cl
 # %% mutant="gae" why="the sum begins with the last value that was reached"
 # - advantages, last = torch.zeros_like(values), torch.zeros_like(values[0])
 # + advantages, last = torch.zeros_like(values), reached[-1]
+
+# %% mutant="gae" why="of the dtype of the rewards"
+# - advantages, last = torch.zeros_like(values), torch.zeros_like(values[0])
+# + advantages, last = torch.zeros_like(rewards), torch.zeros_like(values[0])
 
 
 # %% alternative="gae" why="arrays, environment by environment"
@@ -552,7 +603,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# It stays finite however far away an action is: add logarithms, do not take the logarithm of a product. Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides; no gradient goes through a drawn action.
+# It stays finite however far away an action is: add logarithms, do not take the logarithm of a product. Forgotten, this sum is a classic: $(n, k)$ numbers broadcast without a complaint. The entropy, how widely a policy tries things out, is a sum as well: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` gives $a = \mu + \sigma \varepsilon$ with normal $\varepsilon$ that only `generator` decides, and leaves torch's own alone; no gradient goes through a drawn action.
 #
 # {{task:gaussian}}
 
@@ -562,7 +613,7 @@ plots.show("Squared bias falls with lambda, variance rises, and their sum has it
 #
 # $$\log \pi(a \mid s) = \sum_{j=1}^{k} \Bigl( -\frac{(a_j - \mu_j(s))^2}{2 \sigma_j^2} - \log \sigma_j - \tfrac12 \log 2\pi \Bigr).$$
 #
-# Она конечна, как бы далеко ни было действие: складывайте логарифмы, а не берите логарифм произведения. Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`; градиент через вытянутое действие не идёт.
+# Она конечна, как бы далеко ни было действие: складывайте логарифмы, а не берите логарифм произведения. Забыть эту сумму — классика: $(n, k)$ чисел безропотно растянутся до чего угодно. Энтропия — насколько широко политика пробует — тоже сумма: $\sum_j \bigl(\log \sigma_j + \tfrac12 \log 2\pi e\bigr)$. `draw` даёт $a = \mu + \sigma \varepsilon$ с нормальным $\varepsilon$, который определяет только `generator`, а собственного генератора torch не трогает; градиент через вытянутое действие не идёт.
 #
 # {{task:gaussian}}
 
@@ -642,6 +693,9 @@ check.that(abs(np.corrcoef(drawn.T)[0, 1]) < 7 / 141, "draw the numbers of an ac
 check.that(abs(np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]) < 7 / 141, "draw each action by itself")
 call = "a gradient through draw(mean, log_std, generator)"
 check.raises(check.CheckFailed, lambda: check.gradient_of(lambda m, s: draw(m, s, torch.Generator().manual_seed(0)), mean[:3], log_std, call=call), call, why="not be there: a drawn action is a number")
+state = torch.get_rng_state()
+check.answer(draw, mean[:3], log_std, torch.Generator().manual_seed(1), call="draw(mean, log_std, generator)")
+check.that(torch.equal(state, torch.get_rng_state()), "draw(mean, log_std, generator): leave torch's own generator alone")
 ### END HIDDEN TESTS
 
 # %% mutant="gaussian" why="no sum over the numbers of an action"
@@ -704,6 +758,11 @@ check.raises(check.CheckFailed, lambda: check.gradient_of(lambda m, s: draw(m, s
 # %% mutant="gaussian" why="a gradient through the draw"
 # - return (mean + log_std.exp() * noise).detach()
 # + return mean + log_std.exp() * noise
+
+# %% mutant="gaussian" why="draws from torch's own generator, too"
+# - noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+# + torch.rand(1)
+# + noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
 
 
 # %% alternative="gaussian" why="torch's distributions"
@@ -1144,6 +1203,14 @@ for dtype in (np.float32, np.int64):
     check.close(check.attribute(normaliser, "mean", "normaliser"), rows.astype(float).mean(0), f"normaliser.mean of {dtype.__name__}", rtol=1e-10, why="count in float64")
     check.close(check.attribute(normaliser, "var", "normaliser"), rows.astype(float).var(0), f"normaliser.var of {dtype.__name__}", rtol=1e-6, why="count in float64")
 check.equal(np.shape(check.attribute(RunningNormaliser(), "mean", "normaliser")), (), "RunningNormaliser().mean.shape", why="be a number if no shape is named")
+normaliser, rows = RunningNormaliser(), rng.normal(5, 2, size=6000) + np.repeat([0, 4, -3], 2000)
+for part in np.split(rows, [500, 1500, 4000]):
+    check.answer(normaliser.update, part, call="normaliser.update of 6000 numbers in four parts")
+check.equal(check.attribute(normaliser, "count", "normaliser"), 6000, "normaliser.count after 6000 numbers", why="forget none")
+check.close(check.attribute(normaliser, "mean", "normaliser"), rows.mean(), "normaliser.mean after 6000 numbers", rtol=1e-9, why="forget none")
+check.close(check.attribute(normaliser, "var", "normaliser"), rows.var(), "normaliser.var after 6000 numbers", rtol=1e-8, why="forget none")
+call, whole = "normaliser of whole numbers", np.array([3, 7, -4])
+check.close(check.answer(normaliser, whole, call=call), np.clip((whole - rows.mean()) / rows.std(), -10, 10), call, rtol=1e-6, why="measure whole numbers as any other")
 ### END HIDDEN TESTS
 
 # %% mutant="normaliser" why="forgets how far the means are apart"
@@ -1202,6 +1269,15 @@ check.equal(np.shape(check.attribute(RunningNormaliser(), "mean", "normaliser"))
 # - self.var = (1 - share) * self.var + share * x.var(0) + change**2 * share * (1 - share)
 # + squares = (1 - share) * (self.var + self.mean**2) + share * (x**2).mean(0)
 # + self.var = squares - (self.mean + change * share) ** 2
+
+# %% mutant="normaliser" why="forgets after a thousand"
+# - self.count = total
+# + self.count = min(total, 1000)
+
+# %% mutant="normaliser" why="a whole mean for whole numbers"
+# - measured = (np.asarray(x, dtype=np.float64) - self.mean) / np.sqrt(self.var + 1e-8)
+# + x = np.asarray(x)
+# + measured = (x - np.asarray(self.mean).astype(x.dtype)) / np.sqrt(self.var + 1e-8)
 
 
 # %% alternative="normaliser" why="Welford, row by row"
@@ -1376,6 +1452,8 @@ call, given, events, _ = trial([0.0, 1e-9], 1, 2, 0.0)
 check.equal(len(given), 2, call, why="take a target of 0 for a target")
 check.equal(len(events), 3, call, why="take a target of 0 for a target")
 check.equal(check.answer(watched_update, lambda: iter("ab"), lambda batch: 0.1, lambda batch: None, 0, call="watched_update of no epochs"), [], "watched_update of no epochs", why="measure nothing")
+call, given, events, _ = trial([-0.9, 0.1, 0.2], 3, 1, 0.02)
+check.equal(len(given), 2, f"{call}, where the first measurement is -0.9", why="stop above the limit only, not far below 0")
 ### END HIDDEN TESTS
 
 # %% mutant="kl_watch" why="the plain estimate, which may be negative"
@@ -1435,6 +1513,10 @@ check.equal(check.answer(watched_update, lambda: iter("ab"), lambda batch: 0.1, 
 # %% mutant="kl_watch" why="never stops"
 # - if target is not None and measured[-1] > 1.5 * target:
 # + if target is not None and measured[-1] > 1e9 * target + 1e9:
+
+# %% mutant="kl_watch" why="the size of a measurement counts"
+# - if target is not None and measured[-1] > 1.5 * target:
+# + if target is not None and abs(measured[-1]) > 1.5 * target:
 
 
 # %% alternative="kl_watch" why="one run through all epochs"

@@ -47,7 +47,7 @@ BALANCER = week13.BALANCER
 # - `log_probs`: the logarithm of the chance of the actions that were taken, with a gradient to the logits.
 # - `entropies` $-\sum_a p_a \ln p_a$ of each row, with a gradient: how undecided the policy is, from 0 to $\ln A$.
 #
-# A logit of $-\infty$ forbids an action: its chance is 0, and it adds nothing to the entropy. Logits may be as large as thousands.
+# A logit of $-\infty$ forbids an action: its chance is 0, and it adds nothing to the entropy nor to any gradient, which stays finite. Logits may be as large as thousands.
 #
 # {{task:policy}}
 
@@ -58,7 +58,7 @@ BALANCER = week13.BALANCER
 # - `log_probs`: логарифм вероятности совершённых действий, с градиентом по логитам.
 # - `entropies`: $-\sum_a p_a \ln p_a$ для каждой строки, с градиентом, — насколько политика не уверена, от 0 до $\ln A$.
 #
-# Логит $-\infty$ запрещает действие: его вероятность 0, и к энтропии оно ничего не добавляет. Логиты бывают и порядка тысяч.
+# Логит $-\infty$ запрещает действие: его вероятность 0, и ни к энтропии, ни к градиенту оно ничего не добавляет; градиент остаётся конечным. Логиты бывают и порядка тысяч.
 #
 # {{task:policy}}
 
@@ -150,11 +150,32 @@ call = "entropies where actions are forbidden"
 check.close(check.answer(entropies, rows, call=call), [-p * np.log(p) - (1 - p) * np.log(1 - p), 0.0], call, rtol=1e-7, atol=1e-12, why="count what is possible")
 call = "log_probs where actions are forbidden"
 check.close(check.answer(log_probs, rows, torch.tensor([0, 1]), call=call), [np.log(p), 0.0], call, rtol=1e-7, atol=1e-12, why="count what is possible")
-rows = torch.tensor([[4000.0, 3999.0], [-5000.0, 2000.0]])
+rows = torch.tensor([[4000.0, 3999.0], [-5000.0, 2000.0]], dtype=torch.float64)
 call = "log_probs of logits of thousands"
 check.close(check.answer(log_probs, rows, torch.tensor([1, 0]), call=call), [-1.3132617, -7000.0], call, rtol=1e-5, why="be finite and right")
 check.close(check.answer(entropies, rows, call="entropies of logits of thousands"), [0.5822031, 0.0], "entropies of logits of thousands", rtol=1e-4, atol=1e-6, why="be finite and right")
 check.equal(drawn_by(rows[1:].repeat(50, 1), 2, "sample_actions of logits of thousands"), np.ones(50), "sample_actions of logits of thousands", why="be the likely one")
+rows = torch.tensor([[0.3, -torch.inf, 1.1, -0.4], [-torch.inf, 0.2, -torch.inf, -torch.inf]], dtype=torch.float64)
+left = np.array([0, 2, 3])
+p = np.exp([0.3, 1.1, -0.4]) / np.exp([0.3, 1.1, -0.4]).sum()
+want = np.zeros((2, 4))
+want[0, left] = -p * (np.log(p) - (p * np.log(p)).sum())
+call = "the gradient of entropies where actions are forbidden"
+(slope,) = check.gradient_of(entropies, rows, call=call)
+check.close(slope, want, call, rtol=1e-7, atol=1e-12, why="be finite, and 0 for what is forbidden")
+want[0, left], call = -p, "the gradient of log_probs where actions are forbidden"
+want[0, 2] += 1
+(slope,) = check.gradient_of(log_probs, rows, torch.tensor([2, 1]), call=call)
+check.close(slope, want, call, rtol=1e-7, atol=1e-12, why="be finite, and 0 for what is forbidden")
+call = "log_probs and entropies of logits 0 and -12"
+rows = torch.tensor([[0.0, -12.0]], dtype=torch.float64)
+rare = 1 / (1 + np.exp(12))
+check.close(check.answer(log_probs, rows, torch.tensor([1]), call=call), [np.log(rare)], call, rtol=1e-9, why="be exact for what is rare, too")
+check.close(check.answer(entropies, rows, call=call), [-rare * np.log(rare) - (1 - rare) * np.log1p(-rare)], call, rtol=1e-9, why="be exact for what is rare, too")
+for kind in (torch.float32, torch.float64):
+    call = f"sample_actions of {kind} logits"
+    found = check.answer(sample_actions, torch.zeros(4, 3, dtype=kind), torch.Generator().manual_seed(1), call=call)
+    check.that(np.issubdtype(found.dtype, np.integer), f"{call}: be whole numbers, of a dtype for them")
 ### END HIDDEN TESTS
 
 # %% mutant="policy" why="always the likeliest"
@@ -222,6 +243,22 @@ check.equal(drawn_by(rows[1:].repeat(50, 1), 2, "sample_actions of logits of tho
 # - return -(logs.exp() * logs.where(possible, torch.zeros_like(logs))).sum(1)
 # + return -(logs.exp().detach() * logs.where(possible, torch.zeros_like(logs))).sum(1)
 
+# %% mutant="policy" why="the entropy mended, its gradient not"
+# - return -(logs.exp() * logs.where(possible, torch.zeros_like(logs))).sum(1)
+# + return -(logs.exp() * logs).where(possible, torch.zeros_like(logs)).sum(1)
+
+# %% mutant="policy" why="nan_to_num: the gradient is NaN"
+# - return -(logs.exp() * logs.where(possible, torch.zeros_like(logs))).sum(1)
+# + return -(logs.exp() * logs).nan_to_num().sum(1)
+
+# %% mutant="policy" why="actions as real numbers"
+# - return torch.multinomial(chances, 1, generator=generator)[:, 0]
+# + return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.dtype)
+
+# %% mutant="policy" why="adds something to the chance of what is rare"
+# - return logits.log_softmax(1).gather(1, actions[:, None])[:, 0]
+# + return (logits.softmax(1) + 1e-8).log().gather(1, actions[:, None])[:, 0]
+
 
 # %% alternative="policy" why="noise of Gumbel, and cross entropies"
 def sample_actions(logits, generator=None):
@@ -234,8 +271,7 @@ def log_probs(logits, actions):
 
 
 def entropies(logits):
-    chances = torch.softmax(logits, dim=1)
-    return torch.special.entr(chances).sum(dim=1)
+    return torch.distributions.Categorical(logits=logits).entropy()
 
 
 # %% [markdown]
@@ -316,7 +352,7 @@ rewards, ends = rng.normal(size=400), np.arange(400) % 150 == 149
 call = "discounted_returns of 400 steps with the default"
 check.close(check.answer(discounted_returns, rewards, ends, call=call), slowly(rewards, ends, 0.99), call, rtol=1e-8, atol=1e-9, why="take 0.99")
 call = "discounted_returns of 1200 steps at discount 0.5"
-check.close(check.answer(discounted_returns, np.ones(1200), np.zeros(1200, bool), 0.5, call=call)[:5], np.full(5, 2.0), call, rtol=1e-9, why="bear long episodes")
+check.close(check.answer(discounted_returns, np.ones(1200), np.zeros(1200, bool), 0.5, call=call), 2 - 0.5 ** np.arange(1199.0, -1, -1), call, rtol=1e-9, why="bear long episodes")
 call = "discounted_returns of whole rewards"
 found = check.answer(discounted_returns, np.array([1, 1, 3]), np.array([False, False, True]), 0.7, call=call)
 check.close(found, [3.17, 3.1, 3.0], call, rtol=1e-9, why="not round")
@@ -510,6 +546,12 @@ for _ in range(2):
 logs, returns, values, entropy = (t.float() for t in numbers(4))
 for name, found in (("policy_loss", check.answer(policy_loss, logs, returns, values, entropy, call="policy_loss in float32")), ("value_loss", check.answer(value_loss, values, returns, call="value_loss in float32"))):
     check.that(found.dtype == np.float32, f"{name} of float32 numbers: keep the dtype")
+for said, with_entropy in (("logs, returns", ()), ("logs, returns, None, entropy", (entropy.double(),))):
+    logs, returns = torch.from_numpy(rng.normal(size=4)), torch.from_numpy(rng.normal(size=4))
+    call = f"policy_loss({said})"
+    slopes = check.gradient_of(lambda x, y, rest=with_entropy: policy_loss(x, y, None, *rest), logs, returns, call=call)
+    check.close(slopes[0], -returns / 4, f"the gradient of {call} for logs", rtol=1e-8, why="be the return, with a minus")
+    check.close(slopes[1], np.zeros(4), f"the gradient of {call} for returns", atol=1e-12, why="be 0 without a guess, too")
 ### END HIDDEN TESTS
 
 # %% mutant="losses" why="climbs down"
@@ -577,6 +619,10 @@ for name, found in (("policy_loss", check.answer(policy_loss, logs, returns, val
 # - return (values - returns.detach()).square().mean()
 # + return (values.detach() - returns).square().mean()
 
+# %% mutant="losses" why="returns get a gradient where there is no guess"
+# - worth = returns.detach()
+# + worth = returns if values is None else returns.detach()
+
 
 # %% alternative="losses" why="dot products"
 def policy_loss(logs, returns, values=None, entropy=None, weight=0.01):
@@ -620,19 +666,19 @@ for name, found in estimates.items():
 
 # %% [markdown]
 # ## 4. One step, and how it went
-# A policy that does not learn gives no error message. So an update of both networks also says how it went. `update` computes the loss $L + \tfrac12 L_V$, takes one step of the optimizer, which has the parameters of both, and gives numbers from **before** the step:
+# A policy that does not learn gives no error message. So an update of both networks also says how it went. `update` computes the loss $L + \tfrac12 L_V$, takes one step of the optimizer, which has the parameters of both, leaves their modes (train or eval) alone, and gives plain numbers from **before** the step:
 # - `"entropy"`: the mean entropy of the policy;
 # - `"gradient"`: the norm of the gradient of all the policy's parameters together;
-# - `"explained"`: $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$, how much of the returns the critic knew: 1 is all, 0 no more than a constant, below 0 worse than that. Where all returns are equal it is 0.
+# - `"explained"`: $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$, how much of the returns the critic knew: 1 is all, 0 no more than a constant, below 0 worse than that. Where all returns are equal, such as those of a single step, it is 0.
 #
 # {{task:update}}
 
 # %% [markdown] lang="ru"
 # ## 4. Один шаг — и как он прошёл
-# Политика, которая не учится, сообщений об ошибках не выдаёт. Поэтому обновление обеих сетей ещё и рассказывает, как оно прошло. `update` вычисляет ошибку $L + \tfrac12 L_V$, делает один шаг оптимизатора, у которого есть параметры обеих сетей, и возвращает числа, какими они были **до** шага:
+# Политика, которая не учится, сообщений об ошибках не выдаёт. Поэтому обновление обеих сетей ещё и рассказывает, как оно прошло. `update` вычисляет ошибку $L + \tfrac12 L_V$, делает один шаг оптимизатора, у которого есть параметры обеих сетей, не трогает их режимов (train или eval) и возвращает простые числа, какими они были **до** шага:
 # - `"entropy"`: средняя энтропия политики;
 # - `"gradient"`: норма градиента по всем параметрам политики вместе;
-# - `"explained"`: $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$ — какую долю отдач критик знал заранее: 1 — всё, 0 — не больше, чем константа, меньше 0 — хуже константы. Если все отдачи равны, это 0.
+# - `"explained"`: $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$ — какую долю отдач критик знал заранее: 1 — всё, 0 — не больше, чем константа, меньше 0 — хуже константы. Если все отдачи равны — например, шаг всего один, — это 0.
 #
 # {{task:update}}
 
@@ -665,7 +711,8 @@ def update(
     told["gradient"] = float(torch.cat([g.flatten() for g in slopes]).norm())
     spread = float(returns.var(correction=0))
     left = float((returns - values.detach()).var(correction=0))
-    told["explained"] = 1 - left / spread if spread > 0 else 0.0
+    equal = bool((returns == returns[0]).all())
+    told["explained"] = 0.0 if equal else 1 - left / spread
     optimizer.step()
     return told
     ### END SOLUTION
@@ -737,13 +784,28 @@ for d, ways, n, weight, kind in (
     for name, value in numbers_after.items():
         who = "critic" if name.startswith("critic.") else "policy"
         check.close(found[name], value, f"the {who}'s numbers after {call}", rtol=1e-6, atol=1e-9, why="be one step of the optimizer on both losses")
-returns = torch.full((9,), 2.5, dtype=torch.float64)
-states, actions = torch.from_numpy(rng.normal(size=(9, 3))), torch.from_numpy(rng.integers(2, size=9))
-policy, critic = pair(3, 2, 11)
-optimizer = torch.optim.SGD([*policy.parameters(), *critic.parameters()], 0.05)
-call = "update where all returns are equal"
-told = check.plain(update(policy, critic, optimizer, states, actions, returns), call)
-check.close(told["explained"], 0.0, f'"explained" of {call}', why="be 0")
+for n, same in ((9, 2.5), (9, 0.1), (7, -1 / 3), (1, 0.7)):
+    returns = torch.full((n,), same, dtype=torch.float64)
+    states, actions = torch.from_numpy(rng.normal(size=(n, 3))), torch.from_numpy(rng.integers(2, size=n))
+    policy, critic = pair(3, 2, 11)
+    optimizer = torch.optim.SGD([*policy.parameters(), *critic.parameters()], 0.05)
+    call = f"update of {n} steps where all returns are {same:.3g}"
+    told = check.plain(update(policy, critic, optimizer, states, actions, returns), call)
+    check.close(told["explained"], 0.0, f'"explained" of {call}', why="be 0")
+states, actions = torch.from_numpy(rng.normal(size=(8, 3))), torch.from_numpy(rng.integers(2, size=8))
+for size in (1e-6, 1e5):
+    returns = size * torch.from_numpy(rng.normal(size=8))
+    want, _ = step_of(3, 2, 8, 0.01, 5)
+    policy, critic = pair(3, 2, 5)
+    policy.eval(), critic[0].eval()
+    optimizer = torch.optim.SGD([*policy.parameters(), *critic.parameters()], 1e-9)
+    call = f"update where returns are about {size:g}"
+    told = check.plain(update(policy, critic, optimizer, states, actions, returns), call)
+    check.that(all(isinstance(value, float | np.floating) for value in told.values()), f"{call}: tell plain numbers, no tensors")
+    for name in ("explained", "entropy", "gradient"):
+        check.close(told[name], want[name], f'"{name}" of {call}', rtol=1e-5, why="be right however small or large returns are, below 0, too")
+    modes = [m.training for m in (policy, policy[0], critic, critic[0])]
+    check.equal(modes, [False, False, True, False], f"the modes of the networks after {call}", why="be as they were: train or eval is up to others")
 ### END HIDDEN TESTS
 
 # %% mutant="update" why="no step"
@@ -794,7 +856,7 @@ check.close(told["explained"], 0.0, f'"explained" of {call}', why="be 0")
 # + left = float((returns - values.detach()).square().mean())
 
 # %% mutant="update" why="divides by 0"
-# - told["explained"] = 1 - left / spread if spread > 0 else 0.0
+# - told["explained"] = 0.0 if equal else 1 - left / spread
 # + told["explained"] = 1 - left / (spread + 1e-8)
 
 # %% mutant="update" why="another weight by default"
@@ -805,6 +867,36 @@ check.close(told["explained"], 0.0, f'"explained" of {call}', why="be 0")
 # - optimizer.step()
 # + nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
 # + optimizer.step()
+
+# %% mutant="update" why="equal returns by their variance: rounding is taken for spread"
+# - equal = bool((returns == returns[0]).all())
+# + equal = spread == 0
+
+# %% mutant="update" why="small returns are taken for equal ones"
+# - equal = bool((returns == returns[0]).all())
+# + equal = spread < 1e-6
+
+# %% mutant="update" why="never below 0"
+# - told["explained"] = 0.0 if equal else 1 - left / spread
+# + told["explained"] = 0.0 if equal else max(0.0, 1 - left / spread)
+
+# %% mutant="update" why="the variance of a single step"
+# - equal = bool((returns == returns[0]).all())
+# + equal = bool(returns.var() == 0)
+
+# %% mutant="update" why="the networks are put into eval mode"
+# - logits, values = policy(states), critic(states)[:, 0]
+# + policy.eval(), critic.eval()
+# + logits, values = policy(states), critic(states)[:, 0]
+
+# %% mutant="update" why="the networks are put into train mode"
+# - logits, values = policy(states), critic(states)[:, 0]
+# + policy.train(), critic.train()
+# + logits, values = policy(states), critic(states)[:, 0]
+
+# %% mutant="update" why="tells a tensor, with its graph"
+# - told = {"entropy": float(entropy.detach())}
+# + told = {"entropy": entropy}
 
 
 # %% alternative="update" why="torch's distributions"

@@ -45,7 +45,7 @@ settings = {
 #
 # $$V(s) = \max_a \Bigl[ R(s, a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s') \Bigr].$$
 #
-# `value_iteration` starts from $V = 0$ and puts $V$ into the right-hand side, for all states at once, until no value has changed by more than `tolerance`. It gives the last $V$ and the actions that are best by it, the first one where several are.
+# `value_iteration` starts from $V = 0$ and puts $V$ into the right-hand side, for all states at once, until in one such sweep no value has changed by more than `tolerance`. It gives the last $V$ and the actions that are best by it, the first one where several are.
 #
 # {{task:value_iteration}}
 
@@ -55,7 +55,7 @@ settings = {
 #
 # $$V(s) = \max_a \Bigl[ R(s, a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s') \Bigr].$$
 #
-# `value_iteration` начинает с $V = 0$ и подставляет $V$ в правую часть, для всех состояний сразу, пока ни одна ценность не изменится больше чем на `tolerance`. Она возвращает последнюю $V$ и лучшие по ней действия — первое, если их несколько.
+# `value_iteration` начинает с $V = 0$ и подставляет $V$ в правую часть, для всех состояний сразу, до первого прохода, за который ни одна ценность не изменилась больше чем на `tolerance`. Она возвращает последнюю $V$ и лучшие по ней действия — первое, если их несколько.
 #
 # {{task:value_iteration}}
 
@@ -141,6 +141,26 @@ check.equal(actions, [0, 0], f"the actions of {call}", why="be the first of the 
 call = "value_iteration of whole rewards"
 values, _ = check.answer(value_iteration, np.full((2, 2, 2), 0.5), np.array([[1, 2], [-3, 4]]), 0.75, call=call)
 check.close(values, [11.0, 13.0], f"the values of {call}", rtol=1e-6, why="take whole numbers, too")
+chances, rewards = np.full((2, 2, 2), 0.5), np.array([[1.0, -2.0], [0.3, 0.9]])
+call = "value_iteration(chances, rewards, 0.999)"
+values, _ = check.answer(value_iteration, chances, rewards, 0.999, call=call)
+check.close(values, np.array([1.0, 0.9]) + 0.999 * 950, f"the values of {call}", rtol=1e-7, why="go on as long as it takes")
+chances = np.eye(4)[:, None] * np.ones((1, 2, 1))  # each state is its own world: values of r / (1 - discount)
+rewards = np.array([[4.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+call = "value_iteration(chances, rewards, 0.5, 1.2), where one state of four still moves"
+values, _ = check.answer(value_iteration, chances, rewards, 0.5, 1.2, call=call)
+check.close(values, [7.0, 0.0, 0.0, 0.0], f"the values of {call}", why="stop when no value changes by more than the tolerance")
+call = "value_iteration of one state that gives 0.4, discount 0.5, tolerance 0.4"
+values, _ = check.answer(value_iteration, np.ones((1, 1, 1)), np.array([[0.4]]), 0.5, 0.4, call=call)
+check.close(values, [0.4], f"the values of {call}", why="compare the first sweep with V = 0")
+chances, rewards = np.zeros((2, 2, 2)), np.array([[1.0, 0.0], [2.0, 2.0]])
+chances[0, 0, 0] = chances[0, 1, 1] = chances[1, :, 1] = 1  # in state 0: 1 and stay, or nothing and over to where 2 is given
+for tolerance, want in ((5.0, [1.0, 2.0]), (1.9, [1.8, 3.6]), (1.5, [2.88, 4.88])):
+    call = f"value_iteration(chances, rewards, 0.8, {tolerance}) where the better way begins with nothing"
+    values, actions = check.answer(value_iteration, chances, rewards, 0.8, tolerance, call=call)
+    check.close(values, want, f"the values of {call}", why="stop when no value changes by more than the tolerance")
+    best = (rewards + 0.8 * np.array([[want[0], want[1]], [want[1], want[1]]])).argmax(1)
+    check.equal(actions, best, f"the actions of {call}", why="be the best by the values that are given back")
 ### END HIDDEN TESTS
 
 # %% mutant="value_iteration" why="the mean of the actions"
@@ -191,6 +211,26 @@ check.close(values, [11.0, 13.0], f"the values of {call}", rtol=1e-6, why="take 
 # - return values, (rewards + discount * chances @ values).argmax(1)
 # + worth = (rewards + discount * chances @ values)[:, ::-1]
 # + return values, rewards.shape[1] - 1 - worth.argmax(1)
+
+# %% mutant="value_iteration" why="a thousand sweeps at most"
+# - while True:
+# + for sweeps in range(1000):
+# - if change <= tolerance:
+# + if change <= tolerance or sweeps == 999:
+
+# %% mutant="value_iteration" why="looks at the mean change"
+# - change = np.abs(new - values).max()
+# + change = np.abs(new - values).mean()
+
+# %% mutant="value_iteration" why="the actions by the values before the last"
+# - values = new
+# + old, values = values, new
+# - return values, (rewards + discount * chances @ values).argmax(1)
+# + return values, (rewards + discount * chances @ old).argmax(1)
+
+# %% mutant="value_iteration" why="begins with the rewards"
+# - values = np.zeros(len(rewards))
+# + values = rewards.max(1).astype(float)
 
 
 # %% alternative="value_iteration" why="loops over states and actions"
@@ -316,6 +356,18 @@ check.equal((actions.tolist(), rounds), ([2, 2], 1), f"policy and rounds of {cal
 call = "policy_iteration where actions are alike, from [1, 0]"
 values, actions, rounds = check.answer(policy_iteration, chances, rewards, np.array([1, 0]), 0.5, call=call)
 check.equal((actions.tolist(), rounds), ([1, 1], 2), f"policy and rounds of {call}", why="take the first of the best")
+chances = np.zeros((9, 2, 9))
+chances[range(9), 0, range(9)] = chances[range(9), 1, [*range(1, 9), 8]] = 1  # stay, or one further
+rewards = np.zeros((9, 2))
+rewards[8], rewards[:8, 0] = 5.0, 0.1
+call = "policy_iteration of a corridor, where the news travels one state a round"
+values, actions, rounds = check.answer(policy_iteration, chances, rewards, np.zeros(9, int), 0.9, call=call)
+check.equal((actions.tolist(), rounds), ([1] * 8 + [0], 9), f"policy and rounds of {call}", why="go on until the policy stays")
+check.close(values, 50 * 0.9 ** np.arange(8, -1, -1), f"the values of {call}", rtol=1e-7, why="be those of the best policy")
+for gain, want in ((1e-11, ([0], 1)), (1e-6, ([1], 2))):
+    call = f"policy_iteration where the other action is better by {gain}"
+    _, actions, rounds = check.answer(policy_iteration, np.ones((1, 2, 1)), np.array([[0.0, gain]]), np.array([0]), 0.5, call=call)
+    check.equal((actions.tolist(), rounds), want, f"policy and rounds of {call}", why="change for more than 1e-9, and for no less")
 ### END HIDDEN TESTS
 
 # %% mutant="policy_iteration" why="keeps the first policy"
@@ -355,6 +407,18 @@ check.equal((actions.tolist(), rounds), ([1, 1], 2), f"policy and rounds of {cal
 # %% mutant="policy_iteration" why="starts from action 0"
 # - policy, rounds = np.array(policy), 0
 # + policy, rounds = np.zeros_like(policy), 0
+
+# %% mutant="policy_iteration" why="changes for any rounding"
+# - better = worth.max(1) > worth[np.arange(len(policy)), policy] + 1e-9
+# + better = worth.max(1) > worth[np.arange(len(policy)), policy]
+
+# %% mutant="policy_iteration" why="only for much better ones"
+# - better = worth.max(1) > worth[np.arange(len(policy)), policy] + 1e-9
+# + better = worth.max(1) > worth[np.arange(len(policy)), policy] + 1e-3
+
+# %% mutant="policy_iteration" why="five rounds at most"
+# - if not better.any():
+# + if rounds == 5 or not better.any():
 
 
 # %% alternative="policy_iteration" why="the inverse, and a search state by state"
@@ -616,8 +680,8 @@ for method, runs in sums.items():
 # ## 4. What trying is worth
 # Ten slot machines, each with a chance of its own. Whoever always takes the best so far may stay with a bad one for ever; whoever keeps trying pays for it. Two answers:
 #
-# - $\varepsilon$-greedy: with chance $\varepsilon$ any arm, all alike; else the best so far. `greedy_chances` gives the chances of the arms; arms that are equally best share.
-# - **UCB** ([Auer et al., 2002](https://doi.org/10.1023/A:1013689704352)): optimism. Take the arm with the largest $\text{mean} + \sqrt{c \ln t / n}$, where $n$ is how often the arm was pulled and $t$ how often any was; an arm that was never pulled comes before all others, the first such one first. The first of equally large ones is taken.
+# - $\varepsilon$-greedy: with chance $\varepsilon$ any arm, all alike; else the best so far. `greedy_chances` gives the chances of the arms; arms that are equally best, to the last digit, share.
+# - **UCB** ([Auer et al., 2002](https://doi.org/10.1023/A:1013689704352)): optimism. Take the arm with the largest $\text{mean} + \sqrt{c \ln t / n}$, where $n$ is how often the arm was pulled and $t$ how often any was so far, the sum of all $n$; an arm that was never pulled comes before all others, the first such one first. The first of equally large ones is taken.
 #
 # {{task:explore}}
 
@@ -625,8 +689,8 @@ for method, runs in sums.items():
 # ## 4. Чего стоят пробы
 # Десять игровых автоматов, у каждого своя вероятность выигрыша. Кто всегда дёргает лучший на сегодня, может навсегда остаться с плохим; кто всё время пробует, за это платит. Два ответа:
 #
-# - $\varepsilon$-жадность ($\varepsilon$-greedy): с вероятностью $\varepsilon$ — любой автомат, все одинаково; иначе лучший на сегодня. `greedy_chances` выдаёт вероятности автоматов; одинаково лучшие делят между собой.
-# - **UCB** ([Auer и др., 2002](https://doi.org/10.1023/A:1013689704352)): оптимизм. Дёрнуть автомат с наибольшим $\text{mean} + \sqrt{c \ln t / n}$, где mean — его среднее, $n$ — сколько раз дёргали его, $t$ — сколько раз любой; ни разу не опробованный идёт раньше всех прочих, из таких — первый. Из одинаково больших берётся первый.
+# - $\varepsilon$-жадность ($\varepsilon$-greedy): с вероятностью $\varepsilon$ — любой автомат, все одинаково; иначе лучший на сегодня. `greedy_chances` выдаёт вероятности автоматов; одинаково лучшие, с точностью до последней цифры, делят между собой.
+# - **UCB** ([Auer и др., 2002](https://doi.org/10.1023/A:1013689704352)): оптимизм. Дёрнуть автомат с наибольшим $\text{mean} + \sqrt{c \ln t / n}$, где mean — его среднее, $n$ — сколько раз дёргали его, $t$ — сколько раз до сих пор любой, то есть сумма всех $n$; ни разу не опробованный идёт раньше всех прочих, из таких — первый. Из одинаково больших берётся первый.
 #
 # {{task:explore}}
 
@@ -691,6 +755,15 @@ for sums, counts, c, want, why in [
 ]:
     call = f"ucb({sums}, {counts}, {c})"
     check.equal(check.answer(ucb, np.array(sums), np.array(counts), c, call=call), want, call, why=why)
+call = "greedy_chances([0.7, 0.7 - 1e-7, 0.2], 0.3)"
+found = check.answer(greedy_chances, np.array([0.7, 0.7 - 1e-7, 0.2]), 0.3, call=call)
+check.close(found, [0.8, 0.1, 0.1], call, why="be shared by equal ones alone, not by those that are nearly as good")
+call = "ucb([0, 9, 0], [3, 10, 0], 0.0)"
+check.equal(check.answer(ucb, np.array([0.0, 9.0, 0.0]), np.array([3, 10, 0]), 0.0, call=call), 2, call, why="be an arm that was never pulled, whatever c is")
+for t, want in ((3.5, 1), (4.5, 0)):  # four pulls: the two arms are even where ln t is what it is for t
+    gap = (2 * np.log(t)) ** 0.5 * (1 - 3**-0.5)
+    call = f"ucb([3 * {gap:.4f}, 0], [3, 1])"
+    check.equal(check.answer(ucb, np.array([3 * gap, 0.0]), np.array([3, 1]), call=call), want, call, why="count the pulls so far, no more and no less")
 ### END HIDDEN TESTS
 
 # %% mutant="explore" why="chance leaves the best arm out"
@@ -749,6 +822,19 @@ for sums, counts, c, want, why in [
 # %% mutant="explore" why="c is 2 whatever is asked"
 # - bonus = np.sqrt(c * np.log(counts.sum()) / counts)
 # + bonus = np.sqrt(2 * np.log(counts.sum()) / counts)
+
+# %% mutant="explore" why="nearly equal arms share"
+# - best = values == np.max(values)
+# + best = np.isclose(values, np.max(values))
+
+# %% mutant="explore" why="the pull that comes is counted already"
+# - bonus = np.sqrt(c * np.log(counts.sum()) / counts)
+# + bonus = np.sqrt(c * np.log(counts.sum() + 1) / counts)
+
+# %% mutant="explore" why="never pulled is a tiny count: no bonus at c = 0"
+# - if (counts == 0).any():
+# -     return int(np.argmin(counts != 0))
+# + counts = np.maximum(counts, 1e-9)
 
 
 # %% alternative="explore" why="loops"
@@ -1088,8 +1174,8 @@ call = "es_gradient of 7000 + the sum, of 3 directions at right angles"
 check.close(check.answer(es_gradient, noted, theta, directions, call=call), np.ones(3), call, rtol=1e-7, why="be the gradient, whatever is added to f")
 check.equal(len(asked_at), 6, f"how often f is asked in {call}", why="be twice for each direction")
 call = "es_gradient at whole numbers"
-found = check.answer(es_gradient, lambda x: float(x[0] * x[1]), np.array([2, 3]), np.array([[1, 0], [0, 1]]), 0.5, call=call)
-check.close(found, [1.5, 1.0], call, rtol=1e-9, why="not round")
+found = check.answer(es_gradient, lambda x: float(x[0] * x[1]), np.array([2, 3]), np.array([[1, 0], [2, 1]]), 0.3, call=call)
+check.close(found, [9.5, 4.0], call, rtol=1e-9, why="not round")
 ### END HIDDEN TESTS
 
 # %% mutant="es_gradient" why="one end alone"
@@ -1137,6 +1223,13 @@ check.close(found, [1.5, 1.0], call, rtol=1e-9, why="not round")
 # %% mutant="es_gradient" why="another sigma by default"
 # - f: Callable[[np.ndarray], float], theta: np.ndarray, directions: np.ndarray, sigma: float = 0.1
 # + f: Callable[[np.ndarray], float], theta: np.ndarray, directions: np.ndarray, sigma: float = 0.2
+
+# %% mutant="es_gradient" why="whole numbers stay whole"
+# - differences = [f(theta + sigma * e) - f(theta - sigma * e) for e in directions]
+# + differences = []
+# + for e in directions:
+# +     step = (sigma * e).astype(theta.dtype)
+# +     differences.append(f(theta + step) - f(theta - step))
 
 
 # %% alternative="es_gradient" why="a mean of rows"
