@@ -690,8 +690,8 @@ def advantages(rewards, values, reached, terminated, truncated, gamma=0.99, lam=
     episode = torch.cat([torch.zeros_like(terminated[:1]), terminated | truncated])[:-1].cumsum(0)
     ahead = torch.arange(steps)[None] - torch.arange(steps)[:, None]
     weights = torch.where(ahead >= 0, (gamma * lam) ** ahead.clamp(min=0).to(values), 0.0)
-    same = (episode[:, None] == episode[None]).to(values)
-    return torch.einsum("ts,tsi,si->ti", weights.to(values), same, errors).to(values.dtype)
+    same = (episode[:, None] == episode[None]).to(errors)
+    return torch.einsum("ts,tsi,si->ti", weights.to(errors), same, errors).to(values.dtype)
 
 
 # %% [markdown]

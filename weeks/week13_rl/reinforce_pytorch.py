@@ -626,10 +626,9 @@ for said, with_entropy in (("logs, returns", ()), ("logs, returns, None, entropy
 
 # %% alternative="losses" why="dot products"
 def policy_loss(logs, returns, values=None, entropy=None, weight=0.01):
-    with torch.no_grad():
-        surplus = returns if values is None else returns - values
+    surplus = (returns if values is None else returns - values).clone().detach()
     n = len(logs)
-    total = -torch.dot(surplus.clone(), logs) / n
+    total = -torch.dot(surplus, logs) / n
     if entropy is not None:
         total = total - weight * torch.sum(entropy) / n
     return total
