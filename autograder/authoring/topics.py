@@ -44,18 +44,30 @@ _HEADS = {
         "словарь",
     ),
 }
+_IN_WEEK = re.compile(r"\d\d/")
 _SECTION = re.compile(r"^## (\d+)\. (.+)$", re.MULTILINE)
 
 
 def build(course: Course) -> dict[Path, bytes]:
-    """The pages by their paths; none of a course that has no docs/topics.toml.
+    """The pages by their paths.
 
-    Raises CourseError where a place does not exist.
+    None of a course that has no docs/topics.toml, or not all of the weeks that it names: the pages
+    are the whole course's. Raises CourseError where another place does not exist.
     """
     path = course.root / SOURCE
     if not path.is_file():
         return {}
     table = tomllib.loads(path.read_text(encoding="utf-8"))
+    places = [
+        place
+        for part in table["part"]
+        for topic in part["topics"]
+        for place in topic[2].split("; ")
+    ]
+    if {p.partition("/")[0] for p in places if _IN_WEEK.match(p)} - {
+        w.number for w in course.weeks
+    }:
+        return {}
     pages, problems = {}, []
     for language in course.languages:
         places = _Places(course, language, table["reading"])
