@@ -152,7 +152,7 @@ for text, want, why in [
 # - return re.findall(rf"{letters}(?:['-]{letters})*|[0-9]+", text)
 # + return re.findall(rf"{letters}(?:['—-]{letters})*|[0-9]+", text)
 
-# %% mutant="tokenize" why="Python's word characters: digits, underscore, no marks"
+# %% mutant="tokenize" why="Python's \w: digits, underscore, no marks"
 # - letters = r"(?:[^\W\d_][\u0300-\u036f]*)+"
 # + letters = r"\w+"
 
