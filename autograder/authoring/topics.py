@@ -5,14 +5,13 @@ Built of docs/topics.toml, which says what a place is, and of the headings of re
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from autograder import files
+from autograder import files, notebook
 from autograder.authoring import glossary
 from autograder.course import Course, Week
 from autograder.errors import CourseError, Problem
@@ -58,40 +57,40 @@ def build(course: Course) -> dict[Path, bytes]:
     if not path.is_file():
         return {}
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    places = [
-        place
-        for part in table["part"]
-        for topic in part["topics"]
-        for place in topic[2].split("; ")
-    ]
-    if {p.partition("/")[0] for p in places if _IN_WEEK.match(p)} - {
-        w.number for w in course.weeks
-    }:
+    named = {place for part in table["part"] for topic in part["topics"] for place in _of(topic)}
+    numbers = {place.partition("/")[0] for place in named if _IN_WEEK.match(place)}
+    if numbers - {week.number for week in course.weeks}:
         return {}
     pages, problems = {}, []
-    for language in course.languages:
+    for column, language in enumerate(course.languages):
         places = _Places(course, language, table["reading"])
+        found: dict[str, str] = {}
+        for place in named:
+            with contextlib.suppress(LookupError):
+                found[place] = places.of(place)
         head, *names = _HEADS[language]
         lines = [head]
         for part in table["part"]:
             lines += ["", f"## {part['title'][language]}", ""]
             lines += [f"| {names[0]} | {names[1]} |", "|---|---|"]
             for topic in part["topics"]:
-                asked = topic[list(_HEADS).index(language)]
-                found = []
-                for place in topic[2].split("; "):
-                    try:
-                        found.append(places.of(place))
-                    except LookupError:
-                        message = f"{asked!r}: there is no place {place!r}"
-                        problems.append(Problem(str(SOURCE), "", "topic", message))
-                lines.append(f"| {asked} | {'; '.join(found)} |")
-        pages[SOURCE.with_name("topics" + glossary.suffix(language) + ".md")] = (
-            "\n".join(lines) + "\n"
-        ).encode()
+                asked, where = topic[column], _of(topic)
+                problems += [
+                    Problem(str(SOURCE), "", "topic", f"{asked!r}: there is no place {place!r}")
+                    for place in where
+                    if place not in found
+                ]
+                lines.append(f"| {asked} | {'; '.join(found.get(p, p) for p in where)} |")
+        name = f"topics{glossary.suffix(language)}.md"
+        pages[SOURCE.with_name(name)] = ("\n".join(lines) + "\n").encode()
     if problems:
         raise CourseError(problems)
     return pages
+
+
+def _of(topic: list[str]) -> list[str]:
+    """The places of a topic, which has a name in each language before them."""
+    return topic[-1].split("; ")
 
 
 def write(course: Course) -> None:
@@ -115,7 +114,7 @@ class _Places:
         self.root, self.language, self.reading = course.root, language, reading
         self.weeks: dict[str, Week] = {week.number: week for week in course.weeks}
         self.terms = glossary.places(course)
-        self.sections: dict[tuple[str, str], dict[str, str]] = {}
+        self.sections: dict[str, dict[str, str]] = {}  # of the notebooks read so far
 
     def of(self, place: str) -> str:
         """Raises LookupError where there is no such place."""
@@ -129,25 +128,21 @@ class _Places:
             file = f"../weeks/{folder}/{glossary.file_name(self.language)}"
             number = folder.removeprefix("week")[:2]
             return f"{entry} {number}, [{rest}]({file}#{glossary.anchor(rest)})"
-        number, _, notebook = kind.partition("/")
+        number, _, name = kind.partition("/")
         week = self.weeks[number]
-        if notebook == "README":
+        if name == "README":
             suffix = glossary.suffix(self.language)
             return f"[{lecture} {number}](../weeks/{week.folder}/README{suffix}.md)"
-        file = f"release/{self.language}/{week.folder}/{notebook}.ipynb"
-        title = self._titles(number, file)[rest]
-        return f"{week_word} {number}, [{notebook}](../{file}): {rest}. {title}"
+        file = f"release/{self.language}/{week.folder}/{name}.ipynb"
+        title = self._titles(file)[rest]
+        return f"{week_word} {number}, [{name}](../{file}): {rest}. {title}"
 
-    def _titles(self, number: str, file: str) -> dict[str, str]:
+    def _titles(self, file: str) -> dict[str, str]:
         """The headings of a notebook by their numbers."""
-        if (number, file) not in self.sections:
+        if file not in self.sections:
             if not (self.root / file).is_file():
                 raise LookupError(file)
-            content: dict[str, Any] = json.loads((self.root / file).read_text(encoding="utf-8"))
-            prose = "\n".join(
-                "".join(cell["source"])
-                for cell in content["cells"]
-                if cell["cell_type"] == "markdown"
-            )
-            self.sections[number, file] = dict(_SECTION.findall(prose))
-        return self.sections[number, file]
+            cells = notebook.read(self.root / file).cells
+            prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+            self.sections[file] = dict(_SECTION.findall(prose))
+        return self.sections[file]
