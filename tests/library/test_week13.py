@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from autograder import exams
 from practical_dl.weeks import week13
 
 matplotlib.use("agg")
@@ -72,10 +72,7 @@ def test_the_interquartile_mean_leaves_a_quarter_out_at_each_end() -> None:
 
 @pytest.fixture(scope="module")
 def private() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("private13", WEEK / "private.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return exams.imported(WEEK / "private.py")
 
 
 def test_actions_earn_what_they_do(private: ModuleType) -> None:

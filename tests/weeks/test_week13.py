@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from autograder import exams
 from practical_dl.weeks import week13
 
 FILE = Path(__file__).parents[2] / "weeks" / "week13_rl" / "private.py"
@@ -18,11 +18,7 @@ WORLD, SCALE = week13.SWING["small"], week13.SWING_SCALE
 
 @pytest.fixture(scope="module")
 def private() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("week13_private", FILE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return exams.imported(FILE)
 
 
 @pytest.fixture
